@@ -1,0 +1,30 @@
+# `make demo` and `make test` each make the environment they need; nothing else has to be installed first.
+PYTHON ?= python3
+ENVIRONMENT := .venv
+BIN := $(ENVIRONMENT)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(ENVIRONMENT)/installed
+	$(BIN)/keras-cnns sweep densenet --data digits --trials 10 --epochs 8 --experiment demo --plot demo.png
+
+test: $(ENVIRONMENT)/tested lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+lint: $(ENVIRONMENT)/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(ENVIRONMENT)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "keras-cnns needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	@touch $@
+
+$(ENVIRONMENT)/tested: $(ENVIRONMENT)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(ENVIRONMENT) build *.egg-info

@@ -1,0 +1,100 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from keras_cnns.errors import SettingError
+
+if TYPE_CHECKING:
+    from keras_cnns.data import Dataset
+    from keras_cnns.settings import Settings
+    from keras_cnns.training import Recipe
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number; argparse words the message after this function's name."""
+    return int(text)
+
+
+whole_number.__name__ = "whole number"
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add what says which images to use."""
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--data",
+        default="digits",
+        metavar="SOURCE",
+        help="a folder SPLIT/CLASS/image or CLASS/image, an .npz file, tfds:NAME, or digits (default)",
+    )
+    group.add_argument("--image-size", type=whole_number, metavar="PIXELS", help="resize the images to this side")
+    group.add_argument("--channels", type=whole_number, choices=(1, 3), help="make the images grey (1) or colour (3)")
+
+
+def add_recipe(parser: argparse.ArgumentParser, *, epochs: int) -> None:
+    """Add what says how to train."""
+    parser.add_argument("--epochs", type=whole_number, default=epochs, help=f"default: {epochs}")
+    parser.add_argument("--batch-size", type=whole_number, help="images a step")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="a setting of the network or of the recipe, such as growth_rate=8 or learning_rate=0.01; repeatable",
+    )
+
+
+def add_keeping(parser: argparse.ArgumentParser, *, experiment: str) -> None:
+    """Add what says where runs are kept."""
+    group = parser.add_argument_group("keeping")
+    group.add_argument("--resume", action="store_true", help="go on with the newest unfinished one of these arguments")
+    group.add_argument("--experiment", default=experiment, help=f"MLflow experiment (default: {experiment})")
+    group.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db)"
+    )
+    group.add_argument("--folder", default="runs", help="where checkpoints are kept (default: runs)")
+    group.add_argument("--json", action="store_true", help="print the result for programs")
+
+
+def load_images(arguments: argparse.Namespace) -> Dataset:
+    """Load what `add_data` names."""
+    from keras_cnns.data import load  # noqa: PLC0415 - `--help` does not wait for numpy
+
+    return load(arguments.data, image_size=arguments.image_size, channels=arguments.channels)
+
+
+def read_assignments(arguments: argparse.Namespace, settings: type[Settings]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read `--set`, `--epochs` and `--batch-size`: values of the recipe, and of the network.
+
+    Raises:
+        SettingError: An assignment is not NAME=VALUE, its name is unknown or its value not legal.
+    """
+    from keras_cnns.training import Recipe  # noqa: PLC0415
+
+    of_recipe: dict[str, Any] = {"epochs": arguments.epochs}
+    if arguments.batch_size is not None:
+        of_recipe["batch_size"] = arguments.batch_size
+    of_network: dict[str, Any] = {}
+    for assignment in arguments.assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingError(f"--set {assignment}: write NAME=VALUE, such as --set learning_rate=0.01.")
+        in_recipe = name in Recipe.domains()
+        domain = (Recipe if in_recipe else settings).domain(name)
+        try:
+            value = domain.check(domain.parse(text))
+        except SettingError as error:
+            raise SettingError(f"--set {assignment}: {name} {error}") from None
+        (of_recipe if in_recipe else of_network)[name] = value
+    return of_recipe, of_network
+
+
+def make_recipe(values: dict[str, Any]) -> Recipe:
+    """Make a recipe of values that were read."""
+    from keras_cnns.training import Recipe  # noqa: PLC0415
+
+    return Recipe(**values)

@@ -1,0 +1,69 @@
+"""Images in an `.npz` file, in the format of MedMNIST or of Keras's MNIST."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from keras_cnns.data.dataset import SPLITS, Split
+from keras_cnns.data.raw import Raw
+from keras_cnns.errors import DataError
+
+ARRAYS = {
+    "train": (("train_images", "train_labels"), ("x_train", "y_train")),
+    "validation": (("val_images", "val_labels"), ("x_val", "y_val")),
+    "test": (("test_images", "test_labels"), ("x_test", "y_test")),
+}
+
+
+def read_archive(path: Path) -> Raw:
+    """Read an `.npz` file. Nothing in it is unpickled.
+
+    Raises:
+        DataError: The file is broken, holds pickled objects, or has no arrays that are known.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = set(archive.files)
+            pairs = {split: pair for split, known in ARRAYS.items() for pair in known if names.issuperset(pair)}
+            if "train" not in pairs:
+                there = ", ".join(sorted(names)) or "nothing"
+                raise DataError(f"{path}: no arrays train_images and train_labels, or x_train and y_train; has {there}.")
+            arrays = {split: (archive[images], archive[labels]) for split, (images, labels) in pairs.items()}
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read, the file is broken or no .npz ({error}); make or copy it again.") from None
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        if "allow_pickle" in str(error):
+            message = f"{path}: holds pickled objects, which are never loaded; save plain arrays of numbers."
+            raise DataError(message) from None
+        raise DataError(f"{path}: cannot be read ({error}); make or copy it again.") from None
+    splits = {
+        split: Split(images, read_labels(path, split, images, labels)) for split, (images, labels) in arrays.items()
+    }
+    classes = max(1, int(splits["train"].labels.max()) + 1)
+    return Raw(
+        name=path.name,
+        splits={split: splits[split] for split in SPLITS if split in splits},
+        class_names=tuple(map(str, range(classes))),
+    )
+
+
+def read_labels(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return labels as one whole number for each image."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise DataError(
+            f"{path}: the {split} labels have {labels.shape[1]} columns; several labels an image cannot be learned "
+            f"yet, use one class an image."
+        )
+    flat = labels.reshape(-1)
+    if len(flat) != len(images) or not len(flat):
+        raise DataError(f"{path}: {len(images)} {split} images have {len(flat)} labels; each needs one.")
+    whole = np.issubdtype(flat.dtype, np.number) and (np.mod(flat, 1) == 0).all()
+    if not whole:
+        raise DataError(f"{path}: the {split} labels are not whole numbers (type {flat.dtype}); number classes from 0.")
+    return flat.astype(np.int64)

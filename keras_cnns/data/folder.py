@@ -1,0 +1,102 @@
+"""Images in a folder: `SPLIT/CLASS/image`, or `CLASS/image`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from keras_cnns.data.dataset import Split
+from keras_cnns.data.raw import SPLIT_NAMES, Raw, resize
+from keras_cnns.errors import DataError
+
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif"})
+GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+DECODERS = 4
+
+
+def read_folder(root: Path, image_size: int | tuple[int, int] | None) -> Raw:
+    """Read a folder of images; those of mixed sizes need an `image_size`.
+
+    Raises:
+        DataError: There are no images, one is broken, or they are of mixed sizes.
+    """
+    try:
+        places = subfolders(root)
+        by_split = {SPLIT_NAMES[place.name.lower()]: place for place in places if place.name.lower() in SPLIT_NAMES}
+        if "train" not in by_split:
+            by_split = {"train": root}
+        files = {
+            split: [(file, place.name) for place in subfolders(top) for file in images_in(place, root)]
+            for split, top in by_split.items()
+        }
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: may not be read; check its permissions.") from None
+    class_names = tuple(sorted({name for listed in files.values() for _, name in listed}))
+    for split, listed in files.items():
+        if not listed:
+            raise DataError(f"{by_split[split]}: no images in folders of classes; put them in CLASS/image.png.")
+    with ThreadPoolExecutor(DECODERS) as pool:
+        decoded = {split: list(pool.map(decode, [file for file, _ in listed])) for split, listed in files.items()}
+    colour = any(image.ndim == 3 for images in decoded.values() for image in images)
+    splits = {}
+    for split, listed in files.items():
+        names = [file for file, _ in listed]
+        images = [with_channels(image, colour=colour) for image in decoded[split]]
+        labels = np.array([class_names.index(name) for _, name in listed], np.int64)
+        splits[split] = Split(stack(names, images, image_size), labels)
+    return Raw(name=root.resolve().name, splits=splits, class_names=class_names)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, hidden ones left out."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def images_in(folder: Path, root: Path) -> Iterable[Path]:
+    """Yield the images of a class's folder, in order.
+
+    Raises:
+        DataError: A link points outside the root.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file():
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise DataError(f"{path}: links to a file outside {root}; copy it into the folder.")
+            yield path
+
+
+def decode(path: Path) -> np.ndarray:
+    """Decode an image to uint8, shape (height, width) if it is grey, else (height, width, 3)."""
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):
+                return (np.asarray(upright).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+            return np.asarray(upright.convert("L" if upright.mode in GREY else "RGB"))
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: is broken or no image ({reason}); mend or remove the file.") from None
+
+
+def with_channels(image: np.ndarray, *, colour: bool) -> np.ndarray:
+    """Give a grey image the channels that all images of the source have."""
+    if image.ndim == 3:
+        return image
+    return image[..., np.newaxis].repeat(3 if colour else 1, axis=-1)
+
+
+def stack(files: list[Path], images: list[np.ndarray], image_size: int | tuple[int, int] | None) -> np.ndarray:
+    """Put images into one array, resized if a size is given."""
+    if image_size is not None:
+        return np.concatenate([resize(image[np.newaxis], image_size) for image in images])
+    for file, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            raise DataError(
+                f"{file} has {image.shape[1]}x{image.shape[0]} pixels and {files[0]} has {images[0].shape[1]}x"
+                f"{images[0].shape[0]}; give all one size with --image-size 64 (image_size=64)."
+            )
+    return np.stack(images)

@@ -1,0 +1,80 @@
+"""A source as it was read, before sizes, channels and splits are settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from keras_cnns.data.dataset import Split
+from keras_cnns.errors import DataError
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """What a source holds.
+
+    Attributes:
+        name: What a person calls it.
+        splits: Images, of any numeric type, and labels.
+        class_names: The classes, by label.
+        notes: What a report must say.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def to_pixels(name: str, images: np.ndarray) -> np.ndarray:
+    """Return images as (images, height, width, channels) in uint8.
+
+    Floating-point images may have values of 0 to 1, which are multiplied by 255, or of 0 to 255.
+
+    Raises:
+        DataError: The array is no images, or its values are no pixels.
+    """
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or 0 in images.shape or images.shape[-1] > 4:
+        raise DataError(f"{name}: an array of shape {images.shape} is no images; use (images, height, width[, 1 or 3]).")
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.number):
+        raise DataError(f"{name}: images of type {images.dtype} are no pixels; use uint8.")
+    if not np.isfinite(images).all():
+        broken = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))[0])
+        raise DataError(f"{name}: image {broken} has pixels that are not numbers (NaN or infinite).")
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 255:
+        raise DataError(f"{name}: pixels are from {low:g} to {high:g}; use 0 to 255, or 0 to 1.")
+    scale = 255.0 if np.issubdtype(images.dtype, np.floating) and high <= 1 else 1.0
+    return np.rint(images * scale).astype(np.uint8)
+
+
+def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resize images to a height and width, or a side, smoothly."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise DataError(f"image_size {height}x{width} is not possible; the smallest is 1.")
+    if images.shape[1:3] == (height, width):
+        return images
+    resized = np.empty((len(images), height, width, images.shape[-1]), np.uint8)
+    for index, image in enumerate(images):
+        for channel in range(images.shape[-1]):
+            plane = Image.fromarray(image[..., channel]).resize((width, height), Image.Resampling.BILINEAR)
+            resized[index, ..., channel] = np.asarray(plane)
+    return resized

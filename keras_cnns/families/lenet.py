@@ -1,0 +1,221 @@
+"""LeNet-5 (LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition").
+
+The idea: learn the features too. Small shared kernels look at every place of the image, subsampling makes the
+maps coarser and the features more abstract, and the whole is trained by gradient descent from pixels to class.
+
+What differs between paper and popular code: the paper's C3 sees only some of S2's maps (table I), its
+subsampling has weights, its squashing function is a scaled tanh and its outputs are distances to 7x12 bitmaps.
+The modern reading has a full C3, plain pooling, ReLU and a dense softmax, and pads 28x28 digits by two pixels.
+Caffe's "LeNet" is another network: wider, without C5, one hidden layer of 500.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from keras_cnns.errors import SettingError
+from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
+from keras_cnns.lazy import keras, layers
+from keras_cnns.settings import Choice, Each, FloatRange, IntRange, Settings, free
+
+# Table I: the maps of S2 that each map of C3 sees.
+C3_CONNECTIONS = (
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
+    (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
+    (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5),
+)  # fmt: skip
+
+# Digits on 7x12 bitmaps in the manner of figure 3, a row of 7 pixels as a number. The figure's own pixels were
+# not published as data.
+DIGIT_BITMAPS = (
+    (0x00, 0x1C, 0x22, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 0x22, 0x1C, 0x00),
+    (0x00, 0x08, 0x18, 0x28, 0x08, 0x08, 0x08, 0x08, 0x08, 0x08, 0x3E, 0x00),
+    (0x00, 0x3E, 0x41, 0x41, 0x01, 0x02, 0x0C, 0x10, 0x20, 0x40, 0x7F, 0x00),
+    (0x00, 0x7F, 0x02, 0x04, 0x08, 0x1E, 0x01, 0x01, 0x01, 0x41, 0x3E, 0x00),
+    (0x00, 0x02, 0x06, 0x0A, 0x12, 0x22, 0x42, 0x7F, 0x02, 0x02, 0x02, 0x00),
+    (0x00, 0x7F, 0x40, 0x40, 0x5E, 0x61, 0x01, 0x01, 0x01, 0x41, 0x3E, 0x00),
+    (0x00, 0x1E, 0x20, 0x40, 0x40, 0x5E, 0x61, 0x41, 0x41, 0x21, 0x1E, 0x00),
+    (0x00, 0x7F, 0x01, 0x02, 0x02, 0x04, 0x04, 0x08, 0x08, 0x10, 0x10, 0x00),
+    (0x00, 0x3E, 0x41, 0x41, 0x41, 0x3E, 0x41, 0x41, 0x41, 0x41, 0x3E, 0x00),
+    (0x00, 0x3C, 0x42, 0x41, 0x41, 0x43, 0x3D, 0x01, 0x01, 0x02, 0x3C, 0x00),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeNetSettings(Settings):
+    """Free choices of LeNet-5 (LeCun et al. 1998, section II-B).
+
+    Attributes:
+        convolution_widths: Maps of C1, C3 and C5; Caffe's network has no C5 and two values.
+        hidden_width: Units of F6, the last hidden layer.
+        kernel_size: Side of the square kernels.
+        first_padding: "same" pads the first convolution, which makes 28x28 images do what 32x32 did.
+        connections: C3 sees the maps of table I ("partial") or all ("full").
+        subsampling: The paper's "trainable" one, or plain "average" or "max" pooling.
+        activation: "scaled_tanh" as in the paper's appendix A, or a modern one.
+        convolution_activation: Caffe's network has "none" after its convolutions.
+        output: Distances to fixed codes ("radial_basis"), or a dense layer ("dense").
+        dropout: Share of F6's units that are left out in training; the paper has none.
+    """
+
+    convolution_widths: tuple[int, ...] = free((6, 16, 120), Each(IntRange(1, 4096), 2, 3))
+    hidden_width: int = free(84, IntRange(1, 65536))
+    kernel_size: int = free(5, IntRange(1, 15, step=2))
+    first_padding: str = free("same", Choice(("valid", "same")))
+    connections: str = free("full", Choice(("partial", "full")))
+    subsampling: str = free("max", Choice(("trainable", "average", "max")))
+    activation: str = free("relu", Choice(("scaled_tanh", "tanh", "sigmoid", "relu", "gelu")))
+    convolution_activation: str = free("as_hidden", Choice(("as_hidden", "none")))
+    output: str = free("dense", Choice(("radial_basis", "dense")))
+    dropout: float = free(0.0, FloatRange(0.0, 0.9))
+
+    def check_together(self) -> None:
+        """Table I is for 6 and 16 maps."""
+        if self.connections == "partial" and self.convolution_widths[:2] != (6, 16):
+            raise SettingError(
+                "connections='partial' is table I of the paper, for convolution_widths that begin with 6,16; "
+                "with other widths use connections='full'."
+            )
+
+
+def smallest_side(settings: LeNetSettings) -> int:
+    """Return the smallest side in pixels that leaves the last convolution one place to stand."""
+    lost = settings.kernel_size - 1
+    side = 1
+    if len(settings.convolution_widths) == 3:
+        side += lost
+    side = 2 * side + lost
+    return 2 * side + (lost if settings.first_padding == "valid" else 0)
+
+
+def class_codes(classes: int, width: int) -> list[list[int]]:
+    """Return a code of -1 and +1 for each class: digits as 7x12 bitmaps, others drawn at random.
+
+    The paper names random codes as the alternative to bitmaps; the draw is the same every time.
+    """
+    if classes <= len(DIGIT_BITMAPS) and width == 7 * 12:
+        return [[1 if row >> 6 - x & 1 else -1 for row in rows for x in range(7)] for rows in DIGIT_BITMAPS[:classes]]
+    draw = random.Random(1998)  # noqa: S311
+    return [[draw.choice((-1, 1)) for _ in range(width)] for _ in range(classes)]
+
+
+def activate(x: Any, activation: str, name: str) -> Any:
+    """Squash every value."""
+    function = layers.scaled_tanh if activation == "scaled_tanh" else activation
+    return keras.layers.Activation(function, name=name)(x)
+
+
+def fan_in_uniform(x: Any, settings: LeNetSettings) -> Any:
+    """Return the initialiser of a layer that reads `x` fully: the paper's for its squashing function, else He's."""
+    if settings.activation != "scaled_tanh":
+        return "he_normal" if settings.activation in ("relu", "gelu") else "glorot_uniform"
+    return layers.FanInUniform(int(x.shape[-1]) * (settings.kernel_size**2 if len(x.shape) == 4 else 1))
+
+
+def convolve(x: Any, settings: LeNetSettings, index: int) -> Any:
+    """C1, C3 or C5: (h, w, c) -> (h - k + 1, w - k + 1, width), or (h, w, width) where padded."""
+    name = ("c1", "c3", "c5")[index]
+    if index == 1 and settings.connections == "partial":
+        x = layers.PartiallyConnectedConv2D(C3_CONNECTIONS, settings.kernel_size, name=name)(x)
+    else:
+        x = keras.layers.Conv2D(
+            settings.convolution_widths[index],
+            settings.kernel_size,
+            padding=settings.first_padding if index == 0 else "valid",
+            kernel_initializer=fan_in_uniform(x, settings),
+            name=name,
+        )(x)
+    if settings.convolution_activation == "none":
+        return x
+    return activate(x, settings.activation, f"{name}_activation")
+
+
+def subsample(x: Any, settings: LeNetSettings, name: str) -> Any:
+    """S2 or S4: (h, w, c) -> (h // 2, w // 2, c)."""
+    if settings.subsampling == "trainable":
+        return activate(layers.TrainableSubsampling(name=name)(x), settings.activation, f"{name}_activation")
+    pooling = keras.layers.MaxPooling2D if settings.subsampling == "max" else keras.layers.AveragePooling2D
+    return pooling(2, strides=2, name=name)(x)
+
+
+def network(images: Any, settings: LeNetSettings, classes: int) -> Any:
+    """C1-S2-C3-S4-C5-F6-output: (h, w, c) -> (classes,)."""
+    x = subsample(convolve(images, settings, 0), settings, "s2")
+    x = subsample(convolve(x, settings, 1), settings, "s4")
+    if len(settings.convolution_widths) == 3:
+        x = convolve(x, settings, 2)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(settings.hidden_width, kernel_initializer=fan_in_uniform(x, settings), name="f6")(x)
+    x = activate(x, settings.activation, "f6_activation")
+    if settings.dropout:
+        x = keras.layers.Dropout(settings.dropout, name="f6_dropout")(x)
+    if settings.output == "radial_basis":
+        codes = class_codes(classes, settings.hidden_width)
+        return layers.RadialBasisOutput(codes, dtype="float32", name="logits")(x)
+    return keras.layers.Dense(classes, name="logits")(x)
+
+
+PAPER_1998 = {
+    "first_padding": "valid",
+    "connections": "partial",
+    "subsampling": "trainable",
+    "activation": "scaled_tanh",
+}
+
+VARIANTS = {
+    "lenet5": Variant(settings=LeNetSettings(), input_shape=(28, 28, 1), classes=10),
+    "lenet5-32": Variant(settings=LeNetSettings(first_padding="valid"), input_shape=(32, 32, 1), classes=10),
+    "lenet5-1998": Variant(
+        settings=LeNetSettings(output="radial_basis", **PAPER_1998), input_shape=(32, 32, 1), classes=10
+    ),
+    "lenet5-1998-softmax": Variant(settings=LeNetSettings(**PAPER_1998), input_shape=(32, 32, 1), classes=10),
+    "lenet-caffe": Variant(
+        settings=LeNetSettings(
+            convolution_widths=(20, 50),
+            hidden_width=500,
+            first_padding="valid",
+            convolution_activation="none",
+        ),
+        input_shape=(28, 28, 1),
+        classes=10,
+    ),
+}
+
+RESULTS = (
+    Result(variant="lenet5-1998", data="MNIST", measure="test error, %", value=0.95, source="Fig. 9"),
+    Result(
+        variant="lenet5-1998",
+        data="MNIST, distorted copies added",
+        measure="test error, %",
+        value=0.8,
+        source="Fig. 9",
+    ),
+)
+
+FAMILY = Family(
+    name="lenet",
+    papers=(
+        Paper(
+            title="Gradient-Based Learning Applied to Document Recognition",
+            authors="Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner",
+            year=1998,
+        ),
+    ),
+    network=network,
+    smallest_side=smallest_side,
+    variants=VARIANTS,
+    results=RESULTS,
+    search=SearchSpace(
+        base="lenet5",
+        domains={
+            "convolution_widths": Choice(((6, 16, 120), (12, 32, 120), (20, 50, 120), (32, 64, 120))),
+            "hidden_width": Choice((84, 128, 256)),
+            "kernel_size": Choice((3, 5)),
+            "subsampling": Choice(("average", "max")),
+            "activation": Choice(("tanh", "relu")),
+            "dropout": FloatRange(0.0, 0.5),
+        },
+    ),
+)

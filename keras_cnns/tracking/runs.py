@@ -1,0 +1,158 @@
+"""What a run holds, before it trains and as it is given back.
+
+Names in MLflow:
+
+    params   model, family, seed, settings.NAME, recipe.NAME
+    tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (why it failed), and MLflow's own
+    metrics  parameters, trainable_parameters, macs; at each epoch its metrics, and `epochs`, how many are done
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+
+VERSIONED = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDescription:
+    """What is known of a run before it trains.
+
+    Attributes:
+        name: What the run is called.
+        model: The variant's name.
+        family: The family's name.
+        settings: The family's settings.
+        recipe: How it is trained.
+        seed: Seed of first weights, order of images and dropout.
+        data_name: What the images are called.
+        data_fingerprint: What tells these images from all others.
+        parameters: Weights of the network, where they are known yet.
+        trainable_parameters: Those that training changes.
+        macs: Multiply-accumulates for one image.
+        tags: Whatever else the run is found again by.
+    """
+
+    name: str
+    model: str
+    family: str
+    settings: Mapping[str, object]
+    recipe: Mapping[str, object]
+    seed: int
+    data_name: str
+    data_fingerprint: str
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    macs: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def params(self) -> dict[str, str]:
+        """Return what MLflow calls params."""
+        return {
+            "model": self.model,
+            "family": self.family,
+            "seed": str(self.seed),
+            **{f"settings.{name}": str(value) for name, value in self.settings.items()},
+            **{f"recipe.{name}": str(value) for name, value in self.recipe.items()},
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is measured before training."""
+        costs = {
+            "parameters": self.parameters,
+            "trainable_parameters": self.trainable_parameters,
+            "macs": self.macs,
+        }
+        return {name: float(value) for name, value in costs.items() if value is not None}
+
+    def all_tags(self) -> dict[str, str]:
+        """Return the tags, those of the data and a short description among them."""
+        return {
+            **self.tags,
+            "data.name": self.data_name,
+            "data.fingerprint": self.data_fingerprint,
+            "mlflow.note.content": f"{self.model} on {self.data_name}, seed {self.seed}",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as the store gives it back.
+
+    Attributes:
+        id: MLflow's id.
+        name: What it is called.
+        experiment: Name of its experiment.
+        status: "finished", "running" or "failed".
+        reason: Why it failed, or "".
+        model: The variant's name.
+        family: The family's name.
+        settings: The family's settings, as they are written on a command line.
+        recipe: How it is trained, as it is written on a command line.
+        metrics: The last value of each metric.
+        seed: Its seed, where it has one.
+        data_name: What the images are called.
+        data_fingerprint: What tells these images from all others.
+        parent: Id of the sweep's run that it belongs to.
+        tags: All its tags.
+        started: When it began.
+    """
+
+    id: str
+    name: str
+    experiment: str
+    status: str
+    reason: str
+    model: str
+    family: str
+    settings: dict[str, str]
+    recipe: dict[str, str]
+    metrics: dict[str, float]
+    seed: int | None
+    data_name: str
+    data_fingerprint: str
+    parent: str | None
+    tags: dict[str, str]
+    started: datetime
+
+
+def below(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values whose names start with `prefix`, by what follows it."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def provenance() -> dict[str, str]:
+    """Return tags of the software that makes a run: versions, and the commit where one is checked out here."""
+    tags = {"versions.python": platform.python_version()}
+    for package in VERSIONED:
+        installed = installed_version(package)
+        if installed:
+            tags[f"versions.{package.replace('-', '_')}"] = installed
+    commit = git("rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        tags["git.dirty"] = "true" if git("status", "--porcelain") else "false"
+    return tags
+
+
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, or ""."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def git(*arguments: str) -> str:
+    """Return what git prints in the working directory, or "" where it fails or is missing."""
+    command = ["git", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

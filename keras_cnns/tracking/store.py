@@ -1,0 +1,338 @@
+"""The store: runs written to MLflow and read back."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import mlflow.tensorflow
+from mlflow.entities import Experiment, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, infer_signature
+from mlflow.tracking import MlflowClient
+
+from keras_cnns import __version__
+from keras_cnns.errors import StoreError, nearest
+from keras_cnns.tracking.places import artifact_folder, check_server, find_place, prepare_database, quiet
+from keras_cnns.tracking.runs import Run, RunDescription, below, installed_version, provenance
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+STATUS = {"FINISHED": "finished", "RUNNING": "running", "SCHEDULED": "running"}
+GROUP = "keras_cnns.group"
+PARENT = "mlflow.parentRunId"
+REASON = "reason"
+EPOCHS = "epochs"
+MODEL = "model"
+PAGE = 1000
+
+
+def told(
+    method: Callable[Concatenate[Store, Arguments], Result],
+) -> Callable[Concatenate[Store, Arguments], Result]:
+    """Make a method raise StoreError, in one line, for whatever goes wrong in MLflow or on the disk."""
+
+    @wraps(method)
+    def telling(self: Store, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        try:
+            return method(self, *arguments, **options)
+        except (MlflowException, OSError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise StoreError(f"the store {self.location} fails: {lines[0]}") from error
+
+    return telling
+
+
+class Store:
+    """Runs in MLflow, without its global state.
+
+    Args:
+        uri: `sqlite:///PATH.db` or a server's address; by default MLflow's environment variable, else `mlflow.db`
+            in the working directory. Files go to `mlartifacts` beside a database.
+        create: Make a database that is not there.
+
+    Attributes:
+        uri: The store's URI, written out.
+
+    Raises:
+        StoreError: The place cannot be used.
+    """
+
+    def __init__(self, uri: str | None = None, *, create: bool = True) -> None:
+        self.uri, self._database = find_place(uri)
+        if self._database is None:
+            check_server(self.uri)
+        else:
+            prepare_database(self._database, create=create)
+        self._recorded: dict[str, set[int]] = {}
+        self._client = self._connect()
+
+    @property
+    def location(self) -> str:
+        """What to call the store: its database file, or the server's address."""
+        return str(self._database or self.uri)
+
+    @told
+    def start(self, description: RunDescription, *, experiment: str, parent: str | None = None) -> str:
+        """Begin a run and return its id.
+
+        Args:
+            description: What is known of it.
+            experiment: Name of its experiment, made where there is none.
+            parent: Id of the sweep's run that it belongs to.
+        """
+        tags = description.all_tags() | ({PARENT: parent} if parent else {})
+        run_id = self._create(description.name, experiment, description.params(), tags, description.metrics())
+        self._recorded[run_id] = set()
+        return run_id
+
+    @told
+    def start_group(
+        self, name: str, *, experiment: str, params: Mapping[str, object], tags: Mapping[str, str]
+    ) -> str:
+        """Begin a run that only holds others together, as a sweep's does, and return its id."""
+        written = {key: str(value) for key, value in params.items()}
+        return self._create(name, experiment, written, {**tags, GROUP: "true"}, {})
+
+    @told
+    def record(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Add an epoch, counted from 1, to a run's curves, unless it is there already.
+
+        A run that had ended goes on.
+        """
+        if run_id not in self._recorded:
+            history = self._client.get_metric_history(run_id, EPOCHS)
+            self._recorded[run_id] = {point.step for point in history}
+            self._reopen(run_id)
+        if epoch in self._recorded[run_id]:
+            return
+        self._client.log_batch(run_id, metrics=points({**metrics, EPOCHS: float(epoch)}, step=epoch))
+        self._recorded[run_id].add(epoch)
+
+    @told
+    def finish(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        status: Literal["finished", "failed", "killed"] = "finished",
+        reason: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Close a run.
+
+        Args:
+            run_id: The run.
+            metrics: What it reached, beside the curves.
+            status: How it ended.
+            reason: Why, if it failed or was killed.
+            tags: Further tags.
+        """
+        all_tags = {**(tags or {}), **({REASON: reason} if reason else {})}
+        if metrics or all_tags:
+            self._client.log_batch(run_id, metrics=points(metrics or {}, step=0), tags=tagged(all_tags))
+        self._client.set_terminated(run_id, status=status.upper())
+        self._recorded.pop(run_id, None)
+
+    @told
+    def find(self, *, experiment: str, tags: Mapping[str, str]) -> str | None:
+        """Return the id of a run of an experiment that has all these tags, or None."""
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None or not tags:
+            return None
+        clauses = " and ".join(equals(name, value) for name, value in tags.items())
+        runs = self._client.search_runs([found.experiment_id], clauses, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    @told
+    def log_model(self, run_id: str, model: Any, example: np.ndarray) -> None:
+        """Keep a Keras model with a run, to be loaded by `mlflow.pyfunc` or `mlflow.tensorflow`.
+
+        Args:
+            run_id: The run; the model is `runs:/RUN_ID/model`.
+            model: The model.
+            example: A few inputs, which give the model its signature.
+        """
+        signature = infer_signature(example, model.predict(example, verbose=0))
+        requirements = [f"{name}=={installed_version(name)}" for name in ("tensorflow", "keras")]
+        run = self._client.get_run(run_id)
+        logged = self._client.create_logged_model(
+            run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params
+        )
+        described = Model(
+            artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
+        )
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            path = str(Path(folder, MODEL))
+            mlflow.tensorflow.save_model(
+                model,
+                path,
+                mlflow_model=described,
+                signature=signature,
+                input_example=example,
+                pip_requirements=[*requirements, f"keras-cnns=={__version__}"],
+            )
+            self._client.log_model_artifacts(logged.model_id, path)
+        self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+    @told
+    def log_files(self, run_id: str, *paths: str | Path) -> None:
+        """Keep files or whole folders with a run."""
+        for path in paths:
+            self._client.log_artifact(run_id, str(path))
+
+    @told
+    def runs(self, *, experiment: str | None = None, parent: str | None = None) -> list[Run]:
+        """Return runs, newest first, without the groups that hold them together.
+
+        Args:
+            experiment: Only those of this experiment.
+            parent: Only those of the sweep with this run.
+
+        Raises:
+            StoreError: There is no such experiment.
+        """
+        experiments = {known.name: known for known in self._experiments()}
+        if experiment is not None and experiment not in experiments:
+            names = ", ".join(repr(name) for name in experiments)
+            raise StoreError(
+                f"no experiment {experiment!r} in {self.location}; it has {names}.{nearest(experiment, experiments)}"
+            )
+        chosen = experiments.values() if experiment is None else [experiments[experiment]]
+        names_by_id = {known.experiment_id: known.name for known in chosen}
+        query = equals(PARENT, parent) if parent else ""
+        pages = self._pages(
+            lambda token: self._client.search_runs(list(names_by_id), query, max_results=PAGE, page_token=token)
+        )
+        return [read(run, names_by_id[run.info.experiment_id]) for run in pages if GROUP not in run.data.tags]
+
+    @told
+    def curves(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
+        """Return each metric of a run that was recorded by epoch, as epochs and values."""
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for name in self._client.get_run(run_id).data.metrics:
+            history = self._client.get_metric_history(run_id, name)
+            curve = sorted((point.step, point.value) for point in history if point.step > 0)
+            if curve and name != EPOCHS:
+                curves[name] = curve
+        return curves
+
+    @told
+    def experiments(self) -> list[str]:
+        """Return the names of all experiments."""
+        return [experiment.name for experiment in self._experiments()]
+
+    @told
+    def _connect(self) -> MlflowClient:
+        with quiet():
+            client = MlflowClient(tracking_uri=self.uri)
+            client.search_experiments(max_results=1)
+        return client
+
+    @cached_property
+    def _provenance(self) -> dict[str, str]:
+        return provenance()
+
+    def _create(
+        self,
+        name: str,
+        experiment: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+    ) -> str:
+        experiment_id = self._experiment_id(experiment)
+        run = self._client.create_run(experiment_id, tags={**self._provenance, **tags}, run_name=name)
+        run_id = str(run.info.run_id)
+        written = [Param(key, value) for key, value in params.items()]
+        self._client.log_batch(run_id, metrics=points(metrics, step=0), params=written)
+        return run_id
+
+    def _experiment_id(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            location = artifact_folder(self._database).as_uri() if self._database else None
+            # Another process may make it at this moment.
+            with suppress(MlflowException):
+                return str(self._client.create_experiment(name, artifact_location=location))
+            found = self._client.get_experiment_by_name(name)
+        if found is None:
+            raise StoreError(f"cannot make an experiment called {name!r} in {self.location}; try a plain name.")
+        if found.lifecycle_stage != "active":
+            raise StoreError(
+                f"experiment {name!r} in {self.location} was deleted: choose another name, or bring it back with "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
+            )
+        return str(found.experiment_id)
+
+    def _reopen(self, run_id: str) -> None:
+        run = self._client.get_run(run_id)
+        if run.info.status != "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+            if REASON in run.data.tags:
+                self._client.delete_tag(run_id, REASON)
+
+    def _experiments(self) -> list[Experiment]:
+        return list(self._pages(lambda token: self._client.search_experiments(max_results=PAGE, page_token=token)))
+
+    @staticmethod
+    def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+        page = fetch(None)
+        yield from page
+        while page.token:
+            page = fetch(page.token)
+            yield from page
+
+
+def points(metrics: Mapping[str, float], *, step: int) -> list[Metric]:
+    """Return metrics as MLflow takes them."""
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step) for name, value in metrics.items()]
+
+
+def tagged(tags: Mapping[str, str]) -> list[RunTag]:
+    """Return tags as MLflow takes them."""
+    return [RunTag(name, value) for name, value in tags.items()]
+
+
+def equals(tag: str, value: str) -> str:
+    """Return the clause of a search for a tag's value."""
+    quote = '"' if "'" in value else "'"
+    return f"tags.`{tag}` = {quote}{value}{quote}"
+
+
+def read(run: MlflowRun, experiment: str) -> Run:
+    """Return MLflow's run as ours."""
+    params, tags = run.data.params, run.data.tags
+    status = STATUS.get(run.info.status, "failed")
+    seed = params.get("seed", "")
+    return Run(
+        id=run.info.run_id,
+        name=run.info.run_name or "",
+        experiment=experiment,
+        status=status,
+        reason=tags.get(REASON, run.info.status.lower()) if status == "failed" else "",
+        model=params.get("model", ""),
+        family=params.get("family", ""),
+        settings=below("settings.", params),
+        recipe=below("recipe.", params),
+        metrics=dict(run.data.metrics),
+        seed=int(seed) if seed.isdecimal() else None,
+        data_name=tags.get("data.name", ""),
+        data_fingerprint=tags.get("data.fingerprint", ""),
+        parent=tags.get(PARENT),
+        tags=dict(tags),
+        started=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
+    )

@@ -1,0 +1,215 @@
+"""A training as a run: kept in a folder, recorded in MLflow, resumable."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from filelock import FileLock, Timeout
+
+from keras_cnns.data import Dataset, load
+from keras_cnns.data.pipeline import evaluation_batches
+from keras_cnns.errors import DataError, ResumeError, StoreError
+from keras_cnns.evaluation import scores
+from keras_cnns.profiling import Profile
+from keras_cnns.registry import network_settings
+from keras_cnns.tracking import RunDescription, Store
+from keras_cnns.training.callbacks import Observer
+from keras_cnns.training.checkpoints import write_text
+from keras_cnns.training.fit import Fitted, Job, fit, measure
+from keras_cnns.training.recipe import Recipe
+
+JOB = "job.json"
+FINISHED = "finished"
+EXAMPLES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A finished training.
+
+    Attributes:
+        run_id: The run in MLflow.
+        folder: Where its checkpoints are.
+        profile: What the network costs.
+        fitted: Metrics and the best network.
+        test: `test_loss`, `test_accuracy` and `test_auc` where the test split was asked for.
+    """
+
+    run_id: str
+    folder: Path
+    profile: Profile
+    fitted: Fitted
+    test: Mapping[str, float]
+
+    @property
+    def best_model(self) -> keras.Model:
+        """The network of the best epoch, which takes pixels of 0 to 255."""
+        return keras.saving.load_model(self.fitted.best_model, compile=False)
+
+
+def train(
+    model: str,
+    data: str | Dataset = "digits",
+    *,
+    settings: Mapping[str, object] | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    test: bool = False,
+    experiment: str = "train",
+    tracking_uri: str | None = None,
+    folder: str | Path = "runs",
+    observer: Observer | None = None,
+) -> TrainedRun:
+    """Train a network on images and record the run in MLflow.
+
+    Args:
+        model: A variant's name, one of `list_models()`.
+        data: A source that `load` reads, or images already loaded.
+        settings: Free choices of the model's family that differ from the variant's.
+        recipe: How to train; `Recipe()` by default.
+        seed: Seed of first weights, order of images and dropout.
+        resume: Go on with the newest unfinished training of the same arguments, from its last whole epoch.
+        test: Measure the best network on the test split too, once, at the end.
+        experiment: MLflow experiment that the run belongs to.
+        tracking_uri: Where runs are kept: MLflow's environment variable or `./mlflow.db` by default.
+        folder: Where trainings keep their checkpoints.
+        observer: Told of every step and epoch.
+
+    Raises:
+        KerasCnnsError: Model, settings, recipe, data or store are not usable, each in a subclass.
+    """
+    job = Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe or Recipe(), seed=seed)
+    dataset = load(data) if isinstance(data, str) else data
+    if test and "test" not in dataset.splits:
+        raise DataError(f"{dataset.name} has no test split to measure on; leave out the test, or give one.")
+    costs = measure(job, dataset)
+    store = Store(tracking_uri)
+    identity = {**describe(job), "data": dataset.fingerprint, "store": store.uri}
+    place, lock, record = claim(Path(folder), identity, resume=resume)
+    with lock:
+        run_id = record.get("run_id") or start_run(store, job, dataset, costs, experiment=experiment)
+        write_text(place / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
+        recorder = Recorder(store, run_id, observer)
+        try:
+            fitted = fit(job, dataset, place, observer=recorder)
+            measured = measure_test(fitted, dataset) if test else {}
+            keep(store, run_id, fitted, measured, dataset)
+        except KeyboardInterrupt:
+            store.finish(run_id, status="killed", reason="interrupted")
+            raise
+        except Exception as error:
+            store.finish(run_id, status="failed", reason=f"{type(error).__name__}: {error}")
+            raise
+        write_text(place / FINISHED, run_id)
+    return TrainedRun(run_id=run_id, folder=place, profile=costs, fitted=fitted, test=measured)
+
+
+class Recorder:
+    """Writes each epoch to MLflow on its way to the observer."""
+
+    def __init__(self, store: Store, run_id: str, observer: Observer | None) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.observer = observer
+
+    def step(self, done: int, total: int) -> None:
+        """Pass on."""
+        if self.observer is not None:
+            self.observer.step(done, total)
+
+    def epoch(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Record, then pass on."""
+        self.store.record(self.run_id, number, metrics)
+        if self.observer is not None:
+            self.observer.epoch(number, metrics)
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """Write a job as JSON can hold it; equal jobs give equal descriptions."""
+    return {
+        "model": job.model,
+        "settings": job.settings.written(),
+        "recipe": job.recipe.written(),
+        "seed": job.seed,
+    }
+
+
+def claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[Path, FileLock, dict[str, Any]]:
+    """Return a training's folder, the lock that keeps other processes out, and what is known of its run.
+
+    Raises:
+        ResumeError: There is no unfinished training with this identity.
+        StoreError: The folder cannot be written.
+    """
+    if not resume:
+        place = folder / f"{identity['model']}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+        try:
+            place.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make {place}: {error.strerror}; name a folder that can be written with --folder."
+            ) from None
+        return place, FileLock(place / ".lock"), {}
+    finished = ""
+    for path in sorted(folder.glob(f"*/{JOB}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if any(record.get(key) != value for key, value in identity.items()):
+            continue
+        if (path.parent / FINISHED).exists():
+            finished = finished or f" {path.parent} is finished, as run {record['run_id']}."
+            continue
+        lock = FileLock(path.parent / ".lock", blocking=False)
+        try:
+            with lock:
+                return path.parent, FileLock(path.parent / ".lock"), record
+        except Timeout:
+            raise ResumeError(f"{path.parent} is being trained by another process; wait for it.") from None
+    raise ResumeError(
+        f"nothing to resume: no unfinished training of {identity['model']} with these settings, recipe, seed and "
+        f"data in {folder}.{finished}"
+    )
+
+
+def start_run(store: Store, job: Job, dataset: Dataset, costs: Profile, *, experiment: str) -> str:
+    """Begin the job's run in MLflow and return its id."""
+    return store.start(description(job, dataset, costs, name=job.model), experiment=experiment)
+
+
+def description(job: Job, dataset: Dataset, costs: Profile, *, name: str) -> RunDescription:
+    """Say what is known of a run before it trains."""
+    return RunDescription(
+        name=name,
+        model=job.model,
+        family=job.family,
+        settings=job.settings.written(),
+        recipe=job.recipe.written(),
+        seed=job.seed,
+        data_name=dataset.name,
+        data_fingerprint=dataset.fingerprint,
+        parameters=costs.total_parameters,
+        trainable_parameters=costs.trainable_parameters,
+        macs=costs.macs,
+    )
+
+
+def measure_test(fitted: Fitted, dataset: Dataset) -> dict[str, float]:
+    """Measure the best network on the test split."""
+    model = keras.saving.load_model(fitted.best_model, compile=False)
+    split = dataset.splits["test"]
+    probabilities = model.predict(evaluation_batches(split.images), verbose=0)
+    return {f"test_{name}": value for name, value in scores(split.labels, probabilities).items()}
+
+
+def keep(store: Store, run_id: str, fitted: Fitted, test: Mapping[str, float], dataset: Dataset) -> None:
+    """Record the best network and its metrics, and close the run."""
+    model = keras.saving.load_model(fitted.best_model, compile=False)
+    store.log_model(run_id, model, dataset.splits["train"].images[:EXAMPLES])
+    store.finish(run_id, metrics={**fitted.kept, **test})

@@ -1,0 +1,28 @@
+"""What every test has: a quiet backend, and the two small sets of real images where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def shared(name: str) -> Path:
+    path = SHARED_DATA / name
+    if not path.exists():
+        pytest.skip(f"{name} is not beside the project")
+    return path
+
+
+@pytest.fixture(scope="session")
+def pneumonia() -> Path:
+    return shared("pneumoniamnist_trainval.npz")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    return shared("mnist.npz")

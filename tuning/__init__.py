@@ -1,0 +1,18 @@
+"""Search with Ray Tune, and the comparison of what it finds."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuning.sweep import SweepResult, sweep
+
+__all__ = ["SweepResult", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import Ray when a sweep is first asked for."""
+    if name in __all__:
+        return getattr(importlib.import_module("tuning.sweep"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

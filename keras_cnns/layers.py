@@ -22,7 +22,7 @@ def scaled_tanh(x: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class FanInUniform(keras.initializers.Initializer):  # type: ignore[misc]
+class FanInUniform(keras.initializers.Initializer):
     """Uniform between -2.4 / F and 2.4 / F, F being the fan-in (LeCun et al. 1998, appendix A).
 
     Args:
@@ -45,7 +45,7 @@ class FanInUniform(keras.initializers.Initializer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class TrainableSubsampling(keras.layers.Layer):  # type: ignore[misc]
+class TrainableSubsampling(keras.layers.Layer):
     """Add each 2x2 block, multiply by a coefficient and add a bias, one of each a map.
 
     Shapes: (batch, h, w, c) -> (batch, h // 2, w // 2, c). Source: LeCun et al. 1998, section II-B, layers S2
@@ -70,7 +70,7 @@ class TrainableSubsampling(keras.layers.Layer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class PartiallyConnectedConv2D(keras.layers.Layer):  # type: ignore[misc]
+class PartiallyConnectedConv2D(keras.layers.Layer):
     """A "valid" convolution in which each output map sees only some of the input maps.
 
     Only connections that exist have weights, so counts are the paper's. Shapes: (batch, h, w, c) ->
@@ -121,7 +121,7 @@ class PartiallyConnectedConv2D(keras.layers.Layer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class RadialBasisOutput(keras.layers.Layer):  # type: ignore[misc]
+class RadialBasisOutput(keras.layers.Layer):
     """Minus the squared distance to each class's fixed code: the largest output is the nearest class.
 
     The paper's outputs are the distances themselves, the smallest winning. With the sign turned they are
@@ -162,7 +162,7 @@ class RadialBasisOutput(keras.layers.Layer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class ZeroMaps(keras.layers.Layer):  # type: ignore[misc]
+class ZeroMaps(keras.layers.Layer):
     """Append maps of zeros: (batch, h, w, c) -> (batch, h, w, c + count).
 
     Source: He et al. 2016, section 3.3, shortcut A. The paper does not say where the zeros go; the reference

@@ -7,6 +7,8 @@ driver of a sweep, `list_models`. They shall not wait for a backend.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 
@@ -22,6 +24,19 @@ class LazyModule:
         return value
 
 
+def load_backend() -> None:
+    """Import the backend without what its native libraries say of the machine; errors are raised as ever."""
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        importlib.import_module("keras")
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
 if TYPE_CHECKING:
     import keras
 
@@ -30,4 +45,4 @@ else:
     keras = LazyModule("keras")
     layers = LazyModule("keras_cnns.layers")
 
-__all__ = ["LazyModule", "keras", "layers"]
+__all__ = ["LazyModule", "keras", "layers", "load_backend"]

@@ -29,6 +29,14 @@ class Profile:
     macs: int
     peak_activations: int
 
+    def as_metrics(self) -> dict[str, int]:
+        """Return what a run records of it."""
+        return {
+            "parameters": self.total_parameters,
+            "trainable_parameters": self.trainable_parameters,
+            "macs": self.macs,
+        }
+
 
 def profile(model: Any) -> Profile:
     """Count what a built functional model costs.

@@ -16,7 +16,7 @@ from keras_cnns import families
 from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError, nearest
 from keras_cnns.family import Family, Variant
 from keras_cnns.lazy import keras
-from keras_cnns.settings import IntRange, Settings
+from keras_cnns.settings import IntRange, Settings, checked
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Model
@@ -117,10 +117,7 @@ def build(
     family, variant = find_variant(name)
     chosen = network_settings(name, settings)
     shape = check_image_shape(name, input_shape or variant.input_shape, family.smallest_side(chosen))
-    try:
-        classes = CLASSES.check(variant.classes if classes is None else classes)
-    except SettingError as error:
-        raise SettingError(f"{name}: classes {error}") from None
+    classes = checked(f"{name}: classes", CLASSES, variant.classes if classes is None else classes)
     images = keras.Input(shape, name="images")
     outputs = family.network(images, chosen, classes)
     if classifier_activation is not None:
@@ -160,6 +157,6 @@ def check_image_shape(name: str, input_shape: tuple[int, int, int], smallest: in
     if min(height, width) < smallest:
         raise ImageSizeError(
             f"{name}: images of {height}x{width} pixels are too small; the smallest that works with these "
-            f"settings is {smallest}x{smallest} (image_size={smallest} enlarges them)."
+            f"settings is {smallest}x{smallest}; enlarge them with --image-size {smallest} (image_size={smallest})."
         )
     return shape

@@ -157,6 +157,19 @@ class Maybe:
 
 
 BOOLEAN = Choice((True, False))
+SEED = IntRange(0, 2**32 - 1)
+
+
+def checked(name: str, domain: Domain, value: object) -> Any:
+    """Return the value of an argument, or say which argument is not legal.
+
+    Raises:
+        SettingError: The value is not in the domain.
+    """
+    try:
+        return domain.check(value)
+    except SettingError as error:
+        raise SettingError(f"{name} {error}") from None
 
 
 def free(default: Any, domain: Domain) -> Any:
@@ -222,7 +235,7 @@ class Settings:
         """
         for name in changes:
             self.domain(name)
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings by name."""

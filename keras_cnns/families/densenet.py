@@ -50,7 +50,7 @@ class DenseNetSettings(Settings):
 
 def smallest_side(settings: DenseNetSettings) -> int:
     """Return the smallest side in pixels that leaves each transition something to pool."""
-    at_first_block = 2 ** (len(settings.blocks) - 1)
+    at_first_block: int = 2 ** (len(settings.blocks) - 1)
     return 4 * (at_first_block - 1) + 1 if settings.stem == "imagenet" else at_first_block
 
 

@@ -157,7 +157,7 @@ def network(images: Any, settings: LeNetSettings, classes: int) -> Any:
     return keras.layers.Dense(classes, name="logits")(x)
 
 
-PAPER_1998 = {
+PAPER_1998: dict[str, Any] = {
     "first_padding": "valid",
     "connections": "partial",
     "subsampling": "trainable",

@@ -29,12 +29,20 @@ def read_archive(path: Path) -> Raw:
         with np.load(path, allow_pickle=False) as archive:
             names = set(archive.files)
             pairs = {split: pair for split, known in ARRAYS.items() for pair in known if names.issuperset(pair)}
+            known = [pair for either in ARRAYS.values() for pair in either]
+            alone = [pair for pair in known if len(names.intersection(pair)) == 1]
             if "train" not in pairs:
                 there = ", ".join(sorted(names)) or "nothing"
-                raise DataError(f"{path}: no arrays train_images and train_labels, or x_train and y_train; has {there}.")
+                raise DataError(
+                    f"{path}: no arrays train_images and train_labels, or x_train and y_train; has {there}."
+                )
+            if alone:
+                raise DataError(f"{path}: has only one of {alone[0][0]} and {alone[0][1]}; give both or none.")
             arrays = {split: (archive[images], archive[labels]) for split, (images, labels) in pairs.items()}
     except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read, the file is broken or no .npz ({error}); make or copy it again.") from None
+        raise DataError(
+            f"{path}: cannot be read, the file is broken or no .npz ({error}); make or copy it again."
+        ) from None
     except ValueError as error:
         if isinstance(error, DataError):
             raise
@@ -45,7 +53,10 @@ def read_archive(path: Path) -> Raw:
     splits = {
         split: Split(images, read_labels(path, split, images, labels)) for split, (images, labels) in arrays.items()
     }
-    classes = max(1, int(splits["train"].labels.max()) + 1)
+    train = splits["train"].labels
+    classes = max(1, int(train.max()) + 1)
+    if classes > len(train):
+        raise DataError(f"{path}: the train labels go up to {classes - 1}, out of range for {len(train)} images.")
     return Raw(
         name=path.name,
         splits={split: splits[split] for split in SPLITS if split in splits},

@@ -12,7 +12,7 @@ import numpy as np
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Images and their classes.
 
@@ -28,7 +28,7 @@ class Split:
         return len(self.labels)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """Images in classes.
 

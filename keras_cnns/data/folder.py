@@ -26,7 +26,15 @@ def read_folder(root: Path, image_size: int | tuple[int, int] | None) -> Raw:
     """
     try:
         places = subfolders(root)
-        by_split = {SPLIT_NAMES[place.name.lower()]: place for place in places if place.name.lower() in SPLIT_NAMES}
+        by_split: dict[str, Path] = {}
+        for place in places:
+            split = SPLIT_NAMES.get(place.name.lower())
+            if split in by_split:
+                raise DataError(
+                    f"{root}: {by_split[split].name} and {place.name} are both the {split} split; keep one."
+                )
+            if split is not None:
+                by_split[split] = place
         if "train" not in by_split:
             by_split = {"train": root}
         files = {
@@ -35,19 +43,22 @@ def read_folder(root: Path, image_size: int | tuple[int, int] | None) -> Raw:
         }
     except PermissionError as error:
         raise DataError(f"{error.filename}: may not be read; check its permissions.") from None
-    class_names = tuple(sorted({name for listed in files.values() for _, name in listed}))
+    class_names = tuple(sorted({place.name for top in by_split.values() for place in subfolders(top)}))
     for split, listed in files.items():
         if not listed:
             raise DataError(f"{by_split[split]}: no images in folders of classes; put them in CLASS/image.png.")
     with ThreadPoolExecutor(DECODERS) as pool:
-        decoded = {split: list(pool.map(decode, [file for file, _ in listed])) for split, listed in files.items()}
+        decoded = {
+            split: list(pool.map(lambda file: decode(file, image_size), [file for file, _ in listed]))
+            for split, listed in files.items()
+        }
     colour = any(image.ndim == 3 for images in decoded.values() for image in images)
     splits = {}
     for split, listed in files.items():
         names = [file for file, _ in listed]
         images = [with_channels(image, colour=colour) for image in decoded[split]]
         labels = np.array([class_names.index(name) for _, name in listed], np.int64)
-        splits[split] = Split(stack(names, images, image_size), labels)
+        splits[split] = Split(stack(names, images), labels)
     return Raw(name=root.resolve().name, splits=splits, class_names=class_names)
 
 
@@ -63,14 +74,24 @@ def images_in(folder: Path, root: Path) -> Iterable[Path]:
         DataError: A link points outside the root.
     """
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file():
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in ENDINGS and not hidden and path.is_file():
             if not path.resolve().is_relative_to(root.resolve()):
                 raise DataError(f"{path}: links to a file outside {root}; copy it into the folder.")
             yield path
 
 
-def decode(path: Path) -> np.ndarray:
-    """Decode an image to uint8, shape (height, width) if it is grey, else (height, width, 3)."""
+def decode(path: Path, image_size: int | tuple[int, int] | None) -> np.ndarray:
+    """Decode an image to uint8, resized if a size is given; (height, width) if it is grey, else (height, width, 3)."""
+    image = decode_whole(path)
+    if image_size is None:
+        return image
+    resized = resize(image.reshape(1, *image.shape[:2], -1), image_size)
+    return np.asarray(resized[0, ..., 0] if image.ndim == 2 else resized[0])
+
+
+def decode_whole(path: Path) -> np.ndarray:
+    """Decode an image at its own size."""
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
@@ -89,10 +110,8 @@ def with_channels(image: np.ndarray, *, colour: bool) -> np.ndarray:
     return image[..., np.newaxis].repeat(3 if colour else 1, axis=-1)
 
 
-def stack(files: list[Path], images: list[np.ndarray], image_size: int | tuple[int, int] | None) -> np.ndarray:
-    """Put images into one array, resized if a size is given."""
-    if image_size is not None:
-        return np.concatenate([resize(image[np.newaxis], image_size) for image in images])
+def stack(files: list[Path], images: list[np.ndarray]) -> np.ndarray:
+    """Put images of one size into one array."""
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise DataError(

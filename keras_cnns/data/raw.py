@@ -39,10 +39,20 @@ class Raw:
     notes: tuple[str, ...] = ()
 
 
-def to_pixels(name: str, images: np.ndarray) -> np.ndarray:
-    """Return images as (images, height, width, channels) in uint8.
+def pixel_scale(raw: Raw) -> tuple[float, list[str]]:
+    """Return what to multiply pixels by, the same for all splits, and the source's notes.
 
     Floating-point images may have values of 0 to 1, which are multiplied by 255, or of 0 to 255.
+    """
+    arrays = [split.images for split in raw.splits.values()]
+    floating = all(np.issubdtype(images.dtype, np.floating) for images in arrays)
+    if floating and all(images.size and images.max() <= 1 for images in arrays):
+        return 255.0, [*raw.notes, "Pixels of 0 to 1 were multiplied by 255."]
+    return 1.0, list(raw.notes)
+
+
+def to_pixels(name: str, images: np.ndarray, scale: float) -> np.ndarray:
+    """Return images as (images, height, width, channels) in uint8, multiplied by `scale`.
 
     Raises:
         DataError: The array is no images, or its values are no pixels.
@@ -50,7 +60,9 @@ def to_pixels(name: str, images: np.ndarray) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or 0 in images.shape or images.shape[-1] > 4:
-        raise DataError(f"{name}: an array of shape {images.shape} is no images; use (images, height, width[, 1 or 3]).")
+        raise DataError(
+            f"{name}: an array of shape {images.shape} is no images; use (images, height, width[, 1 or 3])."
+        )
     if images.dtype == np.uint8:
         return images
     if not np.issubdtype(images.dtype, np.number):
@@ -61,7 +73,6 @@ def to_pixels(name: str, images: np.ndarray) -> np.ndarray:
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 255:
         raise DataError(f"{name}: pixels are from {low:g} to {high:g}; use 0 to 255, or 0 to 1.")
-    scale = 255.0 if np.issubdtype(images.dtype, np.floating) and high <= 1 else 1.0
     return np.rint(images * scale).astype(np.uint8)
 
 

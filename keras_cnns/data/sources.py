@@ -9,7 +9,7 @@ import numpy as np
 from keras_cnns.data.archive import read_archive
 from keras_cnns.data.dataset import SPLITS, Dataset, Split
 from keras_cnns.data.folder import read_folder
-from keras_cnns.data.raw import Raw, resize, to_pixels
+from keras_cnns.data.raw import Raw, pixel_scale, resize, to_pixels
 from keras_cnns.data.splits import check_labels, hold_out
 from keras_cnns.errors import DataError
 
@@ -40,19 +40,26 @@ def load(
     Raises:
         DataError: The source is missing, broken, or not what a classifier can learn from.
     """
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed {seed} is not possible; use a whole number from 0 to {2**32 - 1}.")
     raw = read(str(source), image_size)
-    splits = {name: convert(raw.name, split, image_size, channels) for name, split in raw.splits.items()}
-    for name in SPLITS:
-        if name in splits:
-            check_labels(raw.name, name, splits[name].labels, raw.class_names)
-    notes = list(raw.notes)
+    scale, notes = pixel_scale(raw)
+    found = {name: raw.splits[name] for name in SPLITS if name in raw.splits}
+    splits = {name: convert(raw.name, split, scale, image_size, channels) for name, split in found.items()}
+    for name, split in splits.items():
+        check_labels(raw.name, name, split.labels, raw.class_names)
+        if split.images.shape[1:] != splits["train"].images.shape[1:]:
+            raise DataError(
+                f"{raw.name}: {name} images are {written(split)} and training images {written(splits['train'])}; make "
+                f"them one size with --image-size 64 (image_size=64), one kind with --channels 1 (channels=1)."
+            )
     if "validation" not in splits:
         splits["train"], splits["validation"] = part(raw.name, splits["train"], raw.class_names, seed)
         notes.append(f"Validation: {VALIDATION_FRACTION:.0%} of the training images, stratified, seed {seed}.")
     if "test" not in splits:
         notes.append("No test split: there is none in the source, and none was made up.")
     return Dataset(
-        name=raw.name, source=str(source), splits=splits, class_names=raw.class_names, notes=tuple(notes)
+        name=raw.name, source=place(str(source)), splits=splits, class_names=raw.class_names, notes=tuple(notes)
     )
 
 
@@ -83,9 +90,22 @@ def read_digits() -> Raw:
     return Raw(name="digits", splits={"train": split}, class_names=tuple(map(str, range(10))))
 
 
-def convert(name: str, split: Split, image_size: int | tuple[int, int] | None, channels: int | None) -> Split:
+def place(source: str) -> str:
+    """Write a source so that it can be found from any folder."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() and source != "digits" else source
+
+
+def written(split: Split) -> str:
+    """Write the shape of a split's images."""
+    return "x".join(map(str, split.images.shape[1:]))
+
+
+def convert(
+    name: str, split: Split, scale: float, image_size: int | tuple[int, int] | None, channels: int | None
+) -> Split:
     """Bring a split's images to a size and a number of channels."""
-    images = to_pixels(name, split.images)
+    images = to_pixels(name, split.images, scale)
     if channels is not None and channels != images.shape[-1]:
         images = change_channels(name, images, channels)
     if image_size is not None:
@@ -98,7 +118,8 @@ def change_channels(name: str, images: np.ndarray, channels: int) -> np.ndarray:
     if (images.shape[-1], channels) == (1, 3):
         return images.repeat(3, axis=-1)
     if (images.shape[-1], channels) == (3, 1):
-        return np.rint(images @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)[..., np.newaxis]
+        grey = images @ np.array([0.299, 0.587, 0.114])
+        return np.asarray(np.rint(grey), np.uint8)[..., np.newaxis]
     raise DataError(f"{name}: images of {images.shape[-1]} channels cannot be made {channels}; use 1 or 3.")
 
 

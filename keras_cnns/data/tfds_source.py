@@ -23,7 +23,9 @@ def read_tfds(name: str) -> Raw:
         labels = builder.info.features[builder.info.supervised_keys[1]]
         class_names = tuple(labels.names)
         splits = {
-            SPLIT_NAMES[split.lower()]: to_arrays(name, loaded[split]) for split in loaded if split.lower() in SPLIT_NAMES
+            SPLIT_NAMES[split.lower()]: to_arrays(name, loaded[split])
+            for split in loaded
+            if split.lower() in SPLIT_NAMES
         }
     except DataError:
         raise
@@ -40,5 +42,7 @@ def to_arrays(name: str, examples: object) -> Split:
     images, labels = zip(*tfds.as_numpy(examples), strict=True)
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
-        raise DataError(f"tfds:{name} has images of mixed sizes, {len(sizes)} of them; export it to a folder and resize.")
+        raise DataError(
+            f"tfds:{name} has images of mixed sizes, {len(sizes)} of them; export it to a folder and resize."
+        )
     return Split(np.stack(images), np.asarray(labels, np.int64))

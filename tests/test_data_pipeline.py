@@ -1,0 +1,93 @@
+"""Batches: every image once an epoch, in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_cnns.data import Split
+from keras_cnns.data.pipeline import evaluation_batches, training_batches
+
+COUNT = 23
+SPLIT = Split(np.arange(COUNT, dtype=np.uint8).reshape(-1, 1, 1, 1), np.arange(COUNT, dtype=np.int64) % 3)
+
+
+def epochs(first: int, last: int, seed: int = 5) -> list[list[int]]:
+    epoch = tf.Variable(first, dtype=tf.int64, trainable=False)
+    batches = training_batches(SPLIT, batch_size=4, seed=seed, epoch=epoch)
+    seen = []
+    for number in range(first, last):
+        epoch.assign(number)
+        seen.append([int(pixel) for images, _ in batches for pixel in images.numpy().ravel()])
+    return seen
+
+
+def test_every_image_is_seen_once_an_epoch_with_its_own_label() -> None:
+    batches = training_batches(SPLIT, batch_size=4, seed=0, epoch=tf.Variable(0, dtype=tf.int64))
+    pairs = [(images.numpy(), labels.numpy()) for images, labels in batches]
+    pixels = np.concatenate([images.ravel() for images, _ in pairs]).astype(int)
+    labels = np.concatenate([labels for _, labels in pairs])
+    assert sorted(pixels) == list(range(COUNT))
+    assert (labels == pixels % 3).all()
+    assert [len(labels) for _, labels in pairs] == [4, 4, 4, 4, 4, 3]
+    assert batches.cardinality().numpy() == 6
+    assert pairs[0][0].dtype == np.float32
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    first, second = epochs(0, 2)
+    assert first != second
+    assert epochs(0, 2) == [first, second]
+    assert epochs(0, 1, seed=6) != [first]
+
+
+def test_resumed_training_sees_what_it_would_have_seen() -> None:
+    assert epochs(0, 4) == epochs(0, 2) + epochs(2, 4)
+
+
+def test_evaluation_keeps_the_order_and_the_last_images() -> None:
+    batches = [batch.numpy() for batch in evaluation_batches(SPLIT.images, batch_size=4)]
+    assert np.concatenate(batches).ravel().tolist() == list(range(COUNT))
+    assert len(batches[-1]) == 3
+
+
+@pytest.mark.slow
+def test_batches_keep_ahead_of_a_small_network() -> None:
+    split = Split(np.zeros((60_000, 28, 28, 1), np.uint8), np.zeros(60_000, np.int64))
+    batches = training_batches(split, batch_size=128, seed=0, epoch=tf.Variable(0, dtype=tf.int64))
+    start = time.perf_counter()
+    seen = sum(len(labels) for _, labels in batches)
+    assert seen / (time.perf_counter() - start) > 100_000
+
+
+MIRRORED = """
+import numpy as np
+import tensorflow as tf
+tf.config.set_visible_devices([], "GPU")
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_cnns.data import Split
+from keras_cnns.data.pipeline import training_batches
+split = Split(np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1), np.arange(23, dtype=np.int64))
+epoch = tf.Variable(0, dtype=tf.int64)
+plain = training_batches(split, batch_size=4, seed=0, epoch=epoch)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+shared = strategy.experimental_distribute_dataset(training_batches(split, batch_size=4, seed=0, epoch=epoch))
+for number in range(2):
+    epoch.assign(number)
+    parts = [strategy.experimental_local_results(labels) for _, labels in shared]
+    steps = [np.concatenate([part.numpy() for part in step]) for step in parts]
+    assert [step.tolist() for step in steps] == [labels.numpy().tolist() for _, labels in plain], number
+print("the same batches")
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_share_the_batches_of_one() -> None:
+    done = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, check=False)
+    assert "the same batches" in done.stdout, done.stderr[-2000:]

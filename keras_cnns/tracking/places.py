@@ -79,8 +79,7 @@ def prepare_database(database: Path, *, create: bool) -> None:
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(
-            f"cannot make the store {database}: {reason}; name a place that can be written, such as "
-            f"sqlite:///PATH.db."
+            f"cannot make the store {database}: {reason}; name a place that can be written, such as sqlite:///PATH.db."
         ) from error
 
 
@@ -116,7 +115,7 @@ def create_database(database: Path) -> None:
     temporary = database.with_name(f".{database.name}.new")
     temporary.unlink(missing_ok=True)
     with quiet():
-        store = SqlAlchemyStore(f"{SQLITE}{temporary}", artifact_folder(database).as_uri())
+        store = SqlAlchemyStore(f"{SQLITE}{temporary}", artifact_folder(database).as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     temporary.replace(database)
 

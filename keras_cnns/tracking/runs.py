@@ -4,7 +4,8 @@ Names in MLflow:
 
     params   model, family, seed, settings.NAME, recipe.NAME
     tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (why it failed), and MLflow's own
-    metrics  parameters, trainable_parameters, macs; at each epoch its metrics, and `epochs`, how many are done
+    metrics  parameters, trainable_parameters, macs; at each epoch its metrics, and `epochs`, how many are done;
+             best_NAME and best_epoch for the network that was kept
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
+Value = TypeVar("Value")
 VERSIONED = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
 
 
@@ -94,7 +97,7 @@ class Run:
         family: The family's name.
         settings: The family's settings, as they are written on a command line.
         recipe: How it is trained, as it is written on a command line.
-        metrics: The last value of each metric.
+        metrics: The last value of each metric, but of those that the kept network has (best_NAME) its own.
         seed: Its seed, where it has one.
         data_name: What the images are called.
         data_fingerprint: What tells these images from all others.
@@ -121,7 +124,7 @@ class Run:
     started: datetime
 
 
-def below(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
+def below(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
     """Return the values whose names start with `prefix`, by what follows it."""
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 

@@ -11,7 +11,6 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
-import mlflow.tensorflow
 from mlflow.entities import Experiment, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
@@ -44,7 +43,7 @@ def told(
     """Make a method raise StoreError, in one line, for whatever goes wrong in MLflow or on the disk."""
 
     @wraps(method)
-    def telling(self: Store, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    def telling(self: Store, /, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
         try:
             return method(self, *arguments, **options)
         except (MlflowException, OSError) as error:
@@ -98,9 +97,7 @@ class Store:
         return run_id
 
     @told
-    def start_group(
-        self, name: str, *, experiment: str, params: Mapping[str, object], tags: Mapping[str, str]
-    ) -> str:
+    def start_group(self, name: str, *, experiment: str, params: Mapping[str, object], tags: Mapping[str, str]) -> str:
         """Begin a run that only holds others together, as a sweep's does, and return its id."""
         written = {key: str(value) for key, value in params.items()}
         return self._create(name, experiment, written, {**tags, GROUP: "true"}, {})
@@ -162,8 +159,11 @@ class Store:
         Args:
             run_id: The run; the model is `runs:/RUN_ID/model`.
             model: The model.
-            example: A few inputs, which give the model its signature.
+            example: A few inputs, which give the model its signature, in the model's own type.
         """
+        import mlflow.tensorflow  # noqa: PLC0415 - imports TensorFlow
+
+        example = example.astype(model.inputs[0].dtype)
         signature = infer_signature(example, model.predict(example, verbose=0))
         requirements = [f"{name}=={installed_version(name)}" for name in ("tensorflow", "keras")]
         run = self._client.get_run(run_id)
@@ -313,6 +313,11 @@ def equals(tag: str, value: str) -> str:
     return f"tags.`{tag}` = {quote}{value}{quote}"
 
 
+def kept(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the validation scores of the network that was kept, by their plain names."""
+    return {f"val_{name}": value for name, value in below("best_val_", metrics).items()}
+
+
 def read(run: MlflowRun, experiment: str) -> Run:
     """Return MLflow's run as ours."""
     params, tags = run.data.params, run.data.tags
@@ -328,7 +333,7 @@ def read(run: MlflowRun, experiment: str) -> Run:
         family=params.get("family", ""),
         settings=below("settings.", params),
         recipe=below("recipe.", params),
-        metrics=dict(run.data.metrics),
+        metrics={**run.data.metrics, **kept(run.data.metrics)},
         seed=int(seed) if seed.isdecimal() else None,
         data_name=tags.get("data.name", ""),
         data_fingerprint=tags.get("data.fingerprint", ""),

@@ -15,6 +15,8 @@ from keras_cnns.errors import TrainingError
 from keras_cnns.evaluation import scores
 from keras_cnns.training.checkpoints import Progress, save_checkpoint
 
+DRAWS_AN_EPOCH = 2**20
+
 
 class Observer(Protocol):
     """Whoever wants to see a training go on."""
@@ -26,19 +28,32 @@ class Observer(Protocol):
         """Epoch `number`, the first being 1, is done and has these metrics."""
 
 
-class EpochClock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells the training batches which epoch it is: the order of the images depends on nothing else."""
+class EpochClock(keras.callbacks.Callback):
+    """Sets all chance by the epoch alone: the order of the images, and what each dropout layer draws.
 
-    def __init__(self, epoch: Any) -> None:
+    Keras does not save the state of its seed generators, so without this a resumed training would drop out other
+    values than one that never stopped.
+
+    Args:
+        epoch: The variable that the training batches read their order from.
+        network: The network whose layers draw at random.
+    """
+
+    def __init__(self, epoch: Any, network: Any) -> None:
         super().__init__()
         self.epoch = epoch
+        layers = network.layers
+        self.generators = [found for layer in layers if (found := getattr(layer, "seed_generator", None))]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
-        """Set the epoch before its batches are asked for."""
+        """Set the epoch before its first batch."""
         self.epoch.assign(epoch)
+        for generator in self.generators:
+            seed = int(keras.ops.convert_to_numpy(generator.state)[0])
+            generator.state.assign(np.array([seed, epoch * DRAWS_AN_EPOCH % 2**32], np.uint32))
 
 
-class ValidationScores(keras.callbacks.Callback):  # type: ignore[misc]
+class ValidationScores(keras.callbacks.Callback):
     """Adds `val_loss`, `val_accuracy` and, where defined, `val_auc` to each epoch's metrics.
 
     One pass over the validation images gives all of them, the area under the curve exactly instead of from
@@ -58,7 +73,7 @@ class ValidationScores(keras.callbacks.Callback):  # type: ignore[misc]
             logs.update({f"val_{name}": value for name, value in measured.items()})
 
 
-class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+class Keeper(keras.callbacks.Callback):
     """After each epoch: checks the loss, keeps checkpoint and best network, tells the observer."""
 
     def __init__(

@@ -17,12 +17,13 @@ from keras_cnns.data.pipeline import evaluation_batches, training_batches
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.profiling import Profile, profile
 from keras_cnns.registry import build, find_variant
-from keras_cnns.settings import Settings
+from keras_cnns.settings import SEED, Settings, checked
 from keras_cnns.training.callbacks import EpochClock, Keeper, Observer, ValidationScores
 from keras_cnns.training.checkpoints import best_model, kept_metrics, restore
 from keras_cnns.training.devices import replicas, strategy
 from keras_cnns.training.recipe import Recipe, make_optimizer
 
+# Between two visits to Python; several devices cannot end an epoch within an execution (Keras 3.15).
 MOST_STEPS_PER_EXECUTION = 32
 
 
@@ -41,6 +42,10 @@ class Job:
     settings: Settings
     recipe: Recipe
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the seed; settings and recipe have checked themselves."""
+        checked("seed", SEED, self.seed)
 
     @property
     def family(self) -> str:
@@ -108,7 +113,9 @@ def fit(
 ) -> Fitted:
     """Train a network, going on from the folder's last checkpoint if it has one.
 
-    Two runs with equal arguments on one machine give equal weights, whether or not one was interrupted.
+    Two runs with equal arguments on one machine give equal weights, whether or not one was interrupted. Several
+    devices give what one gives, but for an epoch's last batch where they cannot share it evenly: Keras weighs the
+    devices' means equally.
 
     Args:
         job: What to train and how.
@@ -133,7 +140,7 @@ def fit(
             optimizer=make_optimizer(job.recipe, steps),
             loss=keras.losses.SparseCategoricalCrossentropy(),
             metrics=["accuracy"],
-            steps_per_execution=min(MOST_STEPS_PER_EXECUTION, steps),
+            steps_per_execution=1 if mirrored else min(MOST_STEPS_PER_EXECUTION, steps),
         )
         model.optimizer.build(model.trainable_variables)
         start = restore(folder, model)
@@ -146,8 +153,9 @@ def fit(
             initial_epoch=start.epoch,
             epochs=job.recipe.epochs,
             verbose=0,
+            shuffle=False,  # the batches are shuffled already
             callbacks=[
-                EpochClock(epoch),
+                EpochClock(epoch, model.get_layer(job.model)),
                 ValidationScores(evaluation_batches(validation.images), validation.labels),
                 keeper,
             ],

@@ -95,7 +95,7 @@ def train(
     identity = {**describe(job), "data": dataset.fingerprint, "store": store.uri}
     place, lock, record = claim(Path(folder), identity, resume=resume)
     with lock:
-        run_id = record.get("run_id") or start_run(store, job, dataset, costs, experiment=experiment)
+        run_id = record.get("run_id") or store.start(description(job, dataset, costs), experiment=experiment)
         write_text(place / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
         recorder = Recorder(store, run_id, observer)
         try:
@@ -178,15 +178,10 @@ def claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[P
     )
 
 
-def start_run(store: Store, job: Job, dataset: Dataset, costs: Profile, *, experiment: str) -> str:
-    """Begin the job's run in MLflow and return its id."""
-    return store.start(description(job, dataset, costs, name=job.model), experiment=experiment)
-
-
-def description(job: Job, dataset: Dataset, costs: Profile, *, name: str) -> RunDescription:
+def description(job: Job, dataset: Dataset, costs: Profile) -> RunDescription:
     """Say what is known of a run before it trains."""
     return RunDescription(
-        name=name,
+        name=job.model,
         model=job.model,
         family=job.family,
         settings=job.settings.written(),

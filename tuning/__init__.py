@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.sweep import SweepResult, sweep
+    from tuning.search import SweepResult, sweep
 
 __all__ = ["SweepResult", "sweep"]
 
@@ -14,5 +14,5 @@ __all__ = ["SweepResult", "sweep"]
 def __getattr__(name: str) -> Any:
     """Import Ray when a sweep is first asked for."""
     if name in __all__:
-        return getattr(importlib.import_module("tuning.sweep"), name)
+        return getattr(importlib.import_module("tuning.search"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from keras_cnns.tracking import RunDescription, Store
-
 from keras_cnns.training.checkpoints import kept_metrics, write_text
 from tuning.journal import FAILED, STOPPED, Journal, TrialState
 
@@ -119,7 +118,7 @@ class Delivery(threading.Thread):
         if event["event"] == "epoch":
             store.record(run_id, len(state.curve), event["metrics"])
         elif event["event"] == "end":
-            status = "failed" if state.status == FAILED else "finished"
+            status: Literal["failed", "finished"] = "failed" if state.status == FAILED else "finished"
             tags = {"stopped_early": "true"} if state.status == STOPPED else {}
             metrics = {**state.costs, **kept_metrics(state.curve, self.target.monitor)}
             store.finish(run_id, metrics=metrics, status=status, reason=state.reason, tags=tags)

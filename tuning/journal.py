@@ -98,7 +98,7 @@ class Journal:
         return states
 
 
-class JournalKeeper(tune.Callback):  # type: ignore[misc]
+class JournalKeeper(tune.Callback):
     """Writes what Tune tells its driver into the journal, each thing once.
 
     Args:

@@ -63,7 +63,7 @@ class Space:
                     raise SettingError(
                         f"only {len(found)} different candidates of {self.model} can be made for images of "
                         f"{self.image_side} pixels and these fixed settings; ask for fewer trials, fix less, or "
-                        f"enlarge the images with image_size."
+                        f"enlarge the images with --image-size (image_size)."
                     )
             else:
                 found[candidate] = None

@@ -70,11 +70,7 @@ class Reporter:
     """Reports each epoch to Tune, with what the network costs."""
 
     def __init__(self, costs: Profile) -> None:
-        self.costs = {
-            "parameters": costs.total_parameters,
-            "trainable_parameters": costs.trainable_parameters,
-            "macs": costs.macs,
-        }
+        self.costs = costs.as_metrics()
 
     def step(self, done: int, total: int) -> None:
         """Single steps are not reported."""

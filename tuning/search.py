@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -9,35 +11,27 @@ import random
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from filelock import FileLock, Timeout
-from keras_cnns.tracking import Run, RunDescription, Store
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from keras_cnns.data import Dataset, load
-from keras_cnns.errors import ResumeError, SettingError, StoreError
+from keras_cnns.errors import ResumeError, StoreError
+from keras_cnns.lazy import load_backend
 from keras_cnns.registry import find_variant
-from keras_cnns.settings import Choice, IntRange
+from keras_cnns.settings import SEED, Choice, IntRange, checked
+from keras_cnns.tracking import Run, RunDescription, Store
 from keras_cnns.training.checkpoints import best_model, write_text
 from keras_cnns.training.recipe import Recipe
 from tuning.delivery import Delivery, SweepObserver, Target
 from tuning.journal import FAILED, Journal, JournalKeeper, TrialState
 from tuning.space import Candidate, Space, find_base, make_space
 from tuning.trial import run_trial, trial_folder
-
-# Tune reads these when it is imported: no result files of its own beside the journal, no snapshots (the journal
-# is the truth), and Ctrl-C comes here.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-import ray
-from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 TRIALS = IntRange(1, 100_000)
 SCHEDULER = Choice(("asha", "none"))
@@ -130,11 +124,11 @@ def sweep(
     """
     trials = checked("trials", TRIALS, trials)
     scheduler = checked("scheduler", SCHEDULER, scheduler)
-    cores = checked("cores", IntRange(1, 4096), cores or os.cpu_count() or 1)
+    cores = checked("cores", IntRange(1, 4096), os.cpu_count() or 1 if cores is None else cores)
+    drawn_seed = random.SystemRandom().randrange(2**31) if seed is None else checked("seed", SEED, seed)
     find_base(model)
     dataset = load(data) if isinstance(data, str) else data
     space = make_space(model, recipe=recipe or Recipe(epochs=10), fixed=fixed or {}, image_shape=dataset.image_shape)
-    drawn_seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     plan = Plan(name=model, space=space, dataset=dataset, trials=trials, seed=drawn_seed, scheduler=scheduler)
     space.draw(trials, drawn_seed)
     store = Store(tracking_uri)
@@ -161,14 +155,6 @@ def sweep(
         seconds=seconds,
         utilization=utilization,
     )
-
-
-def checked(name: str, domain: Choice | IntRange, value: object) -> Any:
-    """Return the value, or say which argument is not legal."""
-    try:
-        return domain.check(value)
-    except SettingError as error:
-        raise SettingError(f"{name} {error}") from None
 
 
 def claim(
@@ -207,12 +193,12 @@ def claim(
 
 def start_parent(plan: Plan, store: Store, experiment: str) -> str:
     """Begin the sweep's own run in MLflow."""
-    params = {"model": plan.name, "trials": plan.trials, "seed": plan.seed, "scheduler": plan.scheduler}
+    parameters = {"model": plan.name, "trials": plan.trials, "seed": plan.seed, "scheduler": plan.scheduler}
     searched = {f"searched.{name}": str(domain) for name, domain in plan.space.domains.items()}
     return store.start_group(
         f"sweep-{plan.name}",
         experiment=experiment,
-        params={**params, **searched},
+        params={**parameters, **searched},
         tags={"data.name": plan.dataset.name, "data.fingerprint": plan.dataset.fingerprint},
     )
 
@@ -275,12 +261,19 @@ def fit_seconds(state: TrialState) -> float:
     return state.curve[-1]["seconds"] if state.curve else 0.0
 
 
-@contextmanager
+@contextlib.contextmanager
 def local_ray(cores: int) -> Iterator[None]:
     """A Ray of our own with this many cores, or the one that this process has already."""
     if ray.is_initialized():
         yield
         return
+    # No result files beside the journal, no snapshots (the journal is the truth), Ctrl-C comes here, and a worker
+    # is not given up while the trial it had is still being put away: two seconds are too few on a busy machine.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
         address="local",
         num_cpus=cores,
@@ -339,7 +332,8 @@ def tune_candidates(
             verbose=0,
         ),
     )
-    tuner.fit()
+    with contextlib.redirect_stdout(io.StringIO()):  # Tune writes tables whatever its verbosity
+        tuner.fit()
 
 
 def conclude(
@@ -354,7 +348,8 @@ def conclude(
     scored = [run for run in runs if run.status == "finished" and monitor in run.metrics]
     best = max(scored, key=lambda run: run.metrics[monitor], default=None)
     if best is not None:
-        import keras  # noqa: PLC0415 - the driver needs a backend only now
+        load_backend()  # the driver needs one only now
+        import keras  # noqa: PLC0415
 
         import keras_cnns.layers  # noqa: F401, PLC0415 - registers what the saved network is made of
 

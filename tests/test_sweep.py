@@ -1,0 +1,197 @@
+"""Sweeps, with the real Ray and the real MLflow: they end right, also after being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_cnns import Recipe
+from keras_cnns.errors import KerasCnnsError, ModelNameError, ResumeError, SettingError
+from keras_cnns.registry import all_families, find_variant
+from keras_cnns.tracking import Store
+from tuning import sweep
+from tuning.journal import Journal, TrialState
+from tuning.space import make_space
+
+SMALL = {"blocks": (2, 2), "growth_rate": 4, "bottleneck_width": None}
+COMMAND = ["sweep", "densenet", "--trials", "4", "--epochs", "3", "--seed", "5", "--scheduler", "none",
+           "--set", "blocks=2,2", "--set", "growth_rate=4"]  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(family=st.sampled_from(sorted(all_families())), seed=st.integers(0, 2**31), side=st.integers(28, 64))
+def test_candidates_are_different_legal_and_the_same_for_a_seed(family: str, seed: int, side: int) -> None:
+    space = make_space(family, recipe=Recipe(), fixed={"learning_rate": 0.01}, image_shape=(side, side, 1))
+    candidates = space.draw(12, seed)
+    assert len(set(candidates)) == 12
+    assert space.draw(20, seed)[:12] == candidates
+    found, _ = find_variant(space.model)
+    for candidate in candidates:
+        assert found.smallest_side(candidate.settings) <= side
+        assert candidate.recipe.learning_rate == 0.01
+
+
+def test_more_trials_than_the_space_holds_are_refused() -> None:
+    fixed = dict.fromkeys(("bottleneck_width",)) | {"learning_rate": 0.01, "weight_decay": 0.01}
+    space = make_space("densenet", recipe=Recipe(), fixed=fixed, image_shape=(8, 8, 1))
+    with pytest.raises(SettingError, match=r"only \d+ different candidates"):
+        space.draw(5000, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"model": "densenets"}, ModelNameError, "Did you mean"),
+        ({"trials": 0}, SettingError, "trials must be a whole number from 1"),
+        ({"scheduler": "ahsa"}, SettingError, "scheduler must be one of asha, none"),
+        ({"fixed": {"growth": 4}}, SettingError, "no setting 'growth'"),
+        ({"model": "lenet"}, SettingError, "image_size"),
+        ({"resume": True}, ResumeError, "nothing to resume"),
+    ],
+)
+def test_mistakes_are_told_before_anything_starts(
+    tmp_path: Path, arguments: dict[str, Any], kind: type[KerasCnnsError], message: str
+) -> None:
+    chosen = {
+        "model": "densenet",
+        "tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "folder": tmp_path,
+    } | arguments
+    with pytest.raises(kind, match=message) as caught:
+        sweep(chosen.pop("model"), "digits", **chosen)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_journal_survives_a_torn_line(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(trial=0, event="start")
+    journal.append(trial=0, event="epoch", metrics={"loss": 1.0}, costs={"macs": 2})
+    with journal.path.open("ab") as file:
+        file.write(b'{"trial": 0, "ev')
+    assert journal.trials() == {0: TrialState(0, costs={"macs": 2}, curve=[{"loss": 1.0}])}
+    journal.mend()
+    journal.append(trial=0, event="end", status="finished", reason="")
+    assert journal.trials()[0].ended
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Store]:
+    folder = tmp_path_factory.mktemp("sweep")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    # One of the learning rates makes the loss infinite: that trial fails, the others go on.
+    result = sweep("densenet", "digits", trials=4, recipe=Recipe(epochs=4, optimizer="sgd"), seed=2,
+                   fixed=SMALL | {"dropout": 0.0}, tracking_uri=uri, folder=folder)  # fmt: skip
+    return result, Store(uri)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_every_trial_is_a_run_below_the_sweeps_own(swept: tuple[Any, Store]) -> None:
+    result, store = swept
+    runs = store.runs(experiment="sweep")
+    assert sorted(run.tags["trial"] for run in runs) == ["0", "1", "2", "3"]
+    assert {run.parent for run in runs} == {result.run_id}
+    assert {run.status for run in runs} == {"finished"}
+    for run in runs:
+        assert {"val_accuracy", "val_auc", "parameters", "macs", "seconds"} <= set(run.metrics)
+        assert run.metrics["epochs"] == len(store.curves(run.id)["val_accuracy"])
+    assert max(run.metrics["epochs"] for run in runs) == 4
+    assert result.best.metrics["val_accuracy"] == max(run.metrics["val_accuracy"] for run in runs)
+    assert 0 < result.utilization <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_the_best_network_of_a_sweep_is_kept(swept: tuple[Any, Store]) -> None:
+    import mlflow
+
+    result, store = swept
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        model = mlflow.tensorflow.load_model(f"runs:/{result.best.id}/model")
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert model.count_params() == result.best.metrics["parameters"]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    broken = tmp_path / "runs" / "sweeps"
+    recipe = Recipe(epochs=2, optimizer="sgd", schedule="constant", warmup=0.0, weight_decay=1.0, learning_rate=10.0)
+    result = sweep("densenet", "digits", trials=2, recipe=recipe, seed=3, scheduler="none", tracking_uri=uri,
+                   fixed=SMALL | {"learning_rate": 10.0, "weight_decay": 1.0}, folder=tmp_path / "runs")  # fmt: skip
+    assert broken.exists()
+    assert result.best is None
+    assert {run.status for run in result.runs} == {"failed"}
+    assert all("TrainingError: the loss is" in run.reason for run in result.runs)
+
+
+# Where tests run in the background of a shell, Ctrl-C is ignored from birth.
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from keras_cnns.cli import main
+sys.exit(main())
+"""
+
+
+def run_command(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "keras_cnns", *COMMAND, *more], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_whose_driver_is_killed_ends_with_exactly_its_trials(
+    tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *COMMAND],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 180
+    journal = Journal(Path("nowhere"))
+    while time.monotonic() < deadline and not any(state.ended for state in journal.trials().values()):
+        for path in tmp_path.glob("runs/sweeps/*/journal.jsonl"):
+            journal = Journal(path)
+        time.sleep(0.1)
+    os.kill(process.pid, signal_number)
+    _, errors = process.communicate()
+    if signal_number == signal.SIGINT:
+        assert process.returncode == 130
+        assert errors.strip().splitlines() == [
+            "keras-cnns: interrupted; what is finished is kept, and --resume goes on."
+        ]
+    before = {number for number, state in journal.trials().items() if state.ended}
+    assert before
+    done = run_command(tmp_path, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["trials"]) == 4
+    events = [event for event, _ in journal.read()]
+    counted = Counter((event["trial"], event["event"]) for event in events)
+    assert {trial for trial, _ in counted} == {0, 1, 2, 3}
+    for trial in range(4):
+        assert (counted[trial, "start"], counted[trial, "epoch"], counted[trial, "end"]) == (1, 3, 1)
+    runs = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").runs(experiment="sweep")
+    assert sorted((run.tags["trial"], run.status, run.metrics["epochs"]) for run in runs) == [
+        (str(trial), "finished", 3) for trial in range(4)
+    ]
+    again = run_command(tmp_path, "--resume")
+    assert again.returncode == 2
+    assert "nothing to resume" in again.stderr

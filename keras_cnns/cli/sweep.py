@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tuning.journal import TrialState
-    from tuning.sweep import SweepResult
+    from tuning.search import SweepResult
 
 SHOWN_TRIALS = 12
 
@@ -57,11 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     _, _, variant = find_base(arguments.model)
     of_recipe, of_network = read_assignments(arguments, type(variant.settings))
+    recipe = make_recipe(of_recipe)
     dataset = load_images(arguments)
     # What the command line names outright is fixed; epochs and batch size are only where candidates start.
     named = {name: value for name, value in of_recipe.items() if name not in ("epochs", "batch_size")}
-    from tuning.sweep import sweep  # noqa: PLC0415
+    from tuning.plots import check_picture  # noqa: PLC0415
+    from tuning.search import sweep  # noqa: PLC0415
 
+    if arguments.plot:
+        check_picture(arguments.plot)
     terminal = Console(stderr=True)
     if terminal.is_terminal:
         terminal.print(dataset.describe(), highlight=False)
@@ -70,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.model,
             dataset,
             trials=arguments.trials,
-            recipe=make_recipe(of_recipe),
+            recipe=recipe,
             fixed={**of_network, **named},
             seed=arguments.seed,
             scheduler=arguments.scheduler,
@@ -79,18 +83,19 @@ def run(arguments: argparse.Namespace) -> int:
             experiment=arguments.experiment,
             tracking_uri=arguments.tracking_uri,
             folder=arguments.folder,
-            observer=View(live, arguments.trials) if terminal.is_terminal else None,
+            observer=View(live, arguments.trials, recipe.monitor) if terminal.is_terminal else None,
         )
-    report(result, arguments, dataset.describe())
+    report(result, arguments, recipe.monitor, dataset.describe())
     return 0
 
 
 class View:
     """Shows a sweep as a table of its trials, the running and the best."""
 
-    def __init__(self, live: Live, trials: int) -> None:
+    def __init__(self, live: Live, trials: int, monitor: str) -> None:
         self.live = live
         self.count = trials
+        self.monitor = monitor
         self.begun = time.monotonic()
         self.live.update("starting Ray and TensorFlow ...", refresh=True)
 
@@ -106,37 +111,37 @@ class View:
         seconds = time.monotonic() - self.begun
         left = f", about {seconds / ended * (self.count - ended):.0f} s left" if ended else ""
         table = Table(title=f"{ended} of {self.count} trials, {seconds:.0f} s{left}", title_justify="left")
-        for column in ("trial", "status", "epoch", "val_accuracy", "parameters", "seconds"):
+        for column in ("trial", "status", "epoch", self.monitor, "parameters", "seconds"):
             table.add_column(column, justify="left" if column == "status" else "right")
-        order = sorted(states.values(), key=lambda state: (state.ended, -best_accuracy(state)))
+        order = sorted(states.values(), key=lambda state: (state.ended, -best_score(state, self.monitor)))
         for state in order[:SHOWN_TRIALS]:
             table.add_row(
                 str(state.number),
                 state.reason or state.status,
                 str(len(state.curve)),
-                f"{best_accuracy(state):.4f}" if state.curve else "",
+                f"{best_score(state, self.monitor):.4f}" if state.curve else "",
                 f"{state.costs['parameters']:,.0f}" if state.costs else "",
                 f"{state.curve[-1]['seconds']:.1f}" if state.curve else "",
             )
         return table
 
 
-def best_accuracy(state: TrialState) -> float:
-    """Return the best validation accuracy of a trial so far."""
-    return max((metrics["val_accuracy"] for metrics in state.curve), default=-1.0)
+def best_score(state: TrialState, monitor: str) -> float:
+    """Return the best validation score of a trial so far."""
+    return max((metrics[monitor] for metrics in state.curve), default=-1.0)
 
 
-def report(result: SweepResult, arguments: argparse.Namespace, images: str) -> None:
+def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, images: str) -> None:
     """Print the comparison of a sweep's trials, and what to do next."""
     from rich.console import Console  # noqa: PLC0415
+
+    from keras_cnns.cli.compare import show  # noqa: PLC0415
     from tuning.comparison import Comparison  # noqa: PLC0415
     from tuning.plots import accuracy_against  # noqa: PLC0415
 
-    from keras_cnns.cli.compare import render  # noqa: PLC0415
-
-    comparison = Comparison(result.runs)
+    comparison = Comparison(result.runs, sort=monitor)
     picture = Path(arguments.plot) if arguments.plot else result.folder / "comparison.png"
-    accuracy_against(comparison, picture)
+    accuracy_against(comparison, picture, cost="parameters")
     if arguments.json:
         found = {
             "run_id": result.run_id,
@@ -151,7 +156,7 @@ def report(result: SweepResult, arguments: argparse.Namespace, images: str) -> N
         return
     console = Console()
     console.print(images, highlight=False)
-    console.print(render(comparison))
+    show(comparison, console)
     uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
     best = result.best
     lines = [
@@ -162,7 +167,7 @@ def report(result: SweepResult, arguments: argparse.Namespace, images: str) -> N
     if best is not None:
         lines += [
             "next:",
-            f"  keras-cnns compare {arguments.experiment}{uri} --against macs --plot comparison.png",
+            f"  keras-cnns compare {arguments.experiment}{uri} --sort {monitor} --against macs --plot macs.png",
             f"  mlflow ui --backend-store-uri {result.store}    # the best network is in run {best.id}",
         ]
     for line in lines:

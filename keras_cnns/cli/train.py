@@ -16,6 +16,7 @@ from keras_cnns.cli.arguments import (
     read_assignments,
     whole_number,
 )
+from keras_cnns.lazy import load_backend
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
         bar = Bar(progress, recipe.epochs)
+        load_backend()
         from keras_cnns.training import train  # noqa: PLC0415
 
         trained = train(

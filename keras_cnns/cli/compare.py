@@ -1,0 +1,199 @@
+"""`keras-cnns compare`: runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_cnns.cli.arguments import whole_number
+from keras_cnns.errors import SettingError, StoreError
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.table import Table
+
+    from tuning.comparison import Comparison, Row
+
+COSTS = ("parameters", "macs", "seconds")
+SCORES = ("val_accuracy", "val_auc", "test_accuracy", "test_auc")
+MARK = "*"
+WIDTH = 100
+HEADINGS = {"parameters": "params"}
+UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare runs",
+        description="Rank the runs of experiments; mark those that no other beats in both score and cost.",
+    )
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="MLflow experiments (default: all)")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db)"
+    )
+    parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="default: val_accuracy")
+    parser.add_argument("--against", default="parameters", choices=COSTS, help="cost to weigh (default: parameters)")
+    parser.add_argument("--limit", type=whole_number, metavar="N", help="print the first N runs on the same images")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw score against cost")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the runs for programs")
+    form.add_argument("--csv", action="store_true", help="print the runs for spreadsheets")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare and print."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise SettingError(f"--limit {arguments.limit}: show 1 run or more.")
+    from keras_cnns.tracking import Store  # noqa: PLC0415 - `--help` waits for none of these
+    from tuning.comparison import Comparison  # noqa: PLC0415
+
+    store = Store(arguments.tracking_uri, create=False)
+    names = dict.fromkeys(arguments.experiments or store.experiments())
+    runs = [run for name in names for run in store.runs(experiment=name)]
+    if not runs:
+        raise StoreError(
+            f"no runs to compare in {', '.join(map(repr, names))} of {store.location}: `keras-cnns train` makes some, "
+            f"or name another store with --tracking-uri."
+        )
+    comparison = Comparison(runs, sort=arguments.sort, against=arguments.against)
+    shown = comparison.first(arguments.limit) if arguments.limit else comparison
+    if arguments.plot:
+        from tuning.plots import accuracy_against  # noqa: PLC0415
+
+        accuracy_against(comparison, Path(arguments.plot))
+    if arguments.json:
+        print(json.dumps(shown.as_dicts(), allow_nan=False))
+    elif arguments.csv:
+        print(shown.to_csv(), end="")
+    else:
+        from rich.console import Console  # noqa: PLC0415
+
+        show(shown, Console())
+    if arguments.plot:
+        print(f"picture: {arguments.plot}", file=sys.stderr)
+    return 0
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print a comparison; where the output goes to no terminal, at a fixed width."""
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(render(comparison))
+
+
+def render(comparison: Comparison) -> Group:
+    """Lay out a comparison: for each set of images a table and what its runs differ in, then what the marks mean."""
+    from rich.console import Group  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from tuning.comparison import group_by_data  # noqa: PLC0415
+
+    groups = group_by_data(comparison.rows)
+    tables = [table for rows in groups for table in (make_table(comparison, rows), list_differences(rows))]
+    return Group(*tables, *(Text(line) for line in footer(comparison)))
+
+
+def make_table(comparison: Comparison, rows: list[Row]) -> Table:
+    """Lay out the runs on one set of images."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    figures = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
+    if comparison.sort not in (*figures, *COSTS, "epochs"):
+        figures.append(comparison.sort)
+    figures += COSTS
+    models = {row.run.model for row in rows}
+    of_model = f" of {rows[0].run.model}" if len(models) == 1 else ""
+    table = Table(
+        title=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'}{of_model} on {rows[0].data}",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("run", overflow="fold", min_width=10)
+    for column in figures:
+        table.add_column(HEADINGS.get(column, column.replace("_", "\n")), justify="right", no_wrap=True)
+    table.add_column("epochs", no_wrap=True)
+    for row in rows:
+        cells = [MARK if row.pareto else "", row.run.name]
+        cells += [written(column, row.value(column)) for column in figures]
+        epochs = row.value("epochs")
+        state = "" if row.status == "finished" else row.status
+        cells.append(" ".join(filter(None, [f"{epochs:.0f}" if epochs else "", state])))
+        style = "bold" if row.pareto else "dim" if row.run.status == "failed" else ""
+        table.add_row(*map(Text, cells), style=style)
+    return table
+
+
+def list_differences(rows: list[Row]) -> Table:
+    """Lay out what each run differs in, in the order of the table above."""
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    several = len({row.run.model for row in rows}) > 1
+    with_model = several and any(row.run.name != row.run.model for row in rows)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for row in rows:
+        if words := describe(row, with_model=with_model):
+            grid.add_row(Text(f"  {row.run.name}"), Text(words))
+    if grid.rows:
+        grid.add_row("", "")
+    return grid
+
+
+def footer(comparison: Comparison) -> list[str]:
+    """Say what the marks mean, what is to be known of the runs, and why some failed."""
+    meaning = f"{MARK} Pareto front: a higher {comparison.score} takes more {comparison.against}."
+    if not any(row.pareto for row in comparison.rows):
+        meaning = f"No finished run has both {comparison.score} and {comparison.against}."
+    names: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        if row.run.reason:
+            names.setdefault(" ".join(row.run.reason.split()), []).append(row.run.name)
+    reasons = [f"  {', '.join(failed)}: {reason}" for reason, failed in names.items()]
+    return [meaning, *comparison.notes, *reasons]
+
+
+def describe(row: Row, *, with_model: bool) -> str:
+    """Write in what a run differs from others, long numbers to three digits."""
+    words = [row.run.model] if with_model else []
+    return " ".join([*words, *(f"{name}={shortened(value)}" for name, value in row.differences.items())])
+
+
+def shortened(value: str) -> str:
+    """Write a fraction to three digits, and leave all else."""
+    try:
+        return f"{float(value):.3g}" if "." in value or "e-" in value else value
+    except ValueError:
+        return value
+
+
+def written(column: str, value: float | None) -> str:
+    """Write a number for people: 0.9712, 1.02M, 264.8M, 12.5."""
+    if value is None:
+        return ""
+    if column in ("parameters", "macs"):
+        return human(value)
+    if column == "seconds":
+        return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+    return f"{value:.4f}"
+
+
+def human(value: float) -> str:
+    """Write a large number with its unit."""
+    for size, unit in UNITS:
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.2f}{unit}" if scaled < 10 else f"{scaled:.1f}{unit}"
+    return f"{value:.0f}"

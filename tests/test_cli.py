@@ -1,0 +1,169 @@
+"""The command line as a person meets it: each mistake is one line and exit code 2, and touches nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_cnns.cli import main
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (20, 28, 28), np.uint8)
+LABELS = np.arange(20) % 2
+SWEEP = ("sweep", "densenet")
+TRAIN = ("train", "densenet-bc-40")
+
+
+def make_files() -> None:
+    """Put what a person may name by mistake into the working folder."""
+    np.savez("good.npz", train_images=IMAGES, train_labels=LABELS)
+    np.savez("one_class.npz", train_images=IMAGES, train_labels=LABELS * 0)
+    np.savez("negative.npz", train_images=IMAGES, train_labels=np.arange(20) % 3 - 1)
+    np.savez("beyond.npz", train_images=IMAGES, train_labels=LABELS, val_images=IMAGES, val_labels=LABELS + 7)
+    np.savez("pickled.npz", train_images=IMAGES, train_labels=np.array([object()] * 20))
+    Path("truncated.npz").write_bytes(Path("good.npz").read_bytes()[:-200])
+    Path("text.npz").write_text("these are no images")
+    for name in ("cat", "dog"):
+        Path("photos", name).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(IMAGES[number]).save(Path("photos", name, f"{number}.png"))
+    Path("photos/dog/3.png").write_bytes(b"\x89PNG\r\n")
+    Path("file").write_text("a file, not a folder")
+    Path("notes.db").write_text("somebody's notes, by chance called .db")
+    with sqlite3.connect("other.db") as connection:
+        connection.execute("CREATE TABLE patients (name TEXT)")
+
+
+def contents() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("train", "resnet-cifar-21"), ["resnet-cifar-21", "resnet-cifar-20"]),
+        (("sweep", "densenets"), ["densenets", "densenet"]),
+        (("models", "vgg17*"), ["vgg17*", "keras-cnns models"]),
+        ((*TRAIN, "--set", "growth_rate=0"), ["growth_rate", "1"]),
+        ((*TRAIN, "--set", "growth_rate=many"), ["growth_rate", "whole number"]),
+        ((*TRAIN, "--set", "growth=8"), ["growth", "growth_rate"]),
+        ((*TRAIN, "--set", "growth_rate"), ["NAME=VALUE"]),
+        ((*TRAIN, "--set", "compression=1.5"), ["compression", "1"]),
+        ((*TRAIN, "--epochs", "0"), ["epochs", "1"]),
+        ((*TRAIN, "--epochs", "ten"), ["--epochs", "ten", "whole number"]),
+        ((*TRAIN, "--batch-size", "0"), ["batch_size", "1"]),
+        ((*TRAIN, "--seed", "-1"), ["seed", "-1", "0"]),
+        ((*SWEEP, "--seed", "-1"), ["seed", "-1", "0"]),
+        ((*SWEEP, "--trials", "0"), ["trials", "1"]),
+        ((*SWEEP, "--cores", "0"), ["cores", "1"]),
+        ((*SWEEP, "--scheduler", "ahsa"), ["scheduler", "asha"]),
+        (("train", "lenet5"), ["8x8", "28", "--image-size 28"]),
+        (("sweep", "lenet"), ["8", "--image-size"]),
+        ((*TRAIN, "--image-size", "0"), ["image", "1"]),
+        ((*TRAIN, "--channels", "2"), ["--channels", "1", "3"]),
+        ((*TRAIN, "--data", "nowhere.npz"), ["nowhere.npz", "does not exist"]),
+        ((*TRAIN, "--data", "file"), ["file", "npz"]),
+        ((*TRAIN, "--data", "truncated.npz"), ["truncated.npz", "broken"]),
+        ((*TRAIN, "--data", "text.npz"), ["text.npz"]),
+        ((*TRAIN, "--data", "pickled.npz"), ["pickled.npz", "never loaded"]),
+        ((*TRAIN, "--data", "one_class.npz"), ["one_class.npz", "one class", "two"]),
+        ((*TRAIN, "--data", "negative.npz"), ["negative.npz", "-1", "out of range", "0"]),
+        ((*TRAIN, "--data", "beyond.npz"), ["beyond.npz", "validation", "7", "out of range"]),
+        ((*TRAIN, "--data", "photos"), ["3.png"]),
+        ((*TRAIN, "--test"), ["digits", "no test split"]),
+        ((*TRAIN, "--resume"), ["nothing to resume", "runs"]),
+        ((*SWEEP, "--resume"), ["nothing to resume", "runs"]),
+        ((*TRAIN, "--folder", "file/runs"), ["file/runs", "--folder"]),
+        ((*SWEEP, "--folder", "file/runs"), ["file/runs", "--folder"]),
+        ((*TRAIN, "--tracking-uri", "sqlite:///file/mlflow.db"), ["file/mlflow.db", "sqlite:///"]),
+        ((*SWEEP, "--tracking-uri", "sqlite:///file/mlflow.db"), ["file/mlflow.db", "sqlite:///"]),
+        ((*TRAIN, "--tracking-uri", "sqlite:///notes.db"), ["notes.db", "not a SQLite database", "another file"]),
+        ((*SWEEP, "--tracking-uri", "sqlite:///other.db"), ["other.db", "another program", "another file"]),
+        ((*TRAIN, "--tracking-uri", "http://127.0.0.1:9"), ["127.0.0.1:9", "mlflow server"]),
+        ((*TRAIN, "--tracking-uri", "postgresql://host/db"), ["postgresql", "sqlite:///"]),
+        ((*SWEEP, "--plot", "nowhere/picture.png"), ["nowhere", "picture.png"]),
+        ((*SWEEP, "--plot", "picture.txt"), ["picture.txt", ".png"]),
+        (("compare",), ["mlflow.db", "keras-cnns train"]),
+        (("compare", "--tracking-uri", "sqlite:///other.db"), ["other.db", "another program"]),
+        (("compare", "--limit", "0"), ["--limit", "1"]),
+        (("compare", "--against", "price"), ["--against", "parameters"]),
+        (("compere",), ["compere", "compare"]),
+        ((), ["COMMAND"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_touches_nothing(
+    arguments: tuple[str, ...], parts: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_files()
+    before = contents()
+    try:
+        code = main(arguments)
+    except SystemExit as exit_:  # argparse leaves this way
+        code = exit_.code
+    out, err = capfd.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.startswith("keras-cnns")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    for part in parts:
+        assert part in err
+    after = contents()
+    assert {name: after.get(name) for name in before} == before
+    assert not {name for name in after if name.startswith("runs")}
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "keras_cnns", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_a_mistake_found_with_the_backend_loaded_is_one_line_too() -> None:
+    done = command("train", "lenet5", "--epochs", "1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_train_says_what_came_out_and_nothing_else() -> None:
+    np.savez("good.npz", train_images=IMAGES, train_labels=LABELS)
+    arguments = ("train", "lenet5", "--data", "good.npz", "--epochs", "2", "--batch-size", "8")
+    done = command(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "No test split" in done.stdout
+    assert "keras-cnns compare train" in done.stdout
+    as_json = command(*arguments, "--seed", "1", "--json")
+    found = json.loads(as_json.stdout)
+    assert Path(found["model"]).is_file()
+    assert found["parameters"] == 61_706 - 84 * 10 - 10 + 84 * 2 + 2
+    compared = command("compare", "train", "--json", "--plot", "runs.png")
+    assert [row["id"] for row in json.loads(compared.stdout)].count(found["run_id"]) == 1
+    assert Path("runs.png").read_bytes().startswith(b"\x89PNG")
+    assert command("compare").stdout.count("lenet5") >= 2
+
+
+def test_models_are_listed_by_pattern(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("models", "lenet5*", "--json")) == 0
+    assert set(json.loads(capsys.readouterr().out)) >= {"lenet5", "lenet5-1998"}
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_cnns", "models"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr

@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(ENVIRONMENT)/installed
 	$(BIN)/keras-cnns sweep densenet --data digits --trials 10 --epochs 8 --experiment demo --plot demo.png
@@ -16,6 +16,10 @@ lint: $(ENVIRONMENT)/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(ENVIRONMENT)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(ENVIRONMENT)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "keras-cnns needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT)
@@ -27,4 +31,4 @@ $(ENVIRONMENT)/tested: $(ENVIRONMENT)/installed
 	@touch $@
 
 clean:
-	rm -rf $(ENVIRONMENT) build *.egg-info
+	rm -rf $(ENVIRONMENT) build site *.egg-info

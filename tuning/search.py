@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from keras_cnns.data import Dataset, load
-from keras_cnns.errors import ResumeError, StoreError
+from keras_cnns.errors import ResumeError
 from keras_cnns.lazy import load_backend
 from keras_cnns.registry import find_variant
 from keras_cnns.settings import SEED, Choice, IntRange, checked
 from keras_cnns.tracking import Run, RunDescription, Store
 from keras_cnns.training.checkpoints import best_model, write_text
+from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished
 from keras_cnns.training.recipe import Recipe
 from tuning.delivery import Delivery, SweepObserver, Target
 from tuning.journal import FAILED, Journal, JournalKeeper, TrialState
@@ -36,7 +37,6 @@ from tuning.trial import run_trial, trial_folder
 TRIALS = IntRange(1, 100_000)
 SCHEDULER = Choice(("asha", "none"))
 SWEEP = "sweep.json"
-FINISHED = "finished"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,35 +160,14 @@ def sweep(
 def claim(
     folder: Path, plan: Plan, store: Store, *, resume: bool, seed: int | None
 ) -> tuple[Path, FileLock, dict[str, Any]]:
-    """Return a sweep's folder, the lock that keeps other processes out, and what was written of it.
-
-    Raises:
-        ResumeError: There is no unfinished sweep with this plan.
-        StoreError: The folder cannot be written.
-    """
+    """Return a sweep's folder, the lock that keeps other processes out, and what was written of it."""
     identity = {**plan.identity(), "store": store.uri}
     if not resume:
-        place = folder / f"{plan.name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-        try:
-            place.mkdir(parents=True)
-        except OSError as error:
-            message = f"cannot make {place}: {error.strerror}; name a folder that can be written with --folder."
-            raise StoreError(message) from None
-        return place, FileLock(place / ".lock"), {**identity, "seed": plan.seed}
-    for path in sorted(folder.glob(f"*/{SWEEP}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        same = all(record.get(key) == value for key, value in identity.items())
-        if not same or seed not in (None, record["seed"]) or (path.parent / FINISHED).exists():
-            continue
-        try:
-            with FileLock(path.parent / ".lock", blocking=False):
-                return path.parent, FileLock(path.parent / ".lock"), record
-        except Timeout:
-            raise ResumeError(f"{path.parent} is being worked on by another process; wait for it.") from None
-    raise ResumeError(
-        f"nothing to resume: {folder} has no unfinished sweep over {plan.name} with {plan.trials} trials and these "
-        f"settings, recipe and data."
-    )
+        return *claim_new(folder, plan.name), {**identity, "seed": plan.seed}
+    if seed is not None:
+        identity["seed"] = seed
+    wanted = f"sweep over {plan.name} with {plan.trials} trials and these settings, recipe and data"
+    return claim_unfinished(folder, SWEEP, identity, wanted=wanted)
 
 
 def start_parent(plan: Plan, store: Store, experiment: str) -> str:

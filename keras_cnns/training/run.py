@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.pipeline import evaluation_batches
-from keras_cnns.errors import DataError, ResumeError, StoreError
+from keras_cnns.errors import DataError
 from keras_cnns.evaluation import scores
 from keras_cnns.profiling import Profile
 from keras_cnns.registry import network_settings
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.training.callbacks import Observer
 from keras_cnns.training.checkpoints import write_text
+from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished
 from keras_cnns.training.fit import Fitted, Job, fit, measure
 from keras_cnns.training.recipe import Recipe
 
 JOB = "job.json"
-FINISHED = "finished"
 EXAMPLES = 2
 
 
@@ -143,39 +141,11 @@ def describe(job: Job) -> dict[str, Any]:
 
 
 def claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[Path, FileLock, dict[str, Any]]:
-    """Return a training's folder, the lock that keeps other processes out, and what is known of its run.
-
-    Raises:
-        ResumeError: There is no unfinished training with this identity.
-        StoreError: The folder cannot be written.
-    """
+    """Return a training's folder, the lock that keeps other processes out, and what is known of its run."""
     if not resume:
-        place = folder / f"{identity['model']}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-        try:
-            place.mkdir(parents=True)
-        except OSError as error:
-            raise StoreError(
-                f"cannot make {place}: {error.strerror}; name a folder that can be written with --folder."
-            ) from None
-        return place, FileLock(place / ".lock"), {}
-    finished = ""
-    for path in sorted(folder.glob(f"*/{JOB}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if any(record.get(key) != value for key, value in identity.items()):
-            continue
-        if (path.parent / FINISHED).exists():
-            finished = finished or f" {path.parent} is finished, as run {record['run_id']}."
-            continue
-        lock = FileLock(path.parent / ".lock", blocking=False)
-        try:
-            with lock:
-                return path.parent, FileLock(path.parent / ".lock"), record
-        except Timeout:
-            raise ResumeError(f"{path.parent} is being trained by another process; wait for it.") from None
-    raise ResumeError(
-        f"nothing to resume: no unfinished training of {identity['model']} with these settings, recipe, seed and "
-        f"data in {folder}.{finished}"
-    )
+        return *claim_new(folder, identity["model"]), {}
+    wanted = f"training of {identity['model']} with these settings, recipe, seed and data"
+    return claim_unfinished(folder, JOB, identity, wanted=wanted)
 
 
 def description(job: Job, dataset: Dataset, costs: Profile) -> RunDescription:

@@ -1,0 +1,61 @@
+"""Whose folder is whose: a new one for new work, the newest unfinished one for work that goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from keras_cnns.errors import ResumeError, StoreError
+
+FINISHED = "finished"
+
+
+def claim_new(folder: Path, name: str) -> tuple[Path, FileLock]:
+    """Make a folder for new work and return it with the lock that keeps other processes out.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    place = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    try:
+        place.mkdir(parents=True)
+    except OSError as error:
+        message = f"cannot make {place}: {error.strerror}; name a folder that can be written with --folder."
+        raise StoreError(message) from None
+    return place, FileLock(place / ".lock")
+
+
+def claim_unfinished(
+    folder: Path, record_name: str, identity: Mapping[str, Any], *, wanted: str
+) -> tuple[Path, FileLock, dict[str, Any]]:
+    """Return the newest unfinished work with an identity: its folder, its lock, and what was written of it.
+
+    Args:
+        folder: Where to look.
+        record_name: The file, one to each piece of work, that holds its identity and its `run_id`.
+        identity: What must be equal.
+        wanted: What is looked for, in words.
+
+    Raises:
+        ResumeError: There is none, or another process has it.
+    """
+    finished = ""
+    for path in sorted(folder.glob(f"*/{record_name}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if any(record.get(key) != value for key, value in identity.items()):
+            continue
+        if (path.parent / FINISHED).exists():
+            finished = finished or f" {path.parent} is finished, as run {record['run_id']}."
+            continue
+        try:
+            with FileLock(path.parent / ".lock", blocking=False):
+                return path.parent, FileLock(path.parent / ".lock"), record
+        except Timeout:
+            raise ResumeError(f"{path.parent} is being worked on by another process; wait for it.") from None
+    raise ResumeError(f"nothing to resume: no unfinished {wanted} in {folder}.{finished}")

@@ -6,35 +6,57 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_cnns.auxiliary import strip_auxiliary
+    from keras_cnns.counting import Counts
     from keras_cnns.data import Dataset, load
     from keras_cnns.errors import KerasCnnsError
+    from keras_cnns.families.densenet import dense_block
+    from keras_cnns.families.googlenet import auxiliary_classifier, inception_module
+    from keras_cnns.families.nin import mlpconv
+    from keras_cnns.families.resnet import residual_unit
     from keras_cnns.profiling import Profile, profile
-    from keras_cnns.registry import build, list_models
+    from keras_cnns.registry import build, count, list_models
     from keras_cnns.training import Recipe, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Counts": "keras_cnns.counting",
     "Dataset": "keras_cnns.data",
     "KerasCnnsError": "keras_cnns.errors",
     "Profile": "keras_cnns.profiling",
     "Recipe": "keras_cnns.training",
+    "auxiliary_classifier": "keras_cnns.families.googlenet",
     "build": "keras_cnns.registry",
+    "count": "keras_cnns.registry",
+    "dense_block": "keras_cnns.families.densenet",
+    "inception_module": "keras_cnns.families.googlenet",
     "list_models": "keras_cnns.registry",
     "load": "keras_cnns.data",
+    "mlpconv": "keras_cnns.families.nin",
     "profile": "keras_cnns.profiling",
+    "residual_unit": "keras_cnns.families.resnet",
+    "strip_auxiliary": "keras_cnns.auxiliary",
     "train": "keras_cnns.training",
 }
 
 __all__ = [
+    "Counts",
     "Dataset",
     "KerasCnnsError",
     "Profile",
     "Recipe",
+    "auxiliary_classifier",
     "build",
+    "count",
+    "dense_block",
+    "inception_module",
     "list_models",
     "load",
+    "mlpconv",
     "profile",
+    "residual_unit",
+    "strip_auxiliary",
     "train",
 ]
 

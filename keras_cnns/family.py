@@ -52,19 +52,20 @@ class Family:
 
     Attributes:
         name: The family's name.
+        about: What its file says of it: the idea, and what differs between paper and popular code.
         papers: Where it was published.
         network: Builds it: `(images, settings, classes) -> logits`, tensors of shape (batch, height, width,
-            channels) and (batch, classes).
-        smallest_side: The smallest height and width in pixels that settings leave possible.
+            channels) and (batch, classes); with auxiliary classifiers a list of logits, the main ones first. Given
+            `Maps` for images, it counts what the network costs.
         variants: Named settings.
         results: What was published for them.
         search: What a sweep varies.
     """
 
     name: str
+    about: str
     papers: tuple[Paper, ...]
     network: Callable[[Any, Any, int], Any]
-    smallest_side: Callable[[Any], int]
     variants: Mapping[str, Variant]
     search: SearchSpace
     results: tuple[Result, ...]

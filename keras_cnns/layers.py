@@ -1,7 +1,7 @@
 """The few layers that Keras lacks, in operations that every Keras backend has.
 
-All are registered for `keras.saving`, so that a saved network loads in any process that has imported
-`keras_cnns.layers` and needs no unsafe deserialisation.
+All are registered for `keras.saving`, as is what networks with auxiliary classifiers need, so that a saved network
+loads in any process that has imported `keras_cnns.layers` and needs no unsafe deserialisation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-PACKAGE = "keras_cnns"
+from keras_cnns.auxiliary import PACKAGE
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -180,6 +180,49 @@ class ZeroMaps(keras.layers.Layer):
         """Append the maps."""
         return ops.pad(inputs, ((0, 0), (0, 0), (0, 0), (0, self.count)))
 
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the shape with the maps appended."""
+        return *input_shape[:-1], input_shape[-1] + self.count
+
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs."""
         return {**super().get_config(), "count": self.count}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LocalResponseNormalization(keras.layers.Layer):
+    """a / (bias + alpha * s) ** beta, s being the sum of squares over neighbouring maps. Shape unchanged.
+
+    Source: Krizhevsky et al. 2012, section 3.3. Caffe and PyTorch divide alpha by the number of maps; the paper does
+    not. Computed in float32 at least.
+
+    Args:
+        size: How many maps are summed over, the value's own in their middle; an odd number.
+        bias: k in the paper.
+        alpha: Weight of the sum, not divided by its size.
+        beta: Exponent.
+    """
+
+    def __init__(self, size: int, *, bias: float, alpha: float, beta: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.size = size
+        self.bias = bias
+        self.alpha = alpha
+        self.beta = beta
+
+    def call(self, inputs: Any) -> Any:
+        """Normalise the maps."""
+        values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        maps, reach = inputs.shape[-1], self.size // 2
+        squares = ops.pad(ops.square(values), ((0, 0), (0, 0), (0, 0), (reach, reach)))
+        strength = sum(squares[..., first : first + maps] for first in range(self.size))
+        return ops.cast(values * ops.power(self.bias + self.alpha * strength, -self.beta), inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the shape unchanged."""
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs."""
+        own = {"size": self.size, "bias": self.bias, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **own}

@@ -8,34 +8,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from keras_cnns.counting import Counts
 from keras_cnns.lazy import keras
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
-    """What a network costs.
+class Profile(Counts):
+    """What a built network costs.
 
     Attributes:
-        trainable_parameters: Weights, biases, and scales and shifts of batch norm.
-        total_parameters: These and all other variables: moving means and variances, fixed codes.
-        macs: Multiply-accumulates of convolutions and dense layers for one image, zero padding included; biases,
-            normalisation, pooling and activations left out. One is two floating-point operations.
+        trainable_parameters: As in `Counts`.
+        total_parameters: As in `Counts`.
+        macs: As in `Counts`.
         peak_activations: The most values that must be kept at one time to carry one image forward, where each
             tensor is dropped after its last use.
     """
 
-    trainable_parameters: int
-    total_parameters: int
-    macs: int
     peak_activations: int
-
-    def as_metrics(self) -> dict[str, int]:
-        """Return what a run records of it."""
-        return {
-            "parameters": self.total_parameters,
-            "trainable_parameters": self.trainable_parameters,
-            "macs": self.macs,
-        }
 
 
 def profile(model: Any) -> Profile:

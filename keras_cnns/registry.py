@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import fnmatch
 import functools
 import importlib
@@ -10,9 +11,11 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from keras_cnns import families
+from keras_cnns.counting import Counts, Maps, Tally, TooSmallError
 from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError, nearest
 from keras_cnns.family import Family, Variant
 from keras_cnns.lazy import keras
@@ -114,16 +117,98 @@ def build(
         >>> build("densenet121", growth_rate=24, input_shape=(64, 64, 1), classes=2).output_shape
         (None, 2)
     """
+    plan = make_plan(name, input_shape=input_shape, classes=classes, settings=settings)
+    images = keras.Input(plan.input_shape, name="images")
+    return connect(plan, images, images, classifier_activation)
+
+
+def count(
+    name: str, *, input_shape: tuple[int, int, int] | None = None, classes: int | None = None, **settings: object
+) -> Counts:
+    """Count what a network costs from its settings alone, in about a millisecond: nothing is built.
+
+    The arguments are those of `build`, and so are the errors. The counts equal those of `profile`.
+
+    Example:
+        >>> count("densenet121").trainable_parameters
+        7978856
+    """
+    plan = make_plan(name, input_shape=input_shape, classes=classes, settings=settings)
+    return plan.tally.counts()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A network that can be built: all that `build` settles before it loads a backend."""
+
+    name: str
+    family: Family
+    settings: Any
+    input_shape: tuple[int, int, int]
+    classes: int
+    tally: Tally
+
+
+def make_plan(
+    name: str,
+    *,
+    input_shape: tuple[int, int, int] | None,
+    classes: int | None,
+    settings: Mapping[str, object],
+) -> Plan:
+    """Settle the arguments of `build`, with its errors."""
     family, variant = find_variant(name)
     chosen = network_settings(name, settings)
-    shape = check_image_shape(name, input_shape or variant.input_shape, family.smallest_side(chosen))
+    shape = check_image_shape(name, input_shape or variant.input_shape)
     classes = checked(f"{name}: classes", CLASSES, variant.classes if classes is None else classes)
-    images = keras.Input(shape, name="images")
-    outputs = family.network(images, chosen, classes)
+    try:
+        tally = tally_network(family, chosen, shape, classes)
+    except TooSmallError:
+        smallest = smallest_side(family, chosen)
+        raise ImageSizeError(
+            f"{name}: images of {shape[0]}x{shape[1]} pixels are too small; the smallest that works with these "
+            f"settings is {smallest}x{smallest}; enlarge them with --image-size {smallest} (image_size={smallest})."
+        ) from None
+    return Plan(name=name, family=family, settings=chosen, input_shape=shape, classes=classes, tally=tally)
+
+
+def tally_network(family: Family, settings: Settings, shape: tuple[int, int, int], classes: int) -> Tally:
+    """Count what a network costs.
+
+    Raises:
+        TooSmallError: The images are too small for it.
+    """
+    tally = Tally()
+    family.network(Maps(*shape, tally), settings, classes)
+    return tally
+
+
+def smallest_side(family: Family, settings: Settings) -> int:
+    """Return the side in pixels of the smallest square images that a network can take."""
+
+    def works(side: int) -> bool:
+        try:
+            tally_network(family, settings, (side, side, 1), 1)
+        except TooSmallError:
+            return False
+        return True
+
+    return bisect.bisect_left(range(SIDE.high), x=True, key=lambda side: side > 0 and works(side))
+
+
+def connect(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier_activation: str | None) -> Model:
+    """Build a planned network on a tensor of images, into a model from `inputs`."""
+    from keras_cnns import auxiliary  # noqa: PLC0415 - loads a backend
+
+    outputs = plan.family.network(images, plan.settings, plan.classes)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
     if classifier_activation is not None:
-        outputs = activate(outputs, classifier_activation)
+        names = ["predictions", *(f"auxiliary{head}_predictions" for head in range(1, len(outputs)))]
+        outputs = [activate(logits, classifier_activation, name) for logits, name in zip(outputs, names, strict=True)]
+    main, *heads = outputs
     with room_for_deep_graphs():
-        return keras.Model(images, outputs, name=name)
+        weight = plan.settings.auxiliary_weight if heads else 0.0
+        return auxiliary.connect(inputs, main, heads, weight=weight, name=plan.name)
 
 
 @contextmanager
@@ -137,26 +222,20 @@ def room_for_deep_graphs() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def activate(logits: KerasTensor, activation: str) -> KerasTensor:
+def activate(logits: KerasTensor, activation: str, name: str) -> KerasTensor:
     """Apply a classifier's activation, in float32 whatever the precision of the network."""
     try:
-        return keras.layers.Activation(activation, dtype="float32", name="predictions")(logits)
+        return keras.layers.Activation(activation, dtype="float32", name=name)(logits)
     except ValueError:
         message = f"classifier_activation must be an activation's name in Keras or None, not {activation!r}."
         raise SettingError(message) from None
 
 
-def check_image_shape(name: str, input_shape: tuple[int, int, int], smallest: int) -> tuple[int, int, int]:
-    """Return the shape, or say why images of this shape cannot enter the network `name`."""
+def check_image_shape(name: str, input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the shape, or say why it is none of images."""
     try:
         height, width, channels = input_shape
-        shape = (SIDE.check(height), SIDE.check(width), CHANNELS.check(channels))
+        return SIDE.check(height), SIDE.check(width), CHANNELS.check(channels)
     except (TypeError, ValueError):
         message = f"{name}: input_shape must be (height, width, channels) in whole numbers, not {input_shape!r}."
         raise ImageSizeError(message) from None
-    if min(height, width) < smallest:
-        raise ImageSizeError(
-            f"{name}: images of {height}x{width} pixels are too small; the smallest that works with these "
-            f"settings is {smallest}x{smallest}; enlarge them with --image-size {smallest} (image_size={smallest})."
-        )
-    return shape

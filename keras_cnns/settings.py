@@ -111,7 +111,7 @@ class FloatRange:
 class Each:
     """A tuple of `shortest` to `longest` values, each within `item`."""
 
-    item: IntRange
+    item: Domain
     shortest: int = 1
     longest: int = 8
 
@@ -119,7 +119,7 @@ class Each:
         count = f"{self.shortest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
         return f"{count} values, each {self.item}"
 
-    def check(self, value: object) -> tuple[int, ...]:
+    def check(self, value: object) -> tuple[Any, ...]:
         """Return `value` as a tuple of checked items."""
         if isinstance(value, tuple | list) and self.shortest <= len(value) <= self.longest:
             try:

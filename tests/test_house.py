@@ -17,7 +17,19 @@ ALONE = {
     "rich": "keras_cnns/cli",
     "argparse": "keras_cnns/cli",
 }
-NETWORKS = ("families", "layers", "blocks", "settings", "family", "registry", "profiling", "lazy", "errors")
+NETWORKS = (
+    "families",
+    "layers",
+    "operations",
+    "counting",
+    "auxiliary",
+    "settings",
+    "family",
+    "registry",
+    "profiling",
+    "lazy",
+    "errors",
+)
 ABOVE_NETWORKS = ("data", "training", "evaluation", "tracking", "cli")
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from keras_cnns import Recipe
 from keras_cnns.errors import KerasCnnsError, ModelNameError, ResumeError, SettingError
-from keras_cnns.registry import all_families, find_variant
+from keras_cnns.registry import all_families, find_variant, smallest_side
 from keras_cnns.tracking import Store
 from tuning import sweep
 from tuning.journal import Journal, TrialState
@@ -38,7 +38,7 @@ def test_candidates_are_different_legal_and_the_same_for_a_seed(family: str, see
     assert space.draw(20, seed)[:12] == candidates
     found, _ = find_variant(space.model)
     for candidate in candidates:
-        assert found.smallest_side(candidate.settings) <= side
+        assert smallest_side(found, candidate.settings) <= side
         assert candidate.recipe.learning_rate == 0.01
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_cnns.counting import TooSmallError
 from keras_cnns.errors import SettingError
 from keras_cnns.family import Family, Variant
-from keras_cnns.registry import all_families, find_variant
+from keras_cnns.registry import all_families, find_variant, tally_network
 from keras_cnns.settings import Choice, Domain, FloatRange, IntRange, Settings, format_value
 from keras_cnns.training.recipe import SEARCH as RECIPE_SEARCH
 from keras_cnns.training.recipe import Recipe
@@ -34,13 +35,13 @@ class Space:
         model: The variant that candidates start from.
         base: Its settings, and the recipe, with what the user fixed.
         domains: What is drawn, by name; names of settings and of the recipe do not overlap.
-        image_side: Height or width of the images, the smaller one, in pixels.
+        image_shape: Height, width and channels of the images.
     """
 
     model: str
     base: Candidate
     domains: Mapping[str, Domain]
-    image_side: int
+    image_shape: tuple[int, int, int]
 
     def draw(self, count: int, seed: int) -> list[Candidate]:
         """Draw different candidates that can all be built for these images.
@@ -57,17 +58,25 @@ class Space:
         while len(found) < count:
             values = {name: draw(domain, source) for name, domain in self.domains.items()}
             candidate = self.candidate(values)
-            if candidate is None or candidate in found or self.image_side < family.smallest_side(candidate.settings):
+            if candidate is None or candidate in found or not self.fits(family, candidate):
                 rejected += 1
                 if rejected > MOST_REJECTED:
                     raise SettingError(
                         f"only {len(found)} different candidates of {self.model} can be made for images of "
-                        f"{self.image_side} pixels and these fixed settings; ask for fewer trials, fix less, or "
-                        f"enlarge the images with --image-size (image_size)."
+                        f"{self.image_shape[0]}x{self.image_shape[1]} pixels and these fixed settings; ask for fewer "
+                        f"trials, fix less, or enlarge the images with --image-size (image_size)."
                     )
             else:
                 found[candidate] = None
         return list(found)
+
+    def fits(self, family: Family, candidate: Candidate) -> bool:
+        """Return whether the images are large enough for a candidate's network."""
+        try:
+            tally_network(family, candidate.settings, self.image_shape, classes=1)
+        except TooSmallError:
+            return False
+        return True
 
     def candidate(self, values: Mapping[str, Any]) -> Candidate | None:
         """Return the candidate with these values, or None where they do not fit each other."""
@@ -135,7 +144,7 @@ def make_space(name: str, *, recipe: Recipe, fixed: Mapping[str, object], image_
         model=model,
         base=Candidate(settings=variant.settings.replace(of_network), recipe=recipe.replace(of_recipe)),
         domains={name: domain for name, domain in domains.items() if name not in fixed},
-        image_side=min(image_shape[:2]),
+        image_shape=image_shape,
     )
 
 

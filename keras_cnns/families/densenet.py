@@ -11,12 +11,22 @@ CIFAR networks without B and C need the paper's 16 maps in the stem; the authors
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns.blocks import batch_norm_relu, convolution, imagenet_stem
+from keras_cnns import operations
+from keras_cnns.counting import stack
 from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
-from keras_cnns.lazy import keras
+from keras_cnns.operations import (
+    batch_norm_relu,
+    concatenate,
+    convolution,
+    dense,
+    global_average_pool,
+    imagenet_stem,
+    pool,
+)
 from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Maybe, Settings, free
 
 
@@ -48,44 +58,63 @@ class DenseNetSettings(Settings):
     batch_norm_epsilon: float = free(1e-5, FloatRange(1e-7, 1e-1, log=True))
 
 
-def smallest_side(settings: DenseNetSettings) -> int:
-    """Return the smallest side in pixels that leaves each transition something to pool."""
-    at_first_block: int = 2 ** (len(settings.blocks) - 1)
-    return 4 * (at_first_block - 1) + 1 if settings.stem == "imagenet" else at_first_block
-
-
-def composite(x: Any, settings: DenseNetSettings, width: int, kernel_size: int, name: str) -> Any:
+def composite(x: Any, width: int, kernel_size: int, *, dropout: float, batch_norm_epsilon: float, name: str) -> Any:
     """BN - ReLU - convolution, dropout if any: (h, w, c) -> (h, w, width)."""
-    x = batch_norm_relu(x, settings.batch_norm_epsilon, name=name)
+    x = batch_norm_relu(x, batch_norm_epsilon, name=name)
     x = convolution(x, width, kernel_size, name=f"{name}_conv")
-    return keras.layers.Dropout(settings.dropout, name=f"{name}_dropout")(x) if settings.dropout else x
+    return operations.dropout(x, dropout, name=f"{name}_dropout")
 
 
-def dense_layer(x: Any, settings: DenseNetSettings, name: str) -> Any:
-    """The maps that one layer adds: (h, w, c) -> (h, w, growth_rate)."""
-    if settings.bottleneck_width is not None:
-        squeezed = settings.bottleneck_width * settings.growth_rate
-        x = composite(x, settings, squeezed, 1, name=f"{name}_bottleneck")
-    return composite(x, settings, settings.growth_rate, 3, name=name)
+def dense_layer(
+    x: Any, *, growth_rate: int, bottleneck_width: int | None, dropout: float, batch_norm_epsilon: float, name: str
+) -> Any:
+    """All maps before and those that one layer adds: (h, w, c) -> (h, w, c + growth_rate)."""
+    options: dict[str, Any] = {"dropout": dropout, "batch_norm_epsilon": batch_norm_epsilon}
+    new_maps = x
+    if bottleneck_width is not None:
+        new_maps = composite(new_maps, bottleneck_width * growth_rate, 1, name=f"{name}_bottleneck", **options)
+    new_maps = composite(new_maps, growth_rate, 3, name=name, **options)
+    return concatenate([x, new_maps], name=f"{name}_concat")
 
 
-def dense_block(x: Any, settings: DenseNetSettings, layers: int, name: str) -> Any:
-    """Each layer sees all maps before it: (h, w, c) -> (h, w, c + layers * growth_rate)."""
-    for index in range(1, layers + 1):
-        new_maps = dense_layer(x, settings, name=f"{name}_layer{index}")
-        x = keras.layers.Concatenate(name=f"{name}_layer{index}_concat")([x, new_maps])
-    return x
+def dense_block(
+    x: Any,
+    *,
+    layers: int,
+    growth_rate: int,
+    bottleneck_width: int | None = 4,
+    dropout: float = 0.0,
+    batch_norm_epsilon: float = 1e-5,
+    name: str = "block",
+) -> Any:
+    """Each layer sees all maps before it: (h, w, c) -> (h, w, c + layers * growth_rate).
+
+    Args:
+        x: Maps.
+        layers: How many layers.
+        growth_rate: Maps that each layer adds.
+        bottleneck_width: Maps of the 1x1 bottleneck as a multiple of the growth rate; None: no bottleneck.
+        dropout: Share of the maps that is left out after each convolution.
+        batch_norm_epsilon: Added to variances.
+        name: Begins the names of the layers.
+    """
+    layer = functools.partial(
+        dense_layer,
+        growth_rate=growth_rate,
+        bottleneck_width=bottleneck_width,
+        dropout=dropout,
+        batch_norm_epsilon=batch_norm_epsilon,
+    )
+    return stack(x, layers, lambda x, index: layer(x, name=f"{name}_layer{index}"))
 
 
 def transition(x: Any, settings: DenseNetSettings, name: str) -> Any:
     """Fewer maps, half as wide and high: (h, w, c) -> (h // 2, w // 2, floor(compression * c))."""
     width = max(1, int(settings.compression * x.shape[-1]))
-    epsilon = settings.batch_norm_epsilon
-    x = batch_norm_relu(x, epsilon, name=name, relu=settings.transition_relu)
+    x = batch_norm_relu(x, settings.batch_norm_epsilon, name=name, relu=settings.transition_relu)
     x = convolution(x, width, 1, name=f"{name}_conv")
-    if settings.dropout:
-        x = keras.layers.Dropout(settings.dropout, name=f"{name}_dropout")(x)
-    return keras.layers.AveragePooling2D(2, strides=2, name=f"{name}_pool")(x)
+    x = operations.dropout(x, settings.dropout, name=f"{name}_dropout")
+    return pool(x, "average", 2, 2, name=f"{name}_pool")
 
 
 def network(images: Any, settings: DenseNetSettings, classes: int) -> Any:
@@ -96,12 +125,20 @@ def network(images: Any, settings: DenseNetSettings, classes: int) -> Any:
     else:
         x = convolution(images, stem_width, 3, name="stem_conv")
     for index, layers in enumerate(settings.blocks, start=1):
-        x = dense_block(x, settings, layers, name=f"block{index}")
+        x = dense_block(
+            x,
+            layers=layers,
+            growth_rate=settings.growth_rate,
+            bottleneck_width=settings.bottleneck_width,
+            dropout=settings.dropout,
+            batch_norm_epsilon=settings.batch_norm_epsilon,
+            name=f"block{index}",
+        )
         if index < len(settings.blocks):
             x = transition(x, settings, name=f"transition{index}")
     x = batch_norm_relu(x, settings.batch_norm_epsilon, name="final")
-    x = keras.layers.GlobalAveragePooling2D(name="average_pool")(x)
-    return keras.layers.Dense(classes, name="logits")(x)
+    x = global_average_pool(x, name="pool")
+    return dense(x, classes, name="logits")
 
 
 def imagenet(blocks: tuple[int, ...], growth_rate: int = 32) -> Variant:
@@ -179,6 +216,7 @@ RESULTS = (
 
 FAMILY = Family(
     name="densenet",
+    about=__doc__,
     papers=(
         Paper(
             title="Densely Connected Convolutional Networks",
@@ -187,7 +225,6 @@ FAMILY = Family(
         ),
     ),
     network=network,
-    smallest_side=smallest_side,
     variants=VARIANTS,
     results=RESULTS,
     search=SearchSpace(

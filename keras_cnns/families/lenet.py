@@ -15,9 +15,11 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from keras_cnns.counting import Maps
 from keras_cnns.errors import SettingError
 from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
-from keras_cnns.lazy import keras, layers
+from keras_cnns.lazy import layers
+from keras_cnns.operations import activation, convolution, dense, dropout, flatten, pool
 from keras_cnns.settings import Choice, Each, FloatRange, IntRange, Settings, free
 
 # Table I: the maps of S2 that each map of C3 sees.
@@ -80,16 +82,6 @@ class LeNetSettings(Settings):
             )
 
 
-def smallest_side(settings: LeNetSettings) -> int:
-    """Return the smallest side in pixels that leaves the last convolution one place to stand."""
-    lost = settings.kernel_size - 1
-    side = 1
-    if len(settings.convolution_widths) == 3:
-        side += lost
-    side = 2 * side + lost
-    return 2 * side + (lost if settings.first_padding == "valid" else 0)
-
-
 def class_codes(classes: int, width: int) -> list[list[int]]:
     """Return a code of -1 and +1 for each class: digits as 7x12 bitmaps, others drawn at random.
 
@@ -101,43 +93,58 @@ def class_codes(classes: int, width: int) -> list[list[int]]:
     return [[draw.choice((-1, 1)) for _ in range(width)] for _ in range(classes)]
 
 
-def activate(x: Any, activation: str, name: str) -> Any:
-    """Squash every value."""
-    function = layers.scaled_tanh if activation == "scaled_tanh" else activation
-    return keras.layers.Activation(function, name=name)(x)
-
-
-def fan_in_uniform(x: Any, settings: LeNetSettings) -> Any:
+def fan_in_uniform(x: Any, activation: str, kernel_size: int = 1) -> Any:
     """Return the initialiser of a layer that reads `x` fully: the paper's for its squashing function, else He's."""
-    if settings.activation != "scaled_tanh":
-        return "he_normal" if settings.activation in ("relu", "gelu") else "glorot_uniform"
-    return layers.FanInUniform(int(x.shape[-1]) * (settings.kernel_size**2 if len(x.shape) == 4 else 1))
+    if activation != "scaled_tanh":
+        return "he_normal" if activation in ("relu", "gelu") else "glorot_uniform"
+    return None if isinstance(x, Maps) else layers.FanInUniform(int(x.shape[-1]) * kernel_size**2)
+
+
+def partial_convolution(x: Any, kernel_size: int, *, name: str) -> Any:
+    """C3 as in table I: (h, w, 6) -> (h - k + 1, w - k + 1, 16)."""
+    if not isinstance(x, Maps):
+        return layers.PartiallyConnectedConv2D(C3_CONNECTIONS, kernel_size, name=name)(x)
+    height, width = x.height - kernel_size + 1, x.width - kernel_size + 1
+    weights = kernel_size**2 * sum(map(len, C3_CONNECTIONS))
+    maps = len(C3_CONNECTIONS)
+    return x.after(height, width, maps, trainable=weights + maps, macs=height * width * weights)
 
 
 def convolve(x: Any, settings: LeNetSettings, index: int) -> Any:
     """C1, C3 or C5: (h, w, c) -> (h - k + 1, w - k + 1, width), or (h, w, width) where padded."""
-    name = ("c1", "c3", "c5")[index]
+    name, kernel_size = ("c1", "c3", "c5")[index], settings.kernel_size
     if index == 1 and settings.connections == "partial":
-        x = layers.PartiallyConnectedConv2D(C3_CONNECTIONS, settings.kernel_size, name=name)(x)
+        x = partial_convolution(x, kernel_size, name=name)
     else:
-        x = keras.layers.Conv2D(
+        x = convolution(
+            x,
             settings.convolution_widths[index],
-            settings.kernel_size,
-            padding=settings.first_padding if index == 0 else "valid",
-            kernel_initializer=fan_in_uniform(x, settings),
+            kernel_size,
+            padding=kernel_size // 2 if index == 0 and settings.first_padding == "same" else 0,
+            bias=True,
+            initializer=fan_in_uniform(x, settings.activation, kernel_size),
             name=name,
-        )(x)
+        )
     if settings.convolution_activation == "none":
         return x
-    return activate(x, settings.activation, f"{name}_activation")
+    return activation(x, settings.activation, name=f"{name}_activation")
 
 
 def subsample(x: Any, settings: LeNetSettings, name: str) -> Any:
     """S2 or S4: (h, w, c) -> (h // 2, w // 2, c)."""
-    if settings.subsampling == "trainable":
-        return activate(layers.TrainableSubsampling(name=name)(x), settings.activation, f"{name}_activation")
-    pooling = keras.layers.MaxPooling2D if settings.subsampling == "max" else keras.layers.AveragePooling2D
-    return pooling(2, strides=2, name=name)(x)
+    if settings.subsampling != "trainable":
+        return pool(x, settings.subsampling, 2, 2, name=name)
+    if isinstance(x, Maps):
+        return x.after(x.height // 2, x.width // 2, x.channels, trainable=2 * x.channels)
+    return activation(layers.TrainableSubsampling(name=name)(x), settings.activation, name=f"{name}_activation")
+
+
+def radial_basis_output(x: Any, classes: int) -> Any:
+    """Minus the squared distance to each class's code: (features,) -> (classes,)."""
+    features = x.shape[-1]
+    if isinstance(x, Maps):
+        return x.after(1, 1, classes, fixed=features * classes)
+    return layers.RadialBasisOutput(class_codes(classes, features), dtype="float32", name="logits")(x)
 
 
 def network(images: Any, settings: LeNetSettings, classes: int) -> Any:
@@ -146,15 +153,13 @@ def network(images: Any, settings: LeNetSettings, classes: int) -> Any:
     x = subsample(convolve(x, settings, 1), settings, "s4")
     if len(settings.convolution_widths) == 3:
         x = convolve(x, settings, 2)
-    x = keras.layers.Flatten(name="flatten")(x)
-    x = keras.layers.Dense(settings.hidden_width, kernel_initializer=fan_in_uniform(x, settings), name="f6")(x)
-    x = activate(x, settings.activation, "f6_activation")
-    if settings.dropout:
-        x = keras.layers.Dropout(settings.dropout, name="f6_dropout")(x)
+    x = flatten(x, name="flatten")
+    x = dense(x, settings.hidden_width, initializer=fan_in_uniform(x, settings.activation), name="f6")
+    x = activation(x, settings.activation, name="f6_activation")
+    x = dropout(x, settings.dropout, name="f6_dropout")
     if settings.output == "radial_basis":
-        codes = class_codes(classes, settings.hidden_width)
-        return layers.RadialBasisOutput(codes, dtype="float32", name="logits")(x)
-    return keras.layers.Dense(classes, name="logits")(x)
+        return radial_basis_output(x, classes)
+    return dense(x, classes, name="logits")
 
 
 PAPER_1998: dict[str, Any] = {
@@ -196,6 +201,7 @@ RESULTS = (
 
 FAMILY = Family(
     name="lenet",
+    about=__doc__,
     papers=(
         Paper(
             title="Gradient-Based Learning Applied to Document Recognition",
@@ -204,7 +210,6 @@ FAMILY = Family(
         ),
     ),
     network=network,
-    smallest_side=smallest_side,
     variants=VARIANTS,
     results=RESULTS,
     search=SearchSpace(

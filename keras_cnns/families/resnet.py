@@ -12,13 +12,26 @@ without padding, most others with one pixel (`stem_pool`).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns.blocks import batch_norm_relu, convolution, imagenet_stem
+from keras_cnns.counting import stack
 from keras_cnns.errors import SettingError
 from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
-from keras_cnns.lazy import keras, layers
+from keras_cnns.operations import (
+    activation,
+    add,
+    batch_norm,
+    batch_norm_relu,
+    convolution,
+    dense,
+    global_average_pool,
+    imagenet_stem,
+    subsample,
+    zero_maps,
+)
 from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Settings, free
 
 EXPANSION = 4
@@ -34,8 +47,9 @@ class ResNetSettings(Settings):
         unit: "basic" is two 3x3 convolutions; "bottleneck" 1x1, 3x3, 1x1.
         expansion: Maps that a bottleneck unit gives, as a multiple of its width.
         pre_activation: Batch norm and ReLU before each convolution instead of after it (v2).
+        groups: Parts that each 3x3 convolution is split into (cardinality; Xie et al. 2017).
         shortcut: Where the maps change in number: zeros for the new ones ("A") or a projection ("B");
-            projections everywhere ("C").
+            projections everywhere ("C"). "none" leaves all shortcuts out: the paper's plain networks.
         stride_in: The convolution of a bottleneck unit that has the stride: "1x1" (paper) or "3x3" (v1.5).
         downsampling: The unit of a stage that has the stride: the "first" (paper), or the "last" of each stage
             but the last stage's (`keras.applications`, V2).
@@ -53,8 +67,9 @@ class ResNetSettings(Settings):
     widths: tuple[int, ...] = free((64, 128, 256, 512), Each(IntRange(1, 4096)))
     unit: str = free("bottleneck", Choice(("basic", "bottleneck")))
     expansion: int = free(EXPANSION, IntRange(1, 16))
+    groups: int = free(1, IntRange(1, 4096))
     pre_activation: bool = free(False, BOOLEAN)
-    shortcut: str = free("B", Choice(("A", "B", "C")))
+    shortcut: str = free("B", Choice(("A", "B", "C", "none")))
     stride_in: str = free("1x1", Choice(("1x1", "3x3")))
     downsampling: str = free("first", Choice(("first", "last")))
     stem: str = free("imagenet", Choice(("imagenet", "cifar")))
@@ -70,6 +85,12 @@ class ResNetSettings(Settings):
             raise SettingError(
                 f"units has {len(self.units)} stages and widths {len(self.widths)}; give each stage one of both."
             )
+        if any(width % self.groups for width in self.widths):
+            widths = ",".join(map(str, self.widths))
+            raise SettingError(f"widths {widths} cannot be split into {self.groups} groups; use multiples of it.")
+        basic_inputs = [self.stem_width, *self.widths[:-1]] if self.unit == "basic" else []
+        if any(width % self.groups for width in basic_inputs):
+            raise SettingError(f"stem_width {self.stem_width} cannot be split into {self.groups} groups.")
         outputs = [self.stem_width, *map(self.output_width, range(len(self.widths)))]
         if self.shortcut == "A" and outputs != sorted(outputs):
             raise SettingError("shortcut='A' adds maps of zeros, so widths cannot shrink; use shortcut='B' or 'C'.")
@@ -80,107 +101,156 @@ class ResNetSettings(Settings):
         """Return the maps that the units of a stage give."""
         return self.widths[stage] * (self.expansion if self.unit == "bottleneck" else 1)
 
-    def bias(self, *, normalized: bool) -> bool:
-        """Say whether a convolution has a bias, given whether batch norm follows it."""
-        return self.biases == "all" or (self.biases == "unnormalized" and not normalized)
+
+def convolutions(
+    kind: str, width: int, expansion: int, stride: int, stride_in: str, groups: int
+) -> list[tuple[int, int, int, int]]:
+    """Return width, kernel size, stride and groups of each convolution of a unit."""
+    if kind == "basic":
+        return [(width, 3, stride, groups), (width, 3, 1, groups)]
+    first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+    return [(width, 1, first, 1), (width, 3, second, groups), (expansion * width, 1, 1, 1)]
 
 
-def smallest_side(settings: ResNetSettings) -> int:
-    """Return 3 where the stem's pooling needs two pixels; all other strides round up and work on one."""
-    return 3 if settings.stem == "imagenet" and settings.stem_pool == "ceil" else 1
-
-
-def convolutions(settings: ResNetSettings, stage: int, stride: int) -> list[tuple[int, int, int]]:
-    """Return width, kernel size and stride of each convolution of a unit."""
-    width, output = settings.widths[stage], settings.output_width(stage)
-    if settings.unit == "basic":
-        return [(width, 3, stride), (output, 3, 1)]
-    first, second = (stride, 1) if settings.stride_in == "1x1" else (1, stride)
-    return [(width, 1, first), (width, 3, second), (output, 1, 1)]
-
-
-def shortcut(x: Any, settings: ResNetSettings, width: int, stride: int, name: str) -> Any:
+def shortcut_path(
+    x: Any, width: int, stride: int, *, shortcut: str, bias: bool, batch_norm_epsilon: float | None, name: str
+) -> Any:
     """The way past the convolutions: (h, w, c) -> (h / stride, w / stride, width)."""
-    if settings.shortcut == "C" or (settings.shortcut == "B" and x.shape[-1] != width):
-        biased = settings.bias(normalized=not settings.pre_activation)
-        x = convolution(x, width, 1, strides=stride, bias=biased, name=f"{name}_conv")
-        if settings.pre_activation:
-            return x
-        return batch_norm_relu(x, settings.batch_norm_epsilon, name=name, relu=False)
+    if shortcut == "C" or (shortcut == "B" and x.shape[-1] != width):
+        x = convolution(x, width, 1, strides=stride, bias=bias, name=f"{name}_conv")
+        return x if batch_norm_epsilon is None else batch_norm(x, batch_norm_epsilon, name=f"{name}_bn")
     if stride > 1:
-        x = keras.layers.MaxPooling2D(1, strides=stride, name=f"{name}_subsample")(x)
+        x = subsample(x, stride, name=f"{name}_subsample")
     if missing := width - x.shape[-1]:
-        x = layers.ZeroMaps(missing, name=f"{name}_zeros")(x)
+        x = zero_maps(x, missing, name=f"{name}_zeros")
     return x
 
 
-def residual_unit(x: Any, settings: ResNetSettings, stage: int, stride: int, name: str) -> Any:
-    """Convolutions - BN, add the shortcut, ReLU: (h, w, c) -> (h / stride, w / stride, output width)."""
-    epsilon = settings.batch_norm_epsilon
-    steps = convolutions(settings, stage, stride)
-    past = shortcut(x, settings, settings.output_width(stage), stride, name=f"{name}_shortcut")
-    for index, (width, kernel_size, strides) in enumerate(steps, start=1):
-        layer = f"{name}_layer{index}"
-        biased = settings.bias(normalized=True)
-        x = convolution(x, width, kernel_size, strides=strides, bias=biased, name=f"{layer}_conv")
-        x = batch_norm_relu(x, epsilon, name=layer, relu=index < len(steps))
-    x = keras.layers.Add(name=f"{name}_add")([past, x])
-    return keras.layers.ReLU(name=f"{name}_relu")(x)
+def residual_unit(
+    x: Any,
+    *,
+    width: int,
+    stride: int = 1,
+    kind: str = "basic",
+    expansion: int = EXPANSION,
+    groups: int = 1,
+    pre_activation: bool = False,
+    activated: bool = False,
+    shortcut: str = "B",
+    stride_in: str = "1x1",
+    biases: str = "none",
+    batch_norm_epsilon: float = 1e-5,
+    name: str = "unit",
+) -> Any:
+    """What the convolutions add to their input: (h, w, c) -> (h / stride, w / stride, width or expansion * width).
 
+    The first paper's unit is (convolution - BN - ReLU) each, the last ReLU after the addition. The second paper's
+    (`pre_activation`) is (BN - ReLU - convolution) each and nothing after the addition; its shortcut reads the first
+    pre-activation where it changes the maps, and the unit's input where it is the identity.
 
-def pre_activated_unit(x: Any, settings: ResNetSettings, stage: int, stride: int, name: str) -> Any:
-    """(BN - ReLU - convolution) each, then add the shortcut: (h, w, c) -> (h / stride, w / stride, output width).
-
-    A shortcut that changes the maps reads the first pre-activation, an identity the unit's input. The first unit
-    after a stem with its own batch norm and ReLU needs no others.
+    Args:
+        x: Maps.
+        width: Maps of the 3x3 convolutions.
+        stride: 2 halves height and width.
+        kind: "basic" or "bottleneck".
+        expansion: Maps that a bottleneck unit gives, as a multiple of its width.
+        groups: Parts of the 3x3 convolutions (cardinality).
+        pre_activation: The second paper's unit.
+        activated: `x` is activated already, so that a pre-activation unit needs no first BN - ReLU.
+        shortcut: "A", "B", "C", or "none" for a plain network's layers.
+        stride_in: The bottleneck's convolution that has the stride, "1x1" or "3x3".
+        biases: "none", "all", or "unnormalized".
+        batch_norm_epsilon: Added to variances.
+        name: Begins the names of the layers.
     """
-    epsilon = settings.batch_norm_epsilon
-    steps = convolutions(settings, stage, stride)
-    activated = x
-    if not (settings.stem_activation and name == "stage1_unit1"):
-        activated = batch_norm_relu(x, epsilon, name=f"{name}_layer1")
-    changes = settings.shortcut == "C" or x.shape[-1] != settings.output_width(stage)
-    past_input = activated if changes else x
-    past = shortcut(past_input, settings, settings.output_width(stage), stride, name=f"{name}_shortcut")
-    x = activated
-    for index, (width, kernel_size, strides) in enumerate(steps, start=1):
-        layer = f"{name}_layer{index}"
-        if index > 1:
-            x = batch_norm_relu(x, epsilon, name=layer)
-        biased = settings.bias(normalized=index < len(steps))
-        x = convolution(x, width, kernel_size, strides=strides, bias=biased, name=f"{layer}_conv")
-    return keras.layers.Add(name=f"{name}_add")([past, x])
+    steps = convolutions(kind, width, expansion, stride, stride_in, groups)
+    normalized = has_bias(biases, normalized=True)
+    output_width = steps[-1][0]
+    past = x
+    if pre_activation and not activated:
+        x = batch_norm_relu(x, batch_norm_epsilon, name=f"{name}_layer1")
+    if shortcut != "none":
+        changes = shortcut == "C" or x.shape[-1] != output_width
+        past = shortcut_path(
+            x if changes else past,
+            output_width,
+            stride,
+            shortcut=shortcut,
+            bias=has_bias(biases, normalized=not pre_activation),
+            batch_norm_epsilon=None if pre_activation else batch_norm_epsilon,
+            name=f"{name}_shortcut",
+        )
+    for index, (maps, kernel_size, strides, parts) in enumerate(steps, start=1):
+        layer, last = f"{name}_layer{index}", index == len(steps)
+        if pre_activation and index > 1:
+            x = batch_norm_relu(x, batch_norm_epsilon, name=layer)
+        bias = has_bias(biases, normalized=False) if pre_activation and last else normalized
+        x = convolution(x, maps, kernel_size, strides=strides, groups=parts, bias=bias, name=f"{layer}_conv")
+        if not pre_activation:
+            x = batch_norm_relu(x, batch_norm_epsilon, name=layer, relu=not last)
+    if shortcut != "none":
+        x = add([past, x], name=f"{name}_add")
+    return x if pre_activation else activation(x, "relu", name=f"{name}_relu")
+
+
+def has_bias(biases: str, *, normalized: bool) -> bool:
+    """Say whether a convolution has a bias, given whether batch norm follows it."""
+    return biases == "all" or (biases == "unnormalized" and not normalized)
+
+
+def stem(images: Any, settings: ResNetSettings) -> Any:
+    """The layers before the first unit."""
+    bias = has_bias(settings.biases, normalized=settings.stem_activation)
+    if settings.stem == "imagenet":
+        return imagenet_stem(
+            images,
+            settings.stem_width,
+            epsilon=settings.batch_norm_epsilon,
+            bias=bias,
+            activated=settings.stem_activation,
+            padded_pool=settings.stem_pool == "padded",
+        )
+    x = convolution(images, settings.stem_width, 3, bias=bias, name="stem_conv")
+    return batch_norm_relu(x, settings.batch_norm_epsilon, name="stem") if settings.stem_activation else x
+
+
+def units(x: Any, count: int, unit: Callable[..., Any], *, strides: tuple[int, int], activated: bool, name: str) -> Any:
+    """A stage: `count` units, the first and the last with strides of their own."""
+    first, last = strides
+    x = unit(x, stride=first if count > 1 else max(strides), activated=activated, name=f"{name}1")
+    x = stack(x, count - 2, lambda x, index: unit(x, name=f"{name}{index + 1}"))
+    return unit(x, stride=last, name=f"{name}{count}") if count > 1 else x
 
 
 def network(images: Any, settings: ResNetSettings, classes: int) -> Any:
     """Stem, stages of units, (BN - ReLU,) global average, classes."""
-    epsilon = settings.batch_norm_epsilon
-    biased = settings.bias(normalized=settings.stem_activation)
-    if settings.stem == "imagenet":
-        x = imagenet_stem(
-            images,
-            settings.stem_width,
-            epsilon=epsilon,
-            bias=biased,
-            activation=settings.stem_activation,
-            padded_pool=settings.stem_pool == "padded",
+    unit = functools.partial(
+        residual_unit,
+        kind=settings.unit,
+        expansion=settings.expansion,
+        groups=settings.groups,
+        pre_activation=settings.pre_activation,
+        shortcut=settings.shortcut,
+        stride_in=settings.stride_in,
+        biases=settings.biases,
+        batch_norm_epsilon=settings.batch_norm_epsilon,
+    )
+    x = stem(images, settings)
+    last = len(settings.units)
+    for stage, (count, width) in enumerate(zip(settings.units, settings.widths, strict=True), start=1):
+        strides = (1 if stage == 1 else 2, 1) if settings.downsampling == "first" else (1, 1 if stage == last else 2)
+        x = units(
+            x,
+            count,
+            functools.partial(unit, width=width),
+            strides=strides,
+            activated=settings.stem_activation and stage == 1,
+            name=f"stage{stage}_unit",
         )
-    else:
-        x = convolution(images, settings.stem_width, 3, bias=biased, name="stem_conv")
-        if settings.stem_activation:
-            x = batch_norm_relu(x, epsilon, name="stem")
-    unit = pre_activated_unit if settings.pre_activation else residual_unit
-    last_stage = len(settings.units) - 1
-    for stage, count in enumerate(settings.units):
-        first = settings.downsampling == "first"
-        strided = (0 if stage > 0 else None) if first else (count - 1 if stage < last_stage else None)
-        for index in range(count):
-            stride = 2 if index == strided else 1
-            x = unit(x, settings, stage, stride, name=f"stage{stage + 1}_unit{index + 1}")
     if settings.pre_activation:
-        x = batch_norm_relu(x, epsilon, name="final")
-    x = keras.layers.GlobalAveragePooling2D(name="average_pool")(x)
-    return keras.layers.Dense(classes, name="logits")(x)
+        x = batch_norm_relu(x, settings.batch_norm_epsilon, name="final")
+    x = global_average_pool(x, name="pool")
+    return dense(x, classes, name="logits")
 
 
 IMAGENET_UNITS = {
@@ -212,8 +282,9 @@ def cifar(depth: int, **settings: Any) -> Variant:
 
 V2_CIFAR = {"unit": "bottleneck", "shortcut": "B", "pre_activation": True}
 VARIANTS = (
-    {f"resnet{depth}": imagenet(depth) for depth in (18, 34, 50, 101, 152)}
-    | {f"resnet{depth}-v1.5": imagenet(depth, stride_in="3x3") for depth in (50, 101, 152)}
+    {f"resnet{depth}": imagenet(depth) for depth in (18, 34, 50, 101, 152, 200)}
+    | {f"resnet{depth}-v1.5": imagenet(depth, stride_in="3x3") for depth in (50, 101, 152, 200)}
+    | {f"plain{depth}": imagenet(depth, shortcut="none") for depth in (18, 34)}
     | {
         f"resnet{depth}-v2": imagenet(depth, pre_activation=True, stride_in="3x3")
         for depth in (18, 34, 50, 101, 152, 200)
@@ -232,6 +303,7 @@ VARIANTS = (
         for depth in (50, 101, 152)
     }
     | {f"resnet-cifar-{depth}": cifar(depth) for depth in (20, 32, 44, 56, 110, 1202)}
+    | {f"plain-cifar-{depth}": cifar(depth, shortcut="none") for depth in (20, 32, 44, 56)}
     | {f"resnet-cifar-{depth}-v2": cifar(depth, pre_activation=True) for depth in (20, 32, 44, 56, 110)}
     | {f"resnet-cifar-{depth}-v2": cifar(depth, **V2_CIFAR) for depth in (164, 1001)}
 )
@@ -250,6 +322,8 @@ def cifar_results(errors: dict[str, float], source: str) -> tuple[Result, ...]:
 
 
 RESULTS = (
+    Result(variant="plain18", data="ImageNet", measure=TOP_1, value=27.94, source="2016a, table 2"),
+    Result(variant="plain34", data="ImageNet", measure=TOP_1, value=28.54, source="2016a, table 2"),
     Result(variant="resnet18", data="ImageNet", measure=TOP_1, value=27.88, source="2016a, table 2 (shortcut A)"),
     Result(variant="resnet34", data="ImageNet", measure=TOP_1, value=24.52, source="2016a, table 3"),
     Result(variant="resnet50", data="ImageNet", measure=TOP_1, value=22.85, source="2016a, table 3"),
@@ -262,12 +336,12 @@ RESULTS = (
 AUTHORS = "Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun"
 FAMILY = Family(
     name="resnet",
+    about=__doc__,
     papers=(
         Paper(title="Deep Residual Learning for Image Recognition", authors=AUTHORS, year=2016),
         Paper(title="Identity Mappings in Deep Residual Networks", authors=AUTHORS, year=2016),
     ),
     network=network,
-    smallest_side=smallest_side,
     variants=VARIANTS,
     results=RESULTS,
     search=SearchSpace(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from keras_cnns.auxiliary import strip_auxiliary
 from keras_cnns.errors import TrainingError
 from keras_cnns.evaluation import scores
 from keras_cnns.training.checkpoints import Progress, save_checkpoint
@@ -111,13 +112,13 @@ class Keeper(keras.callbacks.Callback):
         metrics["learning_rate"] = float(self.model.optimizer.learning_rate)
         metrics["seconds"] = time.perf_counter() - self.begun
         score = metrics[self.monitor]
-        improved = score > self.progress.best_score
+        best = strip_auxiliary(self.model) if score > self.progress.best_score else None
         self.progress = Progress(
             epoch=epoch + 1,
             seconds=metrics["seconds"],
             best_score=max(score, self.progress.best_score),
             history=(*self.progress.history, metrics),
         )
-        save_checkpoint(self.folder, self.model, self.progress, improved=improved)
+        save_checkpoint(self.folder, self.model, self.progress, best=best)
         if self.observer is not None:
             self.observer.epoch(epoch + 1, metrics)

@@ -64,14 +64,14 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def save_checkpoint(folder: Path, model: Any, progress: Progress, *, improved: bool) -> Path:
+def save_checkpoint(folder: Path, model: Any, progress: Progress, *, best: Any | None) -> Path:
     """Save weights, optimizer and progress after a whole epoch, then drop older checkpoints.
 
     Args:
         folder: The training's folder.
         model: The model as it is now.
         progress: How far it came.
-        improved: The model is the best so far; otherwise the best one before it is carried over.
+        best: The network of this epoch where it is the best so far; None carries the best before it over.
 
     Returns:
         The checkpoint's folder.
@@ -82,8 +82,8 @@ def save_checkpoint(folder: Path, model: Any, progress: Progress, *, improved: b
     temporary.mkdir(parents=True)
     model.save_weights(temporary / WEIGHTS)
     older = checkpoints(folder)
-    if improved:
-        model.save(temporary / BEST)
+    if best is not None:
+        best.save(temporary / BEST)
     else:
         shutil.copyfile(older[-1] / BEST, temporary / BEST)
     (temporary / STATE).write_text(json.dumps(vars(progress)), encoding="utf-8")

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_cnns.auxiliary import strip_auxiliary
 from keras_cnns.data import Dataset
 from keras_cnns.data.pipeline import evaluation_batches, training_batches
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.profiling import Profile, profile
-from keras_cnns.registry import build, find_variant
+from keras_cnns.registry import build, connect, find_variant, make_plan
 from keras_cnns.settings import SEED, Settings, checked
 from keras_cnns.training.callbacks import EpochClock, Keeper, Observer, ValidationScores
 from keras_cnns.training.checkpoints import best_model, kept_metrics, restore
@@ -74,22 +75,25 @@ def assemble(job: Job, dataset: Dataset) -> keras.Model:
     That layer subtracts the training images' mean colour and divides by its standard deviation, so that the
     model that is kept takes images as they are.
     """
-    network = build(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **job.settings.as_dict())
+    plan = make_plan(
+        job.model, input_shape=dataset.image_shape, classes=dataset.classes, settings=job.settings.as_dict()
+    )
     pixels = keras.Input(dataset.image_shape, name="pixels")
     scale = [1.0 / deviation for deviation in dataset.pixel_std]
     offset = [-mean / deviation for mean, deviation in zip(dataset.pixel_mean, dataset.pixel_std, strict=True)]
     standardized = keras.layers.Rescaling(scale, offset, name="standardize")(pixels)
-    return keras.Model(pixels, network(standardized), name=job.model)
+    return connect(plan, pixels, standardized, "softmax")
 
 
 def measure(job: Job, dataset: Dataset) -> Profile:
-    """Count what the job's network costs on these images.
+    """Count what the job's network costs on these images, without auxiliary classifiers as it will be used.
 
     Raises:
         SettingError: The network cannot be built for them.
     """
     chosen = job.settings.as_dict()
-    return profile(build(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **chosen))
+    network = build(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **chosen)
+    return profile(strip_auxiliary(network))
 
 
 def usable_batch_size(job: Job, images: int) -> int:
@@ -155,7 +159,7 @@ def fit(
             verbose=0,
             shuffle=False,  # the batches are shuffled already
             callbacks=[
-                EpochClock(epoch, model.get_layer(job.model)),
+                EpochClock(epoch, model),
                 ValidationScores(evaluation_batches(validation.images), validation.labels),
                 keeper,
             ],

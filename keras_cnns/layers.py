@@ -226,3 +226,79 @@ class LocalResponseNormalization(keras.layers.Layer):
         """Return what `from_config` needs."""
         own = {"size": self.size, "bias": self.bias, "alpha": self.alpha, "beta": self.beta}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class RecomputedComposite(keras.layers.Layer):
+    """Concatenate, BN - ReLU - convolution, all but the result computed again for the gradient instead of kept.
+
+    A dense block that keeps what each layer concatenates and normalises needs memory that grows with the square of its
+    depth. Computed again, only each layer's new maps stay (Pleiss et al. 2017, "Memory-Efficient Implementation of
+    DenseNets"), for about one more forward pass. The batch's means and variances are taken in once, as
+    `BatchNormalization` does. Shapes: [(batch, h, w, c1), ...] -> (batch, h, w, width).
+
+    Args:
+        width: Maps of the convolution.
+        kernel_size: Side k of its square kernels.
+        epsilon: Added to variances.
+        momentum: Share of the moving means and variances that a batch leaves as it is.
+    """
+
+    def __init__(self, width: int, kernel_size: int, *, epsilon: float, momentum: float = 0.9, **options: Any) -> None:
+        super().__init__(**options)
+        self.width = width
+        self.kernel_size = kernel_size
+        self.epsilon = epsilon
+        self.momentum = momentum
+
+    def build(self, input_shape: Sequence[Sequence[int]]) -> None:
+        """Create the weights of batch norm and convolution."""
+        maps = sum(shape[-1] for shape in input_shape)
+        self.gamma = self.add_weight(name="gamma", shape=(maps,), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(maps,), initializer="zeros")
+        fixed: dict[str, Any] = {"shape": (maps,), "trainable": False, "autocast": False}
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **fixed)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **fixed)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.kernel_size, self.kernel_size, maps, self.width),
+            initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        )
+
+    def call(self, inputs: Sequence[Any], *, training: bool | None = None) -> Any:
+        """Normalise by the batch while training, else by the moving means and variances."""
+        weights = [ops.convert_to_tensor(weight) for weight in (self.gamma, self.beta, self.kernel)]
+        if not training:
+            return self.convolve(ops.concatenate(inputs, axis=-1), self.moving_mean, self.moving_variance, *weights)
+
+        def of_batch(*values: Any) -> tuple[Any, Any, Any]:
+            maps = ops.concatenate(values[:-3], axis=-1)
+            mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2))
+            return self.convolve(maps, mean, variance, *values[-3:]), mean, variance
+
+        outputs, mean, variance = keras.remat(of_batch)(*inputs, *weights)
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            kept = ops.stop_gradient(ops.cast(value, moving.dtype))
+            moving.assign(moving * self.momentum + kept * (1.0 - self.momentum))
+        return outputs
+
+    def convolve(self, maps: Any, mean: Any, variance: Any, gamma: Any, beta: Any, kernel: Any) -> Any:
+        """Batch norm, in float32 at least, ReLU and convolution."""
+        scale = ops.cast(gamma, "float32") * ops.rsqrt(ops.cast(variance, "float32") + self.epsilon)
+        offset = ops.cast(beta, "float32") - ops.cast(mean, "float32") * scale
+        normalized = ops.cast(ops.cast(maps, "float32") * scale + offset, self.compute_dtype)
+        return ops.conv(ops.relu(normalized), ops.cast(kernel, self.compute_dtype), padding="same")
+
+    def compute_output_shape(self, input_shape: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+        """Return the shape of the convolution's maps."""
+        return *input_shape[0][:-1], self.width
+
+    def multiply_accumulates(self, output_shape: Sequence[int]) -> int:
+        """Count the multiply-accumulates for one image, whose output has `output_shape` (with batch)."""
+        maps = self.gamma.shape[0]
+        return int(output_shape[1] * output_shape[2] * self.kernel_size**2 * maps * self.width)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs."""
+        own = ("width", "kernel_size", "epsilon", "momentum")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -12,11 +12,12 @@ CIFAR networks without B and C need the paper's 16 maps in the stem; the authors
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns import operations
-from keras_cnns.counting import stack
+from keras_cnns import lazy, operations
+from keras_cnns.counting import Maps, stack
 from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
 from keras_cnns.operations import (
     batch_norm_relu,
@@ -44,6 +45,8 @@ class DenseNetSettings(Settings):
         dropout: Share of the maps that is left out after each convolution but the stem's; the paper has 0.2 on
             data without augmentation.
         transition_relu: The ReLU in transitions that code has and the paper's text has not.
+        recompute: Compute what layers concatenate and normalise again for the gradient instead of keeping it, which
+            saves memory and takes time (Pleiss et al. 2017).
         batch_norm_epsilon: Added to variances; 1e-5 in the authors' code.
     """
 
@@ -55,26 +58,38 @@ class DenseNetSettings(Settings):
     stem_width: int | None = free(None, Maybe(IntRange(1, 4096)))
     dropout: float = free(0.0, FloatRange(0.0, 0.9))
     transition_relu: bool = free(True, BOOLEAN)
+    recompute: bool = free(False, BOOLEAN)
     batch_norm_epsilon: float = free(1e-5, FloatRange(1e-7, 1e-1, log=True))
 
 
-def composite(x: Any, width: int, kernel_size: int, *, dropout: float, batch_norm_epsilon: float, name: str) -> Any:
-    """BN - ReLU - convolution, dropout if any: (h, w, c) -> (h, w, width)."""
-    x = batch_norm_relu(x, batch_norm_epsilon, name=name)
-    x = convolution(x, width, kernel_size, name=f"{name}_conv")
+def composite(
+    maps: Sequence[Any],
+    width: int,
+    kernel_size: int,
+    *,
+    dropout: float,
+    batch_norm_epsilon: float,
+    recompute: bool,
+    name: str,
+) -> Any:
+    """BN - ReLU - convolution, dropout if any: [(h, w, c)] -> (h, w, width); several maps where recomputed."""
+    if recompute:
+        layer = lazy.layers.RecomputedComposite(
+            width, kernel_size, epsilon=batch_norm_epsilon, name=f"{name}_recomputed"
+        )
+        x = layer(list(maps))
+    else:
+        (x,) = maps
+        x = batch_norm_relu(x, batch_norm_epsilon, name=name)
+        x = convolution(x, width, kernel_size, name=f"{name}_conv")
     return operations.dropout(x, dropout, name=f"{name}_dropout")
 
 
-def dense_layer(
-    x: Any, *, growth_rate: int, bottleneck_width: int | None, dropout: float, batch_norm_epsilon: float, name: str
-) -> Any:
-    """All maps before and those that one layer adds: (h, w, c) -> (h, w, c + growth_rate)."""
-    options: dict[str, Any] = {"dropout": dropout, "batch_norm_epsilon": batch_norm_epsilon}
-    new_maps = x
+def new_maps(maps: Sequence[Any], *, growth_rate: int, bottleneck_width: int | None, name: str, **options: Any) -> Any:
+    """The maps that one layer adds: [(h, w, c)] -> (h, w, growth_rate)."""
     if bottleneck_width is not None:
-        new_maps = composite(new_maps, bottleneck_width * growth_rate, 1, name=f"{name}_bottleneck", **options)
-    new_maps = composite(new_maps, growth_rate, 3, name=name, **options)
-    return concatenate([x, new_maps], name=f"{name}_concat")
+        maps = [composite(maps, bottleneck_width * growth_rate, 1, name=f"{name}_bottleneck", **options)]
+    return composite(maps, growth_rate, 3, name=name, **options)
 
 
 def dense_block(
@@ -84,6 +99,7 @@ def dense_block(
     growth_rate: int,
     bottleneck_width: int | None = 4,
     dropout: float = 0.0,
+    recompute: bool = False,
     batch_norm_epsilon: float = 1e-5,
     name: str = "block",
 ) -> Any:
@@ -95,17 +111,30 @@ def dense_block(
         growth_rate: Maps that each layer adds.
         bottleneck_width: Maps of the 1x1 bottleneck as a multiple of the growth rate; None: no bottleneck.
         dropout: Share of the maps that is left out after each convolution.
+        recompute: Compute what layers concatenate and normalise again for the gradient, to save memory.
         batch_norm_epsilon: Added to variances.
         name: Begins the names of the layers.
     """
-    layer = functools.partial(
-        dense_layer,
+    recompute = recompute and not isinstance(x, Maps)  # it changes no count
+    added = functools.partial(
+        new_maps,
         growth_rate=growth_rate,
         bottleneck_width=bottleneck_width,
         dropout=dropout,
+        recompute=recompute,
         batch_norm_epsilon=batch_norm_epsilon,
     )
-    return stack(x, layers, lambda x, index: layer(x, name=f"{name}_layer{index}"))
+    if recompute:
+        maps = [x]
+        for index in range(1, layers + 1):
+            maps.append(added(maps, name=f"{name}_layer{index}"))
+        return concatenate(maps, name=f"{name}_layer{layers}_concat")
+
+    def layer(x: Any, index: int) -> Any:
+        layer_name = f"{name}_layer{index}"
+        return concatenate([x, added([x], name=layer_name)], name=f"{layer_name}_concat")
+
+    return stack(x, layers, layer)
 
 
 def transition(x: Any, settings: DenseNetSettings, name: str) -> Any:
@@ -131,6 +160,7 @@ def network(images: Any, settings: DenseNetSettings, classes: int) -> Any:
             growth_rate=settings.growth_rate,
             bottleneck_width=settings.bottleneck_width,
             dropout=settings.dropout,
+            recompute=settings.recompute,
             batch_norm_epsilon=settings.batch_norm_epsilon,
             name=f"block{index}",
         )

@@ -156,6 +156,13 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     assert load(tmp_path).splits["train"].images[0].max() == 128
 
 
+def test_floating_point_pixels_of_no_known_range_are_refused_not_clipped(tmp_path: Path) -> None:
+    folder(tmp_path, ("train", "val"))
+    Image.fromarray(np.full((6, 5), 0.5, np.float32)).save(tmp_path / "train" / "cat" / "0.tif")
+    with pytest.raises(DataError, match=r"0.tif: its pixels are floating-point numbers"):
+        load(tmp_path)
+
+
 def test_orientation_in_exif_is_applied(tmp_path: Path) -> None:
     folder(tmp_path, ("train", "val"))
     exif = Image.Exif()

@@ -14,7 +14,7 @@ from keras_cnns.data.raw import SPLIT_NAMES, Raw, resize
 from keras_cnns.errors import DataError
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif"})
-GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
 DECODERS = 4
 
 
@@ -95,12 +95,19 @@ def decode_whole(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                return (np.asarray(upright).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
-            return np.asarray(upright.convert("L" if upright.mode in GREY else "RGB"))
+            if upright.mode != "F":
+                return to_bytes(upright)
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: is broken or no image ({reason}); mend or remove the file.") from None
+    raise DataError(f"{path}: its pixels are floating-point numbers of no known range; save it with 8 or 16 bits.")
+
+
+def to_bytes(image: Image.Image) -> np.ndarray:
+    """Return a decoded image's pixels as uint8: of 16 bits the upper 8, of a palette its colours."""
+    if image.mode.startswith("I"):
+        return (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+    return np.asarray(image.convert("L" if image.mode in GREY else "RGB"))
 
 
 def with_channels(image: np.ndarray, *, colour: bool) -> np.ndarray:

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from keras_cnns.auxiliary import strip_auxiliary
     from keras_cnns.counting import Counts
     from keras_cnns.data import Dataset, load
+    from keras_cnns.description import Description, describe
     from keras_cnns.errors import KerasCnnsError
     from keras_cnns.families.densenet import dense_block
     from keras_cnns.families.googlenet import auxiliary_classifier, inception_module
     from keras_cnns.families.nin import mlpconv
     from keras_cnns.families.resnet import residual_unit
+    from keras_cnns.feature_maps import features
     from keras_cnns.profiling import Profile, profile
     from keras_cnns.registry import build, count, list_models
     from keras_cnns.training import Recipe, train
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Counts": "keras_cnns.counting",
     "Dataset": "keras_cnns.data",
+    "Description": "keras_cnns.description",
     "KerasCnnsError": "keras_cnns.errors",
     "Profile": "keras_cnns.profiling",
     "Recipe": "keras_cnns.training",
@@ -30,6 +33,8 @@ _HOMES = {
     "build": "keras_cnns.registry",
     "count": "keras_cnns.registry",
     "dense_block": "keras_cnns.families.densenet",
+    "describe": "keras_cnns.description",
+    "features": "keras_cnns.feature_maps",
     "inception_module": "keras_cnns.families.googlenet",
     "list_models": "keras_cnns.registry",
     "load": "keras_cnns.data",
@@ -43,6 +48,7 @@ _HOMES = {
 __all__ = [
     "Counts",
     "Dataset",
+    "Description",
     "KerasCnnsError",
     "Profile",
     "Recipe",
@@ -50,6 +56,8 @@ __all__ = [
     "build",
     "count",
     "dense_block",
+    "describe",
+    "features",
     "inception_module",
     "list_models",
     "load",

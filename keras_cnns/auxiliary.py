@@ -95,5 +95,10 @@ def strip_auxiliary(model: Any) -> Any:
     """
     for operation, inputs, _ in graph_steps(model):
         if isinstance(operation, MainOutput):
-            return keras.Model(model.inputs, inputs[0], name=model.name)
+            return keras.Model(inputs_of(model), inputs[0], name=model.name)
     return model
+
+
+def inputs_of(model: Any) -> Any:
+    """Return a model's inputs as a new one is to take them: a list of one tensor would want lists of one."""
+    return model.inputs if len(model.inputs) > 1 else model.inputs[0]

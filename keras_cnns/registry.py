@@ -6,6 +6,7 @@ import bisect
 import fnmatch
 import functools
 import importlib
+import math
 import pkgutil
 import re
 import sys
@@ -44,16 +45,47 @@ def all_variants() -> dict[str, Family]:
     return {name: family for family in all_families().values() for name in family.variants}
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(
+    pattern: str = "*",
+    *,
+    family: str | None = None,
+    min_parameters: int | None = None,
+    max_parameters: int | None = None,
+    year: int | None = None,
+) -> list[str]:
     """List the names that `build` knows.
 
     Args:
         pattern: Wildcards as in a shell: `"resnet*"`, `"densenet-bc-*"`.
+        family: Only networks of this family.
+        min_parameters: Only networks of as many parameters at least, for the images and classes they were made for.
+        max_parameters: Only networks of as many parameters at most.
+        year: Only networks whose family was published in this year.
 
     Returns:
         The names in natural order (`resnet18` before `resnet101`).
+
+    Raises:
+        ModelNameError: There is no such family; the message has the nearest ones.
+
+    Example:
+        >>> list_models("resnet*", max_parameters=300_000)
+        ['resnet-cifar-20', 'resnet-cifar-20-v2']
     """
-    names = fnmatch.filter(all_variants(), pattern)
+    if family is not None and family not in all_families():
+        hint = nearest(family, all_families()) or f" There are: {', '.join(all_families())}."
+        raise ModelNameError(f"there is no family {family!r}.{hint}")
+
+    def fits(name: str) -> bool:
+        found = all_variants()[name]
+        if family not in (None, found.name) or year not in (None, *(paper.year for paper in found.papers)):
+            return False
+        if min_parameters is None and max_parameters is None:
+            return True
+        parameters = count(name).total_parameters
+        return (min_parameters or 0) <= parameters <= (math.inf if max_parameters is None else max_parameters)
+
+    names = filter(fits, fnmatch.filter(all_variants(), pattern))
     return sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
 
 

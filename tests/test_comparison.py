@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from keras_cnns.cli import main
-from keras_cnns.cli.compare import human, render
+from keras_cnns.cli.compare import render
 from keras_cnns.errors import KerasCnnsError
 from keras_cnns.tracking import Run, RunDescription, Store
+from keras_cnns.units import human
 from tuning.comparison import Comparison, pareto_front
 from tuning.plots import accuracy_against
 

@@ -27,6 +27,11 @@ NETWORKS = (
     "family",
     "registry",
     "profiling",
+    "receptive",
+    "description",
+    "feature_maps",
+    "pictures",
+    "units",
     "lazy",
     "errors",
 )
@@ -75,7 +80,9 @@ def loaded_by(code: str) -> set[str]:
     "code",
     [
         "import keras_cnns",
-        "import keras_cnns; keras_cnns.list_models()",
+        "import keras_cnns; keras_cnns.list_models('*', max_parameters=1_000_000)",
+        "import keras_cnns; keras_cnns.describe('densenet121')",
+        "from keras_cnns import cli; cli.main(('describe', 'googlenet'))",
         "from keras_cnns import cli; parser = cli.make_parser()",
     ],
 )
@@ -85,4 +92,4 @@ def test_names_and_help_need_no_backend(code: str) -> None:
 
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "keras_cnns", "--help"], capture_output=True, text=True, check=True)
-    assert all(command in done.stdout for command in ("train", "sweep", "compare", "models"))
+    assert all(command in done.stdout for command in ("train", "sweep", "compare", "models", "describe", "profile"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from keras_cnns.errors import SettingError
+from keras_cnns.pictures import check_picture, save
 from tuning.comparison import Comparison, Row, group_by_data
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A00", "#000000")
 INK, FAINT = "#333333", "#E4E4E4"
 TITLES = {"parameters": "parameters", "macs": "multiply-accumulates per image", "seconds": "seconds of training"}
-FORMATS = (".png", ".svg", ".pdf")
 LABEL_DISTANCES = (8, 16, 28, 42)
 LABEL_SIDES = ((-1, 1), (1, -1), (0, 1), (1, 1), (-1, -1), (0, -1), (1, 0), (-1, 0))
 ALIGNED = {-1: "right", 0: "center", 1: "left"}
@@ -46,31 +44,7 @@ def accuracy_against(comparison: Comparison, path: str | Path, *, cost: str | No
     path = check_picture(path)
     if cost is not None and cost != comparison.against:
         comparison = Comparison([row.run for row in comparison.rows], sort=comparison.sort, against=cost)
-    figure = draw(comparison)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=path.suffix[1:].lower())
-        temporary.replace(path)
-    except OSError as error:
-        raise SettingError(
-            f"cannot write {path}: {error.strerror}; name a picture in a folder that can be written."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_picture(path: str | Path) -> Path:
-    """Return where a picture is to be written, or say why it cannot be, before any work is done for it.
-
-    Raises:
-        SettingError: The name is no picture's, or the folder cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise SettingError(f"cannot draw {path}: its name has to end in one of {', '.join(FORMATS)}.")
-    if not os.access(path.parent, os.W_OK | os.X_OK) or path.is_dir():
-        raise SettingError(f"cannot write {path}: name a picture in a folder that can be written.")
-    return path
+    save(draw(comparison), path)
 
 
 def draw(comparison: Comparison) -> Figure:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from keras_cnns import __version__
-from keras_cnns.cli import compare, models, sweep, train
+from keras_cnns.cli import compare, describe, models, profile, sweep, train
 from keras_cnns.errors import KerasCnnsError
 
-COMMANDS = (train, sweep, compare, models)
+COMMANDS = (train, sweep, compare, models, describe, profile)
 USER_MISTAKE = 2
 INTERRUPTED = 130
 

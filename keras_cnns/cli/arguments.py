@@ -6,10 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.errors import SettingError
+from keras_cnns.settings import checked
+from keras_cnns.units import read_number
 
 if TYPE_CHECKING:
     from keras_cnns.data import Dataset
-    from keras_cnns.settings import Settings
+    from keras_cnns.settings import Domain, Settings
     from keras_cnns.training import Recipe
 
 
@@ -19,6 +21,32 @@ def whole_number(text: str) -> int:
 
 
 whole_number.__name__ = "whole number"
+
+
+def large_number(text: str) -> int:
+    """Read a whole number of 0 or more that may be written as 1M or 250K."""
+    try:
+        return read_number(text)
+    except ValueError:
+        message = f"{text!r} is not a number of 0 or more; write one like 250000, 250K, 1.5M or 1e6"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add what says which network is meant, with which settings and for which images."""
+    parser.add_argument("model", help="a network; `keras-cnns models` lists them")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="a setting of the network, such as growth_rate=8; repeatable",
+    )
+    own = "(default: the network's own)"
+    parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help=f"side of the images {own}")
+    parser.add_argument("--channels", type=whole_number, metavar="N", help=f"1 for grey, 3 for colour {own}")
+    parser.add_argument("--classes", type=whole_number, metavar="N", help=f"classes to tell apart {own}")
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +95,31 @@ def load_images(arguments: argparse.Namespace) -> Dataset:
     return load(arguments.data, image_size=arguments.image_size, channels=arguments.channels)
 
 
+def read_network(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Read what `add_network` adds: the arguments of `build` beside the name that are not the network's own.
+
+    Raises:
+        KerasCnnsError: There is no such network, or something of it is not legal.
+    """
+    from keras_cnns.registry import CHANNELS, CLASSES, SIDE, find_variant  # noqa: PLC0415 - `--help` waits for none
+
+    _, variant = find_variant(arguments.model)
+    changes: dict[str, Any] = {}
+    for assignment in arguments.assignments:
+        name, text = split_assignment(assignment)
+        changes[name] = read_value(assignment, name, text, variant.settings.domain(name))
+    if arguments.image_size is not None or arguments.channels is not None:
+        height, width, channels = variant.input_shape
+        if arguments.image_size is not None:
+            height = width = checked("--image-size", SIDE, arguments.image_size)
+        if arguments.channels is not None:
+            channels = checked("--channels", CHANNELS, arguments.channels)
+        changes["input_shape"] = (height, width, channels)
+    if arguments.classes is not None:
+        changes["classes"] = checked("--classes", CLASSES, arguments.classes)
+    return changes
+
+
 def read_assignments(arguments: argparse.Namespace, settings: type[Settings]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read `--set`, `--epochs` and `--batch-size`: values of the recipe, and of the network.
 
@@ -80,17 +133,24 @@ def read_assignments(arguments: argparse.Namespace, settings: type[Settings]) ->
         of_recipe["batch_size"] = arguments.batch_size
     of_network: dict[str, Any] = {}
     for assignment in arguments.assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise SettingError(f"--set {assignment}: write NAME=VALUE, such as --set learning_rate=0.01.")
+        name, text = split_assignment(assignment)
         in_recipe = name in Recipe.domains()
         domain = (Recipe if in_recipe else settings).domain(name)
-        try:
-            value = domain.check(domain.parse(text))
-        except SettingError as error:
-            raise SettingError(f"--set {assignment}: {name} {error}") from None
-        (of_recipe if in_recipe else of_network)[name] = value
+        (of_recipe if in_recipe else of_network)[name] = read_value(assignment, name, text, domain)
     return of_recipe, of_network
+
+
+def split_assignment(assignment: str) -> tuple[str, str]:
+    """Return name and value of a `--set`, as they are written."""
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise SettingError(f"--set {assignment}: write NAME=VALUE, with = between them.")
+    return name, text
+
+
+def read_value(assignment: str, name: str, text: str, domain: Domain) -> Any:
+    """Return the value of a `--set`, or say what would be legal."""
+    return checked(f"--set {assignment}: {name}", domain, domain.parse(text))
 
 
 def make_recipe(values: dict[str, Any]) -> Recipe:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cnns.cli.arguments import whole_number
 from keras_cnns.errors import SettingError, StoreError
+from keras_cnns.units import human
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -22,7 +23,6 @@ SCORES = ("val_accuracy", "val_auc", "test_accuracy", "test_auc")
 MARK = "*"
 WIDTH = 100
 HEADINGS = {"parameters": "params"}
-UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
 
 
 def add_parser(commands: Any) -> None:
@@ -188,12 +188,3 @@ def written(column: str, value: float | None) -> str:
     if column == "seconds":
         return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
     return f"{value:.4f}"
-
-
-def human(value: float) -> str:
-    """Write a large number with its unit."""
-    for size, unit in UNITS:
-        if value >= size:
-            scaled = value / size
-            return f"{scaled:.2f}{unit}" if scaled < 10 else f"{scaled:.1f}{unit}"
-    return f"{value:.0f}"

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = load_images(arguments)
     # What the command line names outright is fixed; epochs and batch size are only where candidates start.
     named = {name: value for name, value in of_recipe.items() if name not in ("epochs", "batch_size")}
-    from tuning.plots import check_picture  # noqa: PLC0415
+    from keras_cnns.pictures import check_picture  # noqa: PLC0415
     from tuning.search import sweep  # noqa: PLC0415
 
     if arguments.plot:

@@ -26,6 +26,10 @@ class ImageSizeError(SettingError):
     """The images are too small, or of the wrong rank, for this network."""
 
 
+class WeightsError(KerasCnnsError):
+    """Weights do not fit a network, or are in a file that is not read."""
+
+
 class DataError(KerasCnnsError):
     """A data source is missing, broken, or not what a classifier can learn from."""
 

@@ -1,0 +1,377 @@
+"""Weights go between our networks and those of other libraries: all of them or none, and outputs stay equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from keras_cnns import build, strip_auxiliary
+from keras_cnns.errors import WeightsError
+from keras_cnns.weights import from_keras, from_state_dict, to_state_dict
+
+# Names, shapes and outputs of torchvision and timm themselves; the file says of which versions.
+THEIRS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "data" / "state_dict_layouts.json").read_text(encoding="utf-8")
+)["models"]
+EPSILON = {"batch_norm_epsilon": 1.001e-5}
+SMALL: dict[str, dict[str, Any]] = {
+    "alexnet-owt": {"widths": (4, 6, 8, 6, 4), "dense_width": 5, "input_shape": (95, 127, 3)},
+    "densenet121": {"blocks": (2, 3), "growth_rate": 4},
+    "googlenet-torchvision": {"width_multiplier": 0.05, "auxiliary_classifiers": True},
+    "resnet18": {"widths": (4, 4, 8, 8), "stem_width": 4},
+    "resnet50-v1.5": {"units": (1, 2), "widths": (4, 8), "stem_width": 4},
+    "vgg11": {"widths": (2, 3, 4, 4, 4), "dense_width": 5, "input_shape": (64, 96, 3)},
+    "vgg11-bn": {"widths": (2, 3, 4, 4, 4), "dense_width": 5, "input_shape": (64, 96, 3)},
+}
+
+
+def small(name: str, *, classes: int = 5, seed: int | None = None, **settings: Any) -> keras.Model:
+    """A network of few maps that gives logits; with a seed, all its weights are random."""
+    arguments = {"input_shape": (64, 64, 3), "classes": classes, "classifier_activation": None}
+    model = build(name, **(arguments | SMALL.get(name, {}) | settings))
+    if seed is not None:
+        randomise(model, seed)
+    return model
+
+
+def randomise(model: keras.Model, seed: int = 0) -> None:
+    """Give all weights values that let the signal pass, the running averages of batch norm among them."""
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        layer.set_weights([made_up(random, part.name, part.shape, part.shape[:-1]) for part in layer.weights])
+
+
+def made_up(random: np.random.Generator, name: str, shape: tuple[int, ...], read: tuple[int, ...]) -> np.ndarray:
+    """Values for one array; `read` is the shape of what one output of a kernel reads."""
+    values = random.random(shape, dtype=np.float32)
+    if len(shape) > 1:
+        return (values - np.float32(0.5)) * np.float32(2 * (6 / np.prod(read)) ** 0.5)
+    if name.endswith(("gamma", "moving_variance", "weight", "running_var")):
+        return values + np.float32(0.5)
+    return (values - np.float32(0.5)) * np.float32(0.2)
+
+
+def images(model: keras.Model) -> np.ndarray:
+    values = np.random.default_rng(0).random((2, *model.input_shape[1:]))
+    return (values * 2 - 1).astype("float32")
+
+
+def outputs(model: keras.Model) -> np.ndarray:
+    return np.asarray(model(images(model), training=False))
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def assert_refused(act: Callable[[], object], *parts: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        act()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def assert_untouched(model: keras.Model, state: Any, *parts: str, **options: Any) -> None:
+    before = model.get_weights()
+    assert_refused(lambda: from_state_dict(model, state, **options), *parts)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "settings"),
+    [
+        ("VGG16", "vgg16", {}),
+        pytest.param("VGG19", "vgg19", {}, marks=pytest.mark.slow),
+        ("ResNet50", "resnet50-keras", {}),
+        pytest.param("ResNet101", "resnet101-keras", {}, marks=pytest.mark.slow),
+        pytest.param("ResNet152", "resnet152-keras", {}, marks=pytest.mark.slow),
+        ("ResNet50V2", "resnet50-v2-keras", {}),
+        pytest.param("ResNet101V2", "resnet101-v2-keras", {}, marks=pytest.mark.slow),
+        pytest.param("ResNet152V2", "resnet152-v2-keras", {}, marks=pytest.mark.slow),
+        ("DenseNet121", "densenet121", EPSILON),
+        pytest.param("DenseNet169", "densenet169", EPSILON, marks=pytest.mark.slow),
+        pytest.param("DenseNet201", "densenet201", EPSILON, marks=pytest.mark.slow),
+    ],
+)
+def test_gives_the_outputs_of_keras_applications(theirs: str, ours: str, settings: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"input_shape": (64, 64, 3), "classes": 10, "classifier_activation": None}
+    source = getattr(keras.applications, theirs)(weights=None, **arguments)
+    randomise(source)
+    model = build(ours, **arguments, **settings)
+    from_keras(model, source)
+    assert difference(outputs(model), outputs(source)) <= 1e-5
+
+
+def test_takes_a_network_of_keras_applications_for_other_classes() -> None:
+    arguments: dict[str, Any] = {"weights": None, "input_shape": (64, 64, 3)}
+    topless = keras.applications.DenseNet121(include_top=False, **arguments)
+    model = build("densenet121", input_shape=(64, 64, 3), classes=3, **EPSILON)
+    assert_refused(lambda: from_keras(model, topless), "predictions/kernel (1024, 3) is missing")
+    from_keras(model, topless, classifier=False)
+    stem = topless.get_layer("conv1_conv").get_weights()
+    np.testing.assert_array_equal(model.get_layer("stem_conv").get_weights()[0], stem[0])
+
+
+def test_another_network_of_keras_applications_does_not_fit() -> None:
+    source = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=5)
+    model = small("resnet50-keras", units=(2, 2, 2, 2))
+    assert_refused(lambda: from_keras(model, source), "resnet50-keras", "conv2_block3_1_conv/kernel", "and 139 more")
+    v1_5 = small("resnet50-keras", stride_in="3x3")
+    assert_refused(lambda: from_keras(v1_5, source), "stride_in='3x3'", "stride_in='1x1'")
+
+
+LARGE = ("resnet101", "resnet152", "densenet161", "densenet169", "densenet201", "wide")
+
+
+def networks() -> list[Any]:
+    """Our networks, each with its counterparts, so that it is built once."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in THEIRS:
+        rows.setdefault(f"{row['ours']} {row['settings'] or ''}".strip(), []).append(row)
+    return [
+        pytest.param(found, id=name, marks=[pytest.mark.slow] if found[0]["name"].startswith(LARGE) else [])
+        for name, found in rows.items()
+    ]
+
+
+def stored_outputs() -> list[Any]:
+    return [
+        pytest.param(
+            row, id=f"{row['library']} {row['name']}", marks=[pytest.mark.slow] if row["name"] == "vgg11" else []
+        )
+        for row in THEIRS
+        if "outputs" in row
+    ]
+
+
+@pytest.mark.parametrize("rows", networks())
+def test_names_and_shapes_are_those_of_the_library(rows: list[dict[str, Any]]) -> None:
+    model = build(rows[0]["ours"], **rows[0]["settings"])
+    for row in rows:
+        state = to_state_dict(model, row["library"])
+        lines = sorted(f"{name} {values.shape}" for name, values in state.items())
+        assert lines == row.get("lines", lines)
+        assert len(lines) == row["entries"]
+        assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == row["sha256"]
+
+
+@pytest.mark.parametrize("row", stored_outputs())
+def test_gives_the_outputs_of_the_library(row: dict[str, Any]) -> None:
+    """The library's network, with weights and images made up in the same way, gave the stored outputs."""
+    side = row["side"]
+    arguments: dict[str, Any] = {"input_shape": (side, side, 3), "classes": 10, "classifier_activation": None}
+    model = build(row["ours"], **arguments, **row["settings"])
+    state = {
+        name: made_up(np.random.default_rng(zlib.crc32(name.encode())), name, values.shape, values.shape[1:])
+        for name, values in to_state_dict(model, row["library"]).items()
+    }
+    from_state_dict(model, state)
+    stored = row["outputs"]
+    given = keras.Model(model.input, {name: model.get_layer(name).output for name in stored})(images(model))
+    for name, expected in stored.items():
+        assert difference(np.asarray(given[name]), np.asarray(expected)) <= 1e-5, name
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "timm"])
+@pytest.mark.parametrize("name", SMALL)
+def test_there_and_back_gives_equal_outputs(name: str, layout: str) -> None:
+    if layout == "timm" and name.startswith(("alexnet", "googlenet")):
+        assert_refused(
+            lambda: to_state_dict(small(name), layout), "timm has no network of this kind; those with one: torchvision"
+        )
+        return
+    model, fresh = small(name, seed=1), small(name)
+    state = to_state_dict(model, layout)
+    assert all(values.flags.c_contiguous and values.flags.writeable for values in state.values())
+    from_state_dict(fresh, state)
+    np.testing.assert_array_equal(outputs(fresh), outputs(model))
+
+
+def test_batch_norm_has_what_a_strict_load_wants() -> None:
+    counters = [values for name, values in to_state_dict(small("resnet18")).items() if name.endswith("tracked")]
+    assert len(counters) == 18
+    assert all(values.shape == () and values.dtype == np.int64 for values in counters)
+
+
+def test_the_first_names_of_torchvisions_densenet_are_understood() -> None:
+    model, fresh = small("densenet121", seed=1), small("densenet121")
+    state = {
+        name.replace("norm1.", "norm.1.").replace("norm2.", "norm.2.").replace("conv1.", "conv.1.")
+        if "denselayer" in name
+        else name: values
+        for name, values in to_state_dict(model).items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    from_state_dict(fresh, state)
+    np.testing.assert_array_equal(outputs(fresh), outputs(model))
+
+
+def test_auxiliary_classifiers_are_left_out_where_there_are_none() -> None:
+    model = small("googlenet-torchvision", seed=1)
+    state = to_state_dict(model)
+    for fresh in (small("googlenet-torchvision", auxiliary_classifiers=False), strip_auxiliary(model)):
+        from_state_dict(fresh, state)
+        np.testing.assert_array_equal(outputs(fresh), outputs(model))
+        assert not any(name.startswith("aux") for name in to_state_dict(fresh))
+
+
+def test_auxiliary_classifiers_are_wanted_where_there_are_some() -> None:
+    state = to_state_dict(small("googlenet-torchvision", auxiliary_classifiers=False))
+    assert_untouched(small("googlenet-torchvision"), state, "aux1.conv.conv.weight", "is missing", "and ")
+
+
+def test_reads_safetensors_and_npz_files(tmp_path: Path) -> None:
+    model = small("resnet18", seed=1)
+    state = to_state_dict(model)
+    safetensors.numpy.save_file(state, tmp_path / "weights.safetensors")
+    np.savez(tmp_path / "weights.npz", **state)
+    for path in (tmp_path / "weights.safetensors", str(tmp_path / "weights.npz")):
+        fresh = small("resnet18")
+        from_state_dict(fresh, path)
+        np.testing.assert_array_equal(outputs(fresh), outputs(model))
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.bin", "x.PTH"])
+def test_nothing_pickled_is_opened(name: str, tmp_path: Path) -> None:
+    path, sprung = tmp_path / name, tmp_path / "sprung"
+    path.write_bytes(pickle.dumps(Trap(sprung)))
+    assert_untouched(small("resnet18"), path, "never opened", "safetensors.torch.save_file(torch.load(")
+    np.savez(tmp_path / "x.npz", **{"fc.weight": np.array([Trap(sprung)], dtype=object)})
+    assert_untouched(small("resnet18"), tmp_path / "x.npz", "x.npz: holds pickled objects, which are never loaded")
+    for other in (tmp_path / "y.npz", tmp_path / "y.safetensors"):
+        other.write_bytes(path.read_bytes())
+        assert_untouched(small("resnet18"), other, f"{other}: cannot be read")
+    assert not sprung.exists()
+
+
+def test_a_broken_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez_compressed(path, **to_state_dict(small("resnet18")))
+    data = bytearray(path.read_bytes())
+    data[200:260] = bytes(60)
+    path.write_bytes(data)
+    assert_untouched(small("resnet18"), path, f"{path}: cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("missing.npz", "there is no such file"), ("x.h5", "are read from .safetensors and .npz files")],
+)
+def test_a_file_that_is_not_there_or_of_another_kind_is_named(name: str, message: str, tmp_path: Path) -> None:
+    assert_untouched(small("resnet18"), tmp_path / name, name, message)
+
+
+def test_all_that_does_not_fit_is_named_and_nothing_is_assigned() -> None:
+    model = small("resnet18")
+    state = to_state_dict(small("resnet18", seed=1))
+    del state["bn1.weight"]
+    state["head.weight"] = np.zeros((5, 8), "float32")
+    state["layer1.0.conv1.weight"] = np.zeros((4, 4, 5, 5), "float32")
+    assert_untouched(
+        model,
+        state,
+        "resnet18: the weights do not fit: bn1.weight (4,) is missing, head.weight (5, 8) has no place, "
+        "layer1.0.conv1.weight is (4, 4, 5, 5) and not (4, 4, 3, 3).",
+    )
+
+
+def test_long_lists_of_what_does_not_fit_are_cut() -> None:
+    assert_untouched(small("resnet18"), {}, "conv1.weight (4, 3, 7, 7) is missing", "and 87 more.")
+    state = to_state_dict(small("vgg11"))
+    assert_untouched(small("resnet18"), state, "conv1.weight (4, 3, 7, 7) is missing, features.0.weight")
+
+
+def test_what_is_no_number_is_named() -> None:
+    state: dict[str, Any] = dict(to_state_dict(small("resnet18")))
+    state["fc.bias"] = np.array(list("abcde"))
+    assert_untouched(small("resnet18"), state, "fc.bias is no array of numbers")
+
+
+@pytest.mark.parametrize("name", ["vgg11", "densenet121", "googlenet-torchvision"])
+def test_the_classifier_can_stay_for_other_classes(name: str) -> None:
+    model, source = small(name, classes=3, seed=2), small(name, seed=1)
+    for layout in ("torchvision", "timm") if name != "googlenet-torchvision" else ("torchvision",):
+        state = to_state_dict(source, layout)
+        assert_untouched(model, state, "For other classes, classifier=False")
+        kept = model.get_layer("logits").get_weights()
+        from_state_dict(model, state, classifier=False)
+        np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], kept[0])
+        before = [network.get_layer("logits").input for network in (model, source)]
+        given, expected = (
+            keras.Model(network.input, tensor)(images(network), training=False)
+            for network, tensor in zip((model, source), before, strict=True)
+        )
+        np.testing.assert_array_equal(np.asarray(given), np.asarray(expected))
+
+
+def test_the_classifier_may_be_missing_where_it_stays() -> None:
+    state = to_state_dict(small("resnet18"))
+    from_state_dict(small("resnet18", classes=2), {k: v for k, v in state.items() if "fc" not in k}, classifier=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "messages"),
+    [
+        ("resnet50", {}, ("resnet50 has stride_in='1x1'", "stride_in='3x3'")),
+        ("resnet18", {"stem_pool": "ceil"}, ("stem_pool='padded'",)),
+        ("resnet18", {"batch_norm_epsilon": 1e-3}, ("batch_norm_epsilon=1e-05",)),
+        ("resnet18", {"downsampling": "last"}, ("downsampling='first'",)),
+        ("densenet121", {"transition_relu": False}, ("transition_relu=True",)),
+        ("vgg11-lrn", {"widths": (2, 2, 2, 2, 2), "dense_width": 5}, ("normalization='none'",)),
+        ("alexnet-owt", {"first_padding": 0}, ("first_padding=2",)),
+        ("googlenet", {"width_multiplier": 0.05}, ("normalization='batch_norm'",)),
+        ("googlenet-torchvision", {"last_pool_size": 3}, ("last_pool_size=2",)),
+        ("googlenet-torchvision", {"auxiliary_pool": "paper", "input_shape": (96, 96, 3)}, ("'adaptive'",)),
+        ("resnet18-v2", {}, ("torchvision has no network of this kind; those with one: keras.applications",)),
+        ("nin-cifar", {}, ("has no network of this kind, only alexnet, densenet, googlenet, resnet, vgg",)),
+    ],
+)
+def test_a_network_that_would_give_other_outputs_is_refused(
+    name: str, settings: dict[str, Any], messages: tuple[str, ...]
+) -> None:
+    model = small(name, **settings)
+    assert_refused(lambda: to_state_dict(model), *messages)
+    assert_refused(lambda: from_state_dict(model, {}), *messages)
+
+
+def test_layers_that_the_library_does_not_have_are_named() -> None:
+    model = small("resnet18")
+    longer = keras.Model(model.inputs, keras.layers.Dense(2, name="extra")(model.output), name="mine")
+    assert_refused(lambda: to_state_dict(longer), "mine: torchvision has nothing like the weights extra/kernel (5, 2)")
+
+
+def test_an_unknown_layout_is_named() -> None:
+    assert_refused(lambda: to_state_dict(small("resnet18"), "torchvison"), "Did you mean 'torchvision'")
+    assert_refused(lambda: from_state_dict(small("resnet18"), {}, layout="caffe"), "There are: torchvision, timm")
+
+
+def test_importing_loads_no_backend_and_no_other_room() -> None:
+    script = "import keras_cnns.weights, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    rooms = {f"keras_cnns.{room}" for room in ("data", "training", "tracking", "evaluation")}
+    assert not {"keras", "tensorflow", "torch", "tuning", *rooms} & set(loaded)

@@ -40,9 +40,10 @@ def load_backend() -> None:
 if TYPE_CHECKING:
     import keras
 
-    from keras_cnns import layers
+    from keras_cnns import drawing, layers
 else:
     keras = LazyModule("keras")
+    drawing = LazyModule("keras_cnns.drawing")
     layers = LazyModule("keras_cnns.layers")
 
-__all__ = ["LazyModule", "keras", "layers", "load_backend"]
+__all__ = ["LazyModule", "drawing", "keras", "layers", "load_backend"]

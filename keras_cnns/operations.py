@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_cnns.counting import Maps
-from keras_cnns.lazy import keras, layers
+from keras_cnns.lazy import drawing, keras, layers
 
 
 def convolution(
@@ -52,7 +52,7 @@ def convolution(
     same = strides == 1 and pad == kernel_size // 2
     if pad and not same:
         x = keras.layers.ZeroPadding2D(pad, name=f"{name}_pad")(x)
-    return keras.layers.Conv2D(
+    layer = keras.layers.Conv2D(
         width,
         kernel_size,
         strides=strides,
@@ -62,7 +62,8 @@ def convolution(
         kernel_initializer=initializer or keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         bias_initializer=bias_initializer,
         name=name,
-    )(x)
+    )
+    return layer(x) if initializer else drawing.call_he_normal(layer, x)
 
 
 def dense(

@@ -19,7 +19,7 @@ from keras_cnns import families
 from keras_cnns.counting import Counts, Maps, Tally, TooSmallError
 from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError, nearest
 from keras_cnns.family import Family, Variant
-from keras_cnns.lazy import keras
+from keras_cnns.lazy import drawing, keras
 from keras_cnns.settings import IntRange, Settings, checked
 
 if TYPE_CHECKING:
@@ -232,7 +232,8 @@ def connect(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier_act
     """Build a planned network on a tensor of images, into a model from `inputs`."""
     from keras_cnns import auxiliary  # noqa: PLC0415 - loads a backend
 
-    outputs = plan.family.network(images, plan.settings, plan.classes)
+    with drawing.drawing_ahead(plan.tally.trainable):
+        outputs = plan.family.network(images, plan.settings, plan.classes)
     outputs = outputs if isinstance(outputs, list) else [outputs]
     if classifier_activation is not None:
         names = ["predictions", *(f"auxiliary{head}_predictions" for head in range(1, len(outputs)))]

@@ -19,6 +19,8 @@ ALONE = {
 }
 NETWORKS = (
     "families",
+    "weights",
+    "drawing",
     "layers",
     "operations",
     "counting",

@@ -46,12 +46,12 @@ def convolution(
         weights = kernel_size * kernel_size * (x.channels // groups) * width
         macs = height * across * weights
         return x.after(height, across, width, trainable=weights + (width if bias else 0), macs=macs)
-    if strides > 1 and kernel_size == 1:
-        x = subsample(x, strides, name=f"{name}_subsample")
-        strides = 1
     same = strides == 1 and pad == kernel_size // 2
     if pad and not same:
         x = keras.layers.ZeroPadding2D(pad, name=f"{name}_pad")(x)
+    if strides > 1 and kernel_size == 1:
+        x = subsample(x, strides, name=f"{name}_subsample")
+        strides = 1
     layer = keras.layers.Conv2D(
         width,
         kernel_size,

@@ -158,16 +158,18 @@ def test_heads_that_cannot_stand_there_are_refused(settings: dict[str, Any], mes
 
 @pytest.mark.slow
 def test_a_training_keeps_the_network_without_heads_and_what_it_costs(tmp_path: Path) -> None:
-    digits = load("digits", image_size=SIDE)
+    pixels = np.random.default_rng(0).integers(0, 255, (40, SIDE, SIDE, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", train_images=pixels, train_labels=np.arange(40) % 4)
+    images = load(tmp_path / "images.npz")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     settings = {"auxiliary_classifiers": True, **SMALL}
     trained = train(
-        "googlenet-bn", digits, settings=settings, recipe=Recipe(epochs=1), folder=tmp_path, tracking_uri=uri
+        "googlenet-bn", images, settings=settings, recipe=Recipe(epochs=1), folder=tmp_path, tracking_uri=uri
     )
     assert not any(layer.name.startswith("auxiliary") for layer in trained.best_model.layers)
     assert trained.profile.total_parameters == trained.best_model.count_params()
     job = Job(model="googlenet-bn", settings=network_settings("googlenet-bn", settings), recipe=Recipe(), seed=0)
-    assert isinstance(assemble(job, digits), AuxiliaryModel)
+    assert isinstance(assemble(job, images), AuxiliaryModel)
 
 
 DEVICES = """

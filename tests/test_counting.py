@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import keras
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import VARIANTS, shrunk, side_for
 
 from keras_cnns import Counts, build, count, profile
+from keras_cnns.counting import Maps, Tally
 from keras_cnns.errors import ImageSizeError, SettingError
+from keras_cnns.operations import convolution
 from keras_cnns.registry import all_families
 from keras_cnns.settings import Choice, Each, FloatRange, IntRange, Maybe
 
@@ -71,7 +74,7 @@ def refusal(name: str, **arguments: Any) -> SettingError | None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_legal_settings_build_and_cost_what_is_counted(family: str) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(
         network=networks(family),
         shape=st.tuples(st.integers(1, 90), st.integers(20, 90), st.integers(1, 4)),
@@ -107,11 +110,16 @@ def test_an_illegal_value_of_any_setting_is_refused_with_what_is_legal(family: s
     assert "\n" not in str(refused)
 
 
+def test_padding_comes_before_the_pixels_that_a_strided_1x1_convolution_skips() -> None:
+    maps = keras.Input((7, 8, 2))
+    tally = Tally()
+    options = {"strides": 2, "padding": 4, "name": "convolution"}
+    assert convolution(Maps(7, 8, 2, tally), 3, 1, **options).shape == (None, 8, 8, 3)
+    assert convolution(maps, 3, 1, **options).shape == (None, 8, 8, 3)
+
+
 def test_the_bottleneck_example_needs_a_tenth() -> None:
     """A 5x5 convolution of 200 maps to 32, directly and through 16 (Szegedy et al. 2015, section 4, the idea)."""
-    from keras_cnns.counting import Maps, Tally
-    from keras_cnns.operations import convolution
-
     direct, reduced = Tally(), Tally()
     convolution(Maps(32, 32, 200, direct), 32, 5, name="direct")
     convolution(convolution(Maps(32, 32, 200, reduced), 16, 1, name="reduce"), 32, 5, name="large")

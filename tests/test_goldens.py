@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,14 @@ def test_the_settings_alone_count_what_the_golden_says(name: str) -> None:
     assert costs(count(**arguments_for(name))) == golden_costs(name)
 
 
+@pytest.fixture
+def memory_given_back() -> Iterator[None]:
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+
+
+@pytest.mark.usefixtures("memory_given_back")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * is_large(name)) for name in ARGUMENTS])
 def test_the_graph_counts_what_the_golden_says(name: str) -> None:
     assert costs(profile(build(**arguments_for(name)))) == golden_costs(name)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A worker a core, a thread a worker: threads of several workers that wait for each other double the time.
+for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

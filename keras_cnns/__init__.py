@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from keras_cnns.data import Dataset, load
     from keras_cnns.description import Description, describe
     from keras_cnns.errors import KerasCnnsError
+    from keras_cnns.evaluation import Evaluation, Predictions, evaluate, predict
     from keras_cnns.families.densenet import dense_block
     from keras_cnns.families.googlenet import auxiliary_classifier, inception_module
     from keras_cnns.families.nin import mlpconv
@@ -26,7 +27,9 @@ _HOMES = {
     "Counts": "keras_cnns.counting",
     "Dataset": "keras_cnns.data",
     "Description": "keras_cnns.description",
+    "Evaluation": "keras_cnns.evaluation",
     "KerasCnnsError": "keras_cnns.errors",
+    "Predictions": "keras_cnns.evaluation",
     "Profile": "keras_cnns.profiling",
     "Recipe": "keras_cnns.training",
     "auxiliary_classifier": "keras_cnns.families.googlenet",
@@ -34,11 +37,13 @@ _HOMES = {
     "count": "keras_cnns.registry",
     "dense_block": "keras_cnns.families.densenet",
     "describe": "keras_cnns.description",
+    "evaluate": "keras_cnns.evaluation",
     "features": "keras_cnns.feature_maps",
     "inception_module": "keras_cnns.families.googlenet",
     "list_models": "keras_cnns.registry",
     "load": "keras_cnns.data",
     "mlpconv": "keras_cnns.families.nin",
+    "predict": "keras_cnns.evaluation",
     "profile": "keras_cnns.profiling",
     "residual_unit": "keras_cnns.families.resnet",
     "strip_auxiliary": "keras_cnns.auxiliary",
@@ -49,7 +54,9 @@ __all__ = [
     "Counts",
     "Dataset",
     "Description",
+    "Evaluation",
     "KerasCnnsError",
+    "Predictions",
     "Profile",
     "Recipe",
     "auxiliary_classifier",
@@ -57,11 +64,13 @@ __all__ = [
     "count",
     "dense_block",
     "describe",
+    "evaluate",
     "features",
     "inception_module",
     "list_models",
     "load",
     "mlpconv",
+    "predict",
     "profile",
     "residual_unit",
     "strip_auxiliary",

@@ -46,6 +46,10 @@ class TrainingError(KerasCnnsError):
     """A training cannot go on: its loss is no longer a finite number."""
 
 
+class EvaluationError(KerasCnnsError):
+    """A run's network and these images do not fit, or a report cannot be written."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'a' or 'b'?" for the known words nearest to `word`, or ""."""
     matches = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)

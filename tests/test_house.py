@@ -94,4 +94,5 @@ def test_names_and_help_need_no_backend(code: str) -> None:
 
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "keras_cnns", "--help"], capture_output=True, text=True, check=True)
-    assert all(command in done.stdout for command in ("train", "sweep", "compare", "models", "describe", "profile"))
+    commands = ("train", "sweep", "compare", "evaluate", "predict", "models", "describe", "profile")
+    assert all(command in done.stdout for command in commands)

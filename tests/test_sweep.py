@@ -124,6 +124,7 @@ def test_the_best_network_of_a_sweep_is_kept(swept: tuple[Any, Store]) -> None:
     finally:
         mlflow.set_tracking_uri(before)
     assert model.count_params() == result.best.metrics["parameters"]
+    assert store.run(result.best.id).metrics["temperature"] > 0
 
 
 @pytest.mark.slow

@@ -331,9 +331,12 @@ def conclude(
         import keras  # noqa: PLC0415
 
         import keras_cnns.layers  # noqa: F401, PLC0415 - registers what the saved network is made of
+        from keras_cnns.training.run import EXAMPLES, settle  # noqa: PLC0415
 
         network = keras.saving.load_model(best_model(trial_folder(place, int(best.tags["trial"]))), compile=False)
-        store.log_model(best.id, network, plan.dataset.splits["train"].images[:2])
+        examples = plan.dataset.splits["train"].images[:EXAMPLES]
+        store.log_model(best.id, network, examples, class_names=plan.dataset.class_names)
+        store.log_metrics(best.id, settle(network, plan.dataset))
         kept = {name: best.metrics[name] for name in (monitor, "parameters", "macs") if name in best.metrics}
         store.finish(parent, metrics=kept, tags={"best_trial": best.id})
     else:

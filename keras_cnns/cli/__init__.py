@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from keras_cnns import __version__
-from keras_cnns.cli import compare, describe, models, profile, sweep, train
+from keras_cnns.cli import compare, describe, evaluate, models, predict, profile, sweep, train
 from keras_cnns.errors import KerasCnnsError
 
-COMMANDS = (train, sweep, compare, models, describe, profile)
+COMMANDS = (train, sweep, compare, evaluate, predict, models, describe, profile)
 USER_MISTAKE = 2
 INTERRUPTED = 130
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         is gone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     arguments = make_parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))

@@ -62,6 +62,14 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--channels", type=whole_number, choices=(1, 3), help="make the images grey (1) or colour (3)")
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what says which run is meant, and where it is kept."""
+    parser.add_argument("reference", metavar="RUN", help="a run's id, the beginning of it, or a name only it has")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db)"
+    )
+
+
 def add_recipe(parser: argparse.ArgumentParser, *, epochs: int) -> None:
     """Add what says how to train."""
     parser.add_argument("--epochs", type=whole_number, default=epochs, help=f"default: {epochs}")

@@ -120,6 +120,7 @@ def as_dict(trained: TrainedRun) -> dict[str, Any]:
         "parameters": trained.profile.total_parameters,
         "macs": trained.profile.macs,
         **trained.fitted.kept,
+        **trained.settled,
         **trained.test,
     }
 

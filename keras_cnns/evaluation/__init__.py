@@ -1,5 +1,23 @@
-"""How good predictions are."""
+"""How good predictions are, and how sure that is."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from keras_cnns.evaluation.metrics import scores
 
-__all__ = ["scores"]
+if TYPE_CHECKING:
+    from keras_cnns.evaluation.prediction import Predictions, predict
+    from keras_cnns.evaluation.run import Evaluation, evaluate
+
+__all__ = ["Evaluation", "Predictions", "evaluate", "predict", "scores"]
+
+_HOMES = {"Evaluation": "run", "Predictions": "prediction", "evaluate": "run", "predict": "prediction"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what reads runs when it is first asked for: a training, which imports this room, needs it not."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"keras_cnns.evaluation.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

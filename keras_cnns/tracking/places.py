@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from filelock import FileLock
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -22,6 +24,7 @@ from keras_cnns.errors import StoreError
 
 SQLITE = "sqlite:///"
 SQLITE_HEADER = b"SQLite format 3\0"
+ARTIFACTS = "mlartifacts"
 MLFLOW_TABLES = {"experiments", "alembic_version"}
 CREATION_SECONDS = 120.0
 ANSWER_SECONDS = 5.0
@@ -53,7 +56,21 @@ def find_place(uri: str | None) -> tuple[str, Path | None]:
 
 def artifact_folder(database: Path) -> Path:
     """Return where the files of the runs in a database are kept."""
-    return database.parent / "mlartifacts"
+    return database.parent / ARTIFACTS
+
+
+def present_place(uri: str, database: Path | None) -> str:
+    """Return where files are, or will be, that MLflow has written down at a URI.
+
+    That is beside the database where both were moved or copied together: MLflow writes whole paths.
+    """
+    parts = Path(url2pathname(urlsplit(uri).path)).parts
+    if database is None or not uri.startswith("file:") or ARTIFACTS not in parts:
+        return uri
+    folder, begin = artifact_folder(database), len(parts) - parts[::-1].index(ARTIFACTS)
+    beside = folder.joinpath(*parts[begin:])
+    moved = beside.exists() or (folder.is_dir() and not Path(*parts).exists())
+    return beside.as_uri() if moved else uri
 
 
 def prepare_database(database: Path, *, create: bool) -> None:

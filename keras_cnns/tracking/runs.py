@@ -5,20 +5,28 @@ Names in MLflow:
     params   model, family, seed, settings.NAME, recipe.NAME
     tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (why it failed), and MLflow's own
     metrics  parameters, trainable_parameters, macs; at each epoch its metrics, and `epochs`, how many are done;
-             best_NAME and best_epoch for the network that was kept
+             best_NAME and best_epoch for the network that was kept; threshold and temperature, which its predictions
+             of the validation images settle (keras_cnns.evaluation.calibration), each where there is one;
+             SPLIT_NAME, SPLIT_NAME_low and SPLIT_NAME_high of an evaluation, external_SPLIT_NAME on other images
+             than the run's own; looked_at.FINGERPRINT, a point for every look at a test split, the time its value
+    files    model, a logged model, with class_names in its metadata; evaluation/..., an evaluation's report
 """
 
 from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TypeVar
 
+from keras_cnns.errors import StoreError
+
 Value = TypeVar("Value")
+SHORT, LISTED = 8, 5
 VERSIONED = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
 
 
@@ -122,6 +130,52 @@ class Run:
     parent: str | None
     tags: dict[str, str]
     started: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptNetwork:
+    """A network as the store gives it back.
+
+    Attributes:
+        file: The file, which `keras.saving.load_model` reads.
+        class_names: What its outputs stand for; empty where the run does not say.
+    """
+
+    file: Path
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """How often a test split was looked at.
+
+    Attributes:
+        by_run: By one run, this look included.
+        by_all: By all runs of the store, deleted ones too.
+        runs: How many runs those are.
+    """
+
+    by_run: int
+    by_all: int
+    runs: int
+
+
+def chosen(reference: str, runs: Sequence[Run], location: str) -> Run:
+    """Return the run with this id, this beginning of its id or, where only one has it, this name.
+
+    Raises:
+        StoreError: There is none, or more than one.
+    """
+    found = [run for run in runs if run.name == reference or (reference and run.id.startswith(reference))]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{run.id[:SHORT]} ({run.name})" for run in (found or runs)[:LISTED])
+    more = f" and {len(found or runs) - LISTED} more" if len(found or runs) > LISTED else ""
+    if found:
+        raise StoreError(f"{reference!r} is {len(found)} runs in {location}: name one by its id, {listed}{more}.")
+    if not runs:
+        raise StoreError(f"no run {reference!r} in {location}, nor any other: `keras-cnns train` makes some.")
+    raise StoreError(f"no run {reference!r} in {location}; the newest are {listed}{more}.")
 
 
 def below(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from mlflow.entities import Experiment, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
-from mlflow.entities import Run as MlflowRun
+from mlflow.entities import Experiment, LoggedModelOutput, LoggedModelStatus, Param, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
 from keras_cnns import __version__
 from keras_cnns.errors import StoreError, nearest
-from keras_cnns.tracking.places import artifact_folder, check_server, find_place, prepare_database, quiet
-from keras_cnns.tracking.runs import Run, RunDescription, below, installed_version, provenance
+from keras_cnns.tracking.entries import LOOKED_AT, PARENT, REASON, equals, points, read, tagged
+from keras_cnns.tracking.places import (
+    artifact_folder,
+    check_server,
+    find_place,
+    prepare_database,
+    present_place,
+    quiet,
+)
+from keras_cnns.tracking.runs import KeptNetwork, Looks, Run, RunDescription, chosen, installed_version, provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,12 +35,11 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-STATUS = {"FINISHED": "finished", "RUNNING": "running", "SCHEDULED": "running"}
 GROUP = "keras_cnns.group"
-PARENT = "mlflow.parentRunId"
-REASON = "reason"
 EPOCHS = "epochs"
 MODEL = "model"
+NETWORK = "data/model.keras"
+CLASS_NAMES = "class_names"
 PAGE = 1000
 
 
@@ -153,13 +159,14 @@ class Store:
         return str(runs[0].info.run_id) if runs else None
 
     @told
-    def log_model(self, run_id: str, model: Any, example: np.ndarray) -> None:
+    def log_model(self, run_id: str, model: Any, example: np.ndarray, *, class_names: Sequence[str] = ()) -> None:
         """Keep a Keras model with a run, to be loaded by `mlflow.pyfunc` or `mlflow.tensorflow`.
 
         Args:
             run_id: The run; the model is `runs:/RUN_ID/model`.
             model: The model.
             example: A few inputs, which give the model its signature, in the model's own type.
+            class_names: What its outputs stand for; they are in the model's metadata.
         """
         import mlflow.tensorflow  # noqa: PLC0415 - imports TensorFlow
 
@@ -171,7 +178,11 @@ class Store:
             run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params
         )
         described = Model(
-            artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
+            artifact_path=logged.artifact_location,
+            run_id=run_id,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+            metadata={CLASS_NAMES: list(class_names)},
         )
         with tempfile.TemporaryDirectory() as folder, quiet():
             path = str(Path(folder, MODEL))
@@ -188,10 +199,82 @@ class Store:
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
     @told
-    def log_files(self, run_id: str, *paths: str | Path) -> None:
-        """Keep files or whole folders with a run."""
-        for path in paths:
-            self._client.log_artifact(run_id, str(path))
+    def fetch_network(self, run_id: str, folder: Path) -> KeptNetwork:
+        """Return the network that a run has kept, brought into a folder if it is on a server.
+
+        Raises:
+            StoreError: It has kept none.
+        """
+        run = self._client.get_run(run_id)
+        outputs = run.outputs.model_outputs if run.outputs else []
+        if not outputs:
+            raise StoreError(
+                f"run {run_id} in {self.location} has kept no network: those that `keras-cnns train` has finished have "
+                f"one, and the best trial of a sweep."
+            )
+        models = [self._client.get_logged_model(output.model_id) for output in outputs]
+        newest = max(models, key=lambda model: model.creation_timestamp)
+        files = self._files(newest.artifact_location)
+        here = None if hasattr(files, "artifact_dir") else str(folder)
+        described, network = (files.download_artifacts(name, here) for name in ("MLmodel", NETWORK))
+        metadata = Model.load(described).metadata or {}
+        return KeptNetwork(file=Path(network), class_names=tuple(metadata.get(CLASS_NAMES, ())))
+
+    @told
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Add metrics to a run, finished or not, beside its curves."""
+        self._client.log_batch(run_id, metrics=points(metrics, step=0))
+
+    @told
+    def log_files(self, run_id: str, *paths: str | Path, into: str = "") -> str:
+        """Keep files or whole folders with a run, and return where they are: a path, or a server's URI.
+
+        Args:
+            run_id: The run.
+            *paths: The files and folders.
+            into: The folder, among the run's files, that they go into.
+        """
+        files = self._files(self._client.get_run(run_id).info.artifact_uri)
+        for path in map(Path, paths):
+            if path.is_dir():
+                files.log_artifacts(str(path), str(Path(into, path.name)))
+            else:
+                files.log_artifact(str(path), into or None)
+        place = getattr(files, "artifact_dir", files.artifact_uri)
+        return f"{place}/{into}".rstrip("/")
+
+    @told
+    def look(self, run_id: str, fingerprint: str) -> Looks:
+        """Count a look of a run at a test split, and return how many there were.
+
+        Each look is a point of its own in the history of a metric, its value the time in seconds, so that looks of
+        several processes at once are all counted.
+
+        Args:
+            run_id: The run.
+            fingerprint: What tells the split's images from all others.
+        """
+        name = f"{LOOKED_AT}{fingerprint}"
+        self._client.log_batch(run_id, metrics=points({name: time.time()}, step=0))
+        experiments = [experiment.experiment_id for experiment in self._experiments(ViewType.ALL)]
+        query = f"metrics.`{name}` > 0"
+        looking = self._pages(
+            lambda token: self._client.search_runs(experiments, query, ViewType.ALL, max_results=PAGE, page_token=token)
+        )
+        counts = {run.info.run_id: len(self._client.get_metric_history(run.info.run_id, name)) for run in looking}
+        return Looks(by_run=counts[run_id], by_all=sum(counts.values()), runs=len(counts))
+
+    @told
+    def run(self, reference: str) -> Run:
+        """Return the run that a person means.
+
+        Args:
+            reference: Its id, the beginning of it, or a name that no other run has.
+
+        Raises:
+            StoreError: There is none, or more than one.
+        """
+        return chosen(reference, self.runs(), self.location)
 
     @told
     def runs(self, *, experiment: str | None = None, parent: str | None = None) -> list[Run]:
@@ -284,8 +367,13 @@ class Store:
             if REASON in run.data.tags:
                 self._client.delete_tag(run_id, REASON)
 
-    def _experiments(self) -> list[Experiment]:
-        return list(self._pages(lambda token: self._client.search_experiments(max_results=PAGE, page_token=token)))
+    def _files(self, uri: str) -> Any:
+        return get_artifact_repository(present_place(uri, self._database), tracking_uri=self.uri)
+
+    def _experiments(self, view: int = ViewType.ACTIVE_ONLY) -> list[Experiment]:
+        return list(
+            self._pages(lambda token: self._client.search_experiments(view, max_results=PAGE, page_token=token))
+        )
 
     @staticmethod
     def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
@@ -294,50 +382,3 @@ class Store:
         while page.token:
             page = fetch(page.token)
             yield from page
-
-
-def points(metrics: Mapping[str, float], *, step: int) -> list[Metric]:
-    """Return metrics as MLflow takes them."""
-    now = int(time.time() * 1000)
-    return [Metric(name, float(value), now, step) for name, value in metrics.items()]
-
-
-def tagged(tags: Mapping[str, str]) -> list[RunTag]:
-    """Return tags as MLflow takes them."""
-    return [RunTag(name, value) for name, value in tags.items()]
-
-
-def equals(tag: str, value: str) -> str:
-    """Return the clause of a search for a tag's value."""
-    quote = '"' if "'" in value else "'"
-    return f"tags.`{tag}` = {quote}{value}{quote}"
-
-
-def kept(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the validation scores of the network that was kept, by their plain names."""
-    return {f"val_{name}": value for name, value in below("best_val_", metrics).items()}
-
-
-def read(run: MlflowRun, experiment: str) -> Run:
-    """Return MLflow's run as ours."""
-    params, tags = run.data.params, run.data.tags
-    status = STATUS.get(run.info.status, "failed")
-    seed = params.get("seed", "")
-    return Run(
-        id=run.info.run_id,
-        name=run.info.run_name or "",
-        experiment=experiment,
-        status=status,
-        reason=tags.get(REASON, run.info.status.lower()) if status == "failed" else "",
-        model=params.get("model", ""),
-        family=params.get("family", ""),
-        settings=below("settings.", params),
-        recipe=below("recipe.", params),
-        metrics={**run.data.metrics, **kept(run.data.metrics)},
-        seed=int(seed) if seed.isdecimal() else None,
-        data_name=tags.get("data.name", ""),
-        data_fingerprint=tags.get("data.fingerprint", ""),
-        parent=tags.get(PARENT),
-        tags=dict(tags),
-        started=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
-    )

@@ -12,9 +12,10 @@ import keras
 from filelock import FileLock
 
 from keras_cnns.data import Dataset, load
-from keras_cnns.data.pipeline import evaluation_batches
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation import scores
+from keras_cnns.evaluation.calibration import settled_by_validation
+from keras_cnns.evaluation.network import probabilities
 from keras_cnns.profiling import Profile
 from keras_cnns.registry import network_settings
 from keras_cnns.tracking import RunDescription, Store
@@ -37,6 +38,7 @@ class TrainedRun:
         folder: Where its checkpoints are.
         profile: What the network costs.
         fitted: Metrics and the best network.
+        settled: The `threshold` of two classes and the `temperature` that the validation images give the best network.
         test: `test_loss`, `test_accuracy` and `test_auc` where the test split was asked for.
     """
 
@@ -44,6 +46,7 @@ class TrainedRun:
     folder: Path
     profile: Profile
     fitted: Fitted
+    settled: Mapping[str, float]
     test: Mapping[str, float]
 
     @property
@@ -98,8 +101,11 @@ def train(
         recorder = Recorder(store, run_id, observer)
         try:
             fitted = fit(job, dataset, place, observer=recorder)
-            measured = measure_test(fitted, dataset) if test else {}
-            keep(store, run_id, fitted, measured, dataset)
+            network = keras.saving.load_model(fitted.best_model, compile=False)
+            settled = settle(network, dataset)
+            measured = measure_test(network, dataset, settled.get("threshold"), store, run_id) if test else {}
+            store.log_model(run_id, network, dataset.splits["train"].images[:EXAMPLES], class_names=dataset.class_names)
+            store.finish(run_id, metrics={**fitted.kept, **settled, **measured})
         except KeyboardInterrupt:
             store.finish(run_id, status="killed", reason="interrupted")
             raise
@@ -107,7 +113,7 @@ def train(
             store.finish(run_id, status="failed", reason=f"{type(error).__name__}: {error}")
             raise
         write_text(place / FINISHED, run_id)
-    return TrainedRun(run_id=run_id, folder=place, profile=costs, fitted=fitted, test=measured)
+    return TrainedRun(run_id=run_id, folder=place, profile=costs, fitted=fitted, settled=settled, test=measured)
 
 
 class Recorder:
@@ -165,16 +171,17 @@ def description(job: Job, dataset: Dataset, costs: Profile) -> RunDescription:
     )
 
 
-def measure_test(fitted: Fitted, dataset: Dataset) -> dict[str, float]:
-    """Measure the best network on the test split."""
-    model = keras.saving.load_model(fitted.best_model, compile=False)
+def settle(network: keras.Model, dataset: Dataset) -> dict[str, float]:
+    """Return the threshold and the temperature that the validation images give a network, each where there is one."""
+    validation = dataset.splits["validation"]
+    return settled_by_validation(validation.labels, probabilities(network, validation.images))
+
+
+def measure_test(
+    network: keras.Model, dataset: Dataset, threshold: float | None, store: Store, run_id: str
+) -> dict[str, float]:
+    """Measure a network on the test split, which counts as a look at it."""
     split = dataset.splits["test"]
-    probabilities = model.predict(evaluation_batches(split.images), verbose=0)
-    return {f"test_{name}": value for name, value in scores(split.labels, probabilities).items()}
-
-
-def keep(store: Store, run_id: str, fitted: Fitted, test: Mapping[str, float], dataset: Dataset) -> None:
-    """Record the best network and its metrics, and close the run."""
-    model = keras.saving.load_model(fitted.best_model, compile=False)
-    store.log_model(run_id, model, dataset.splits["train"].images[:EXAMPLES])
-    store.finish(run_id, metrics={**fitted.kept, **test})
+    store.look(run_id, split.fingerprint)
+    measured = scores(split.labels, probabilities(network, split.images), threshold=threshold)
+    return {f"test_{name}": value for name, value in measured.items()}

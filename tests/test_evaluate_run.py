@@ -1,0 +1,303 @@
+"""From a trained run to a result that can be defended: measured, counted, kept, and said in one line where not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import metrics as reference
+
+from keras_cnns import Dataset, Recipe, evaluate, load, predict, train
+from keras_cnns.cli import main
+from keras_cnns.data import Split
+from keras_cnns.errors import DataError, EvaluationError, StoreError
+from keras_cnns.evaluation.network import open_network
+from keras_cnns.tracking import Looks, Store
+from keras_cnns.training.run import TrainedRun
+
+
+@dataclass(frozen=True)
+class Made:
+    """A store with a run that tells digits below five from the others."""
+
+    folder: Path
+    uri: str
+    source: Path
+    data: Dataset
+    trained: TrainedRun
+
+    @property
+    def id(self) -> str:
+        return self.trained.run_id
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("evaluated")
+    digits = load("digits", image_size=28)
+    images = np.concatenate([digits.splits[name].images for name in ("train", "validation")])[..., 0]
+    labels = (np.concatenate([digits.splits[name].labels for name in ("train", "validation")]) >= 5).astype(np.int64)
+    source = folder / "halves.npz"
+    parts = np.split(np.arange(len(labels)), [600, 900, 1300])
+    names = ("train", "val", "test")
+    np.savez(source, **{f"{name}_images": images[part] for name, part in zip(names, parts, strict=False)},
+             **{f"{name}_labels": labels[part] for name, part in zip(names, parts, strict=False)})  # fmt: skip
+    uri = f"sqlite:///{folder}/mlflow.db"
+    data = load(source)
+    trained = train("lenet5", data, recipe=Recipe(epochs=2, batch_size=32), tracking_uri=uri, folder=folder / "runs")
+    return Made(folder, uri, source, data, trained)
+
+
+@pytest.fixture
+def fresh(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of the store and nothing else."""
+    shutil.copytree(made.folder / "mlartifacts", tmp_path / "mlartifacts")
+    shutil.copyfile(made.folder / "mlflow.db", tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """Collects what a page says and what it asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.asked: list[str] = []
+        self.feed(text)
+        self.text = " ".join(self.words)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "link", "iframe")
+        self.asked += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(" ".join(data.split()))
+
+
+def test_a_training_keeps_what_validation_settles(made: Made) -> None:
+    run = Store(made.uri).run(made.id)
+    network = open_network(Store(made.uri), made.id)
+    validation = made.data.splits["validation"]
+    probabilities = network.probabilities(validation.images)
+    assert made.trained.settled == {name: run.metrics[name] for name in ("threshold", "temperature")}
+    false_alarms, hits, _ = reference.roc_curve(validation.labels, probabilities[:, 1])
+    taken = probabilities[:, 1] >= run.metrics["threshold"]
+    reached = taken[validation.labels == 1].mean() - taken[validation.labels == 0].mean()
+    assert reached == pytest.approx((hits - false_alarms).max())
+    assert network.class_names == made.data.class_names
+    assert network.image_shape == (28, 28, 1)
+
+
+def test_an_evaluation_is_measured_counted_and_kept(made: Made, fresh: Path) -> None:
+    uri = f"sqlite:///{fresh}/mlflow.db"
+    before = Store(uri).run(made.id)
+    assert not any(name.startswith("test_") for name in before.metrics)
+    found = evaluate(made.id, made.data, tracking_uri=uri)
+    test = made.data.splits["test"]
+    expected = made.trained.best_model.predict(test.images.astype("float32"), verbose=0)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    positive, predicted = found.probabilities[:, 1], found.probabilities[:, 1] >= before.metrics["threshold"]
+    assert found.metrics["auc"] == pytest.approx(reference.roc_auc_score(test.labels, positive), abs=1e-9)
+    assert found.metrics["sensitivity"] == pytest.approx(reference.recall_score(test.labels, predicted), abs=1e-9)
+    assert found.metrics["accuracy"] == pytest.approx(reference.accuracy_score(test.labels, predicted), abs=1e-9)
+    assert found.looks == Looks(by_run=1, by_all=1, runs=1)
+
+    after = Store(uri).run(made.id)
+    assert after.status == "finished"
+    for name, interval in found.intervals.items():
+        kept = [after.metrics[f"test_{name}{end}"] for end in ("_low", "", "_high")]
+        assert kept == [interval.low, found.metrics[name], interval.high]
+    assert not any(name.startswith("looked_at") for name in after.metrics)
+
+    again = evaluate(made.id, made.data, tracking_uri=uri)
+    assert (again.metrics, again.intervals) == (found.metrics, found.intervals)
+    assert again.looks == Looks(by_run=2, by_all=2, runs=1)
+    assert evaluate(made.id, made.data, split="validation", tracking_uri=uri).looks is None
+
+
+def test_the_report_stands_alone(made: Made, fresh: Path) -> None:
+    names = ("<b>low</b>", "high & higher")
+    data = replace(made.data, class_names=names)
+    found = evaluate(made.id, data, tracking_uri=f"sqlite:///{fresh}/mlflow.db", report=fresh / "result.html")
+    kept = Path(found.kept)
+    assert kept.is_relative_to(fresh / "mlartifacts"), "beside the store, wherever it was moved"
+    text = (fresh / "result.html").read_text(encoding="utf-8")
+    assert text == (kept / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://", text)
+    page = Page(text)
+    assert len(page.asked) == 2
+    assert all(place.startswith("data:image/png;base64,") for place in page.asked)
+    for part in (made.id, data.fingerprint, "Look 1 at this test split", "sensitivity", f"{found.metrics['auc']:.4f}",
+                 "external set", "<b>low</b>, high & higher", f"{found.threshold:.4f}"):  # fmt: skip
+        assert part in page.text
+    assert "<b>low" not in text
+    for picture in (fresh / "result.png", kept / "report.png"):
+        with Image.open(picture) as image:
+            assert min(image.size) > 800
+    assert {
+        name for name in Store(f"sqlite:///{fresh}/mlflow.db").run(made.id).metrics if name.endswith("test_auc")
+    } == {"external_test_auc"}
+
+
+def test_looks_are_counted_over_all_runs_and_processes(made: Made, fresh: Path) -> None:
+    uri = f"sqlite:///{fresh}/mlflow.db"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda store: store.look(made.id, "f00d"), [Store(uri) for _ in range(12)]))
+    trained = train("lenet5", made.data, recipe=Recipe(epochs=1), test=True, experiment="more", tracking_uri=uri)
+    assert Store(uri).look(made.id, "f00d") == Looks(by_run=13, by_all=13, runs=1)
+    assert set(trained.test) == {"test_loss", "test_accuracy", "test_auc"}
+    found = evaluate(made.id, made.data, tracking_uri=uri)
+    assert found.looks == Looks(by_run=1, by_all=2, runs=2), "train --test looks too"
+    with pytest.raises(StoreError, match="'lenet5' is 2 runs"):
+        Store(uri).run("lenet5")
+
+
+def test_a_fresh_environment_needs_the_store_alone(made: Made, fresh: Path) -> None:
+    shutil.copyfile(made.source, fresh / "halves.npz")
+    original = made.folder.with_name("moved away")
+    made.folder.rename(original)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "keras_cnns", "evaluate", made.id[:8], "--data", "halves.npz", "--json"],
+            cwd=fresh, capture_output=True, text=True, check=False,
+            env={name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")},
+        )  # fmt: skip
+    finally:
+        original.rename(made.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["looks"] == {"by_run": 1, "by_all": 1, "runs": 1}
+    assert Path(found["report"], "report.html").is_file()
+    low, high = found["intervals"]["auc"]
+    assert low <= found["metrics"]["auc"] <= high
+
+
+def test_groups_other_orders_and_missing_classes(made: Made, fresh: Path) -> None:
+    uri = f"sqlite:///{fresh}/mlflow.db"
+    test = made.data.splits["test"]
+    plain = evaluate(made.id, made.data, tracking_uri=uri)
+    grouped = evaluate(made.id, made.data, tracking_uri=uri, groups=np.arange(len(test)) // 4)
+    assert (grouped.metrics, grouped.groups) == (plain.metrics, 100)
+    assert grouped.intervals != plain.intervals
+    assert any("patient" in note for note in plain.notes)
+    assert not any("patient" in note for note in grouped.notes)
+    with pytest.raises(EvaluationError, match="one group for each image"):
+        evaluate(made.id, made.data, tracking_uri=uri, groups=np.arange(3))
+
+    swapped = replace(made.data, class_names=("1", "0"), splits={"test": Split(test.images, 1 - test.labels)})
+    assert evaluate(made.id, swapped, tracking_uri=uri).metrics == plain.metrics
+    ones = Split(test.images[test.labels == 1], test.labels[test.labels == 1])
+    one_class = evaluate(made.id, replace(made.data, splits={"test": ones}), tracking_uri=uri)
+    assert "auc" not in one_class.metrics
+    assert "sensitivity" in one_class.metrics
+    single = replace(made.data, splits={"test": Split(test.images[:1], test.labels[:1])})
+    assert evaluate(made.id, single, tracking_uri=uri).intervals == {}
+    seen = replace(made.data, splits={**made.data.splits, "test": made.data.splits["train"]})
+    assert any("600 of 600" in note for note in evaluate(made.id, seen, tracking_uri=uri).notes)
+
+
+def test_a_run_of_many_classes(fresh: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    trained = train("lenet5", load("digits", image_size=28), recipe=Recipe(epochs=1), experiment="ten", seed=3)
+    assert set(trained.settled) == {"temperature"}
+    capfd.readouterr()
+    assert main(("evaluate", trained.run_id, "--image-size", "28", "--split", "validation")) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    for part in ("balanced accuracy", "0.9", " to ", "too good for new images", "the likeliest class"):
+        assert part in out
+    metrics = Store(f"sqlite:///{fresh}/mlflow.db").run(trained.run_id).metrics
+    assert metrics["validation_accuracy"] == pytest.approx(metrics["val_accuracy"])
+    assert metrics["validation_auc"] == pytest.approx(metrics["val_auc"])
+
+
+def save_images(made: Made) -> list[np.ndarray]:
+    images = [image[..., 0] for image in made.data.splits["test"].images[:3]]
+    Path("images/inner").mkdir(parents=True)
+    for name, image in zip(("a.png", "b.bmp", "inner/c.png"), images, strict=True):
+        Image.fromarray(image).save(Path("images", name))
+    return images
+
+
+def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images = save_images(made)
+    Image.fromarray(images[0]).convert("RGB").resize((60, 50)).save("large.jpg")
+    assert main(("predict", made.id[:6], "images", "large.jpg")) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["file"] for row in rows] == ["images/a.png", "images/b.bmp", "images/inner/c.png", "large.jpg"]
+    assert list(rows[0]) == ["file", "predicted", "0", "1"]
+    expected = made.trained.best_model.predict(np.stack(images).astype("float32")[..., np.newaxis], verbose=0)
+    for row, probability in zip(rows, expected, strict=False):
+        assert float(row["1"]) == pytest.approx(probability[1], abs=1e-5)
+        assert row["predicted"] == str(int(probability[1] >= made.trained.settled["threshold"]))
+    assert main(("predict", "lenet5", "images/a.png", "--json")) == 0
+    (found,) = json.loads(capfd.readouterr().out)
+    assert found["file"] == "images/a.png"
+    assert sum(found["probabilities"].values()) == pytest.approx(1)
+    assert predict("lenet5", [fresh / "images"]).probabilities.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("evaluate", "nobody", "--data", "halves.npz"), ["no run 'nobody'", "(lenet5)"]),
+        (("evaluate", "lenet5", "--data", "digits"), ["no test split", "--split validation"]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--split", "train"), ["'train'", "test, or validation"]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--split", "tset"), ["Did you mean 'test'"]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--image-size", "32", "--channels", "3"),
+         ["32x32x3", "28x28x1", "--image-size 28", "--channels 1"]),
+        (("evaluate", "lenet5", "--data", "digits", "--image-size", "28", "--split", "validation"),
+         ["10 classes", "2 apart"]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--report", "result.txt"), ["result.txt", ".html"]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--report", "nowhere/r.html"), ["nowhere/r.html", "folder"]),
+        (("evaluate", "lenet5", "--data", "nowhere.npz"), ["nowhere.npz", "does not exist"]),
+        (("evaluate", "lenet5", "--tracking-uri", "sqlite:///none.db"), ["none.db", "keras-cnns train"]),
+        (("predict", "nobody", "images/a.png"), ["no run 'nobody'"]),
+        (("predict", "lenet5", "images/a.png", "broken.png"), ["broken.png", "mend or remove"]),
+        (("predict", "lenet5", "missing.png"), ["missing.png", "does not exist"]),
+        (("predict", "lenet5", "empty"), ["empty", "no images"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_no_look(
+    arguments: tuple[str, ...], parts: list[str], made: Made, fresh: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copyfile(made.source, "halves.npz")
+    save_images(made)
+    Path("broken.png").write_bytes(b"\x89PNG\r\n")
+    Path("empty").mkdir()
+    assert main(arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("keras-cnns: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+    assert Store(f"sqlite:///{fresh}/mlflow.db").look(made.id, made.data.splits["test"].fingerprint).by_run == 1
+
+
+def test_a_run_without_a_network_is_told(made: Made, fresh: Path) -> None:
+    store = Store(f"sqlite:///{fresh}/mlflow.db")
+    unfinished = store.start_group("g", experiment="e", params={}, tags={})
+    with pytest.raises(StoreError, match="has kept no network"):
+        store.fetch_network(unfinished, fresh)
+    (file,) = fresh.glob("mlartifacts/models/*/artifacts/data/model.keras")
+    file.write_bytes(b"PK\x03\x04 no network")
+    with pytest.raises(EvaluationError, match=f"run {made.id}: its network cannot be loaded"):
+        evaluate(made.id, made.data)
+    with pytest.raises(DataError, match="no test split"):
+        evaluate(made.id, replace(made.data, splits={"train": made.data.splits["train"]}))

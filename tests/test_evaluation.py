@@ -1,0 +1,255 @@
+"""Metrics are scikit-learn's or are not there; intervals cover; calibration is what its paper says."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from keras_cnns.evaluation import scores
+from keras_cnns.evaluation.calibration import (
+    BINS,
+    choose_threshold,
+    fit_temperature,
+    reliability,
+    settled_by_validation,
+    with_temperature,
+)
+from keras_cnns.evaluation.intervals import intervals
+from keras_cnns.evaluation.metrics import Measures, decide, measure
+
+CLOSE = 1e-9
+NAMES = {"accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc", "auc", "average_precision",
+         "brier", "ece"}  # fmt: skip
+
+
+@dataclass
+class Case:
+    labels: np.ndarray
+    probabilities: np.ndarray
+    threshold: float | None
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Predictions of all kinds: few images, ties, one class, all alike, certain ones."""
+    classes, images = draw(st.integers(2, 5)), draw(st.integers(1, 40))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = generator.integers(0, draw(st.integers(1, classes)), images)
+    kind = draw(st.sampled_from(["random", "tied", "equal", "certain", "right"]))
+    weights = generator.random((images, classes)) + 1e-3
+    if kind == "tied":
+        weights = generator.integers(1, 3, (images, classes)).astype(float)
+    elif kind == "equal":
+        weights = np.repeat(weights[:1], images, axis=0)
+    elif kind in ("certain", "right"):
+        weights = np.eye(classes)[labels if kind == "right" else generator.integers(0, classes, images)]
+    threshold = draw(st.none() | st.floats(0.0, 1.0)) if classes == 2 else None
+    return Case(labels, weights / weights.sum(axis=1, keepdims=True), threshold)
+
+
+def by_scikit_learn(case: Case) -> dict[str, float]:
+    """The same metrics from scikit-learn, those left out that it has no value, or only a made-up 0, for."""
+    labels, probabilities = case.labels, case.probabilities
+    classes = probabilities.shape[1]
+    predicted = decide(probabilities, case.threshold)
+    present = np.unique(labels)
+    found = {"accuracy": reference.accuracy_score(labels, predicted)}
+    if len(present) > 1:
+        found["balanced_accuracy"] = reference.balanced_accuracy_score(labels, predicted)
+    if len(present) > 1 and len(np.unique(predicted)) > 1:
+        found["mcc"] = reference.matthews_corrcoef(labels, predicted)
+    if classes == 2:
+        found["brier"] = reference.brier_score_loss(labels, probabilities[:, 1], pos_label=1)
+        found["f1"] = reference.f1_score(labels, predicted, zero_division=np.nan)
+        for name, label in (("sensitivity", 1), ("specificity", 0)):
+            found[name] = reference.recall_score(labels, predicted, pos_label=label, zero_division=np.nan)
+        if 1 in present:
+            found["average_precision"] = reference.average_precision_score(labels, probabilities[:, 1])
+        if len(present) == 2:
+            found["auc"] = reference.roc_auc_score(labels, probabilities[:, 1])
+    else:
+        found["brier"] = reference.brier_score_loss(labels, probabilities, labels=np.arange(classes))
+        found["f1"] = reference.f1_score(labels, predicted, average="macro")
+        found["sensitivity"] = reference.recall_score(labels, predicted, labels=present, average="macro")
+        found["specificity"] = np.mean([
+            reference.recall_score(labels != index, predicted != index, zero_division=np.nan) for index in present
+        ])  # fmt: skip
+        if len(present) == classes:
+            truth = np.eye(classes)[labels]
+            found["average_precision"] = reference.average_precision_score(truth, probabilities, average="macro")
+            found["auc"] = reference.roc_auc_score(truth, probabilities, average="macro")
+    return {name: float(value) for name, value in found.items() if not np.isnan(value)}
+
+
+@settings(max_examples=300, deadline=None)
+@given(case=cases())
+def test_every_metric_is_scikit_learns_or_is_not_there(case: Case) -> None:
+    found = measure(case.labels, case.probabilities, threshold=case.threshold)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = by_scikit_learn(case)
+    assert set(found) == {*expected, "ece"}
+    for name, value in expected.items():
+        assert abs(found[name] - value) < CLOSE, name
+    assert abs(found["ece"] - reliability(case.labels, case.probabilities).error) < CLOSE
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases(), seed=st.integers(0, 2**32 - 1))
+def test_counting_an_image_twice_is_having_it_twice(case: Case, seed: int) -> None:
+    counts = np.random.default_rng(seed).integers(0, 3, (len(case.labels), 1))
+    rows = np.repeat(np.arange(len(case.labels)), counts[:, 0])
+    if set(case.labels[rows]) != set(case.labels):
+        return
+    counted = Measures(case.labels, case.probabilities, threshold=case.threshold)(counts.astype(float))
+    repeated = measure(case.labels[rows], case.probabilities[rows], threshold=case.threshold)
+    for name, value in repeated.items():
+        assert abs(np.abs(counted[name]).sum() - abs(value)) < CLOSE, name
+
+
+def test_what_cannot_be_measured_is_not_there() -> None:
+    half = np.full((4, 2), 0.5)
+    assert set(measure(np.array([0, 1, 0, 1]), half)) == NAMES - {"mcc"}
+    assert set(measure(np.zeros(3, int), half[:3])) == {"accuracy", "specificity", "brier", "ece"}
+    assert measure(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]])) == {}
+    assert measure(np.array([], int), np.empty((0, 2))) == {}
+    assert set(measure(np.array([1]), np.array([[0.2, 0.8]]))) == {
+        "accuracy", "sensitivity", "f1", "average_precision", "brier", "ece"
+    }  # fmt: skip
+
+
+def test_the_threshold_decides_between_two_classes() -> None:
+    labels, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
+    assert measure(labels, probabilities)["sensitivity"] == 0.5
+    assert measure(labels, probabilities, threshold=0.3)["sensitivity"] == 1.0
+    assert scores(labels, probabilities, threshold=0.3)["accuracy"] == 1.0
+
+
+def test_the_error_of_calibration_by_hand() -> None:
+    """Two bins: 0.62 and 0.64 with one of two right, 0.9 right."""
+    probabilities = np.array([[0.62, 0.38], [0.36, 0.64], [0.1, 0.9]])
+    labels = np.array([0, 0, 1])
+    diagram = reliability(labels, probabilities)
+    assert diagram.images.tolist() == [0] * 9 + [2, 0, 0, 0, 1, 0]
+    assert diagram.error == pytest.approx((abs(0.62 + 0.64 - 1) + abs(0.9 - 1)) / 3)
+    edge = reliability(np.array([0]), np.array([[9 / BINS, 6 / BINS]]))
+    assert edge.images.argmax() == 8, "a bin holds its upper edge"
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 2, (40_000, 3))
+    right = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (right.cumsum(axis=1) < generator.random((len(right), 1))).sum(axis=1)
+    off = with_temperature(right, 1 / temperature)
+    assert fit_temperature(labels, off) == pytest.approx(temperature, rel=0.03)
+    np.testing.assert_allclose(with_temperature(off, temperature), right, atol=1e-12)
+    assert (off.argmax(axis=1) == right.argmax(axis=1)).all()
+
+
+def test_there_is_no_temperature_for_perfect_or_empty_predictions() -> None:
+    labels = np.array([0, 1, 0, 1])
+    assert fit_temperature(labels, np.array([[0.8, 0.2], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])) is None
+    assert fit_temperature(labels, np.array([[0.2, 0.8], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])) is None
+    assert fit_temperature(labels, np.full((4, 2), np.nan)) is None
+    assert fit_temperature(labels[:0], np.empty((0, 2))) is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=cases())
+def test_no_threshold_is_better_than_the_chosen_one(case: Case) -> None:
+    chosen = choose_threshold(case.labels, case.probabilities)
+    if case.probabilities.shape[1] > 2 or len(np.unique(case.labels)) < 2:
+        assert chosen is None
+        return
+
+    def youden(threshold: float) -> float:
+        found = measure(case.labels, case.probabilities, threshold=threshold)
+        return found["sensitivity"] + found["specificity"] - 1
+
+    best = max(youden(value) for value in case.probabilities[:, 1])
+    if chosen is None:
+        assert best <= CLOSE
+    else:
+        assert youden(chosen) == pytest.approx(best)
+        assert abs(case.probabilities[:, 1] - chosen).min() > 0
+
+
+def test_validation_settles_what_it_can() -> None:
+    labels = np.array([0, 0, 1, 1, 0])
+    positive = np.array([0.1, 0.3, 0.4, 0.9, 0.8])
+    settled = settled_by_validation(labels, np.stack([1 - positive, positive], axis=1))
+    assert settled["threshold"] == pytest.approx(0.35)
+    assert settled["temperature"] > 0
+    assert set(settled_by_validation(labels, np.full((5, 2), np.nan))) == set()
+
+
+def predictions(images: int, classes: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, images)
+    logits = generator.normal(size=(images, classes))
+    logits[np.arange(images), labels] += 2
+    return labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def test_intervals_are_the_same_each_time_and_hold_the_value() -> None:
+    labels, probabilities = predictions(200)
+    measures = Measures(labels, probabilities, temperature=1.3)
+    found = intervals(measures, 200)
+    assert set(found) == NAMES | {"brier_scaled", "ece_scaled"}
+    assert found == intervals(measures, 200)
+    assert found != intervals(measures, 200, seed=1)
+    values = measure(labels, probabilities)
+    for name in NAMES - {"ece"}:
+        assert found[name].low < values[name] < found[name].high
+
+
+def test_images_of_one_patient_make_intervals_wider() -> None:
+    labels, probabilities = (np.repeat(part, 5, axis=0) for part in predictions(60))
+    measures = Measures(labels, probabilities)
+    single, whole = (intervals(measures, 300, groups=groups)["auc"] for groups in (None, np.arange(300) // 5))
+    assert whole.high - whole.low > 1.7 * (single.high - single.low)
+    again = intervals(measures, 300, groups=np.array([f"patient {number // 5}" for number in range(300)]))
+    assert again["auc"].high - again["auc"].low > 1.7 * (single.high - single.low)
+
+
+def test_there_is_no_interval_where_there_is_nothing_to_draw() -> None:
+    labels, probabilities = predictions(20)
+    assert intervals(Measures(labels[:1], probabilities[:1]), 1) == {}
+    assert intervals(Measures(labels, probabilities), 20, groups=np.zeros(20)) == {}
+    perfect = intervals(Measures(labels, np.eye(2)[labels]), 20)
+    assert perfect == {}, "all right in 20 images is no certainty"
+
+
+def test_resamples_without_a_class_are_left_out_and_counted() -> None:
+    labels, probabilities = predictions(30)
+    labels[:] = 0
+    labels[:2] = 1
+    found = intervals(Measures(labels, probabilities), 30)
+    assert found["accuracy"].dropped == 0
+    assert found["auc"].dropped == pytest.approx(2000 * (28 / 30) ** 30, rel=0.25)
+
+
+def test_intervals_cover_in_a_simulation() -> None:
+    """A quick look; benchmarks/interval_coverage.py looks longer and at every metric."""
+    held = []
+    for seed in range(300):
+        labels, probabilities = predictions(120, seed=seed)
+        found = intervals(Measures(labels, probabilities), 120, resamples=500, seed=seed)
+        # two logits, normal with a distance of 2 and a variance of 2 between them
+        held.append(found["accuracy"].low <= 0.92135 <= found["accuracy"].high)
+    assert 0.915 <= np.mean(held) <= 0.985
+
+
+def test_it_takes_seconds() -> None:
+    begun = time.perf_counter()
+    intervals(Measures(*predictions(600), temperature=1.2), 600)
+    assert time.perf_counter() - begun < 5

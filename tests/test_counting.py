@@ -9,7 +9,7 @@ import keras
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import VARIANTS, shrunk, side_for
+from networks import DISTINCT, shrunk, side_for
 
 from keras_cnns import Counts, build, count, profile
 from keras_cnns.counting import Maps, Tally
@@ -30,7 +30,7 @@ def costs(counted: Counts) -> tuple[int, int, int]:
     return counted.trainable_parameters, counted.total_parameters, counted.macs
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_a_count_equals_the_graph_of_a_small_version(name: str) -> None:
     side = side_for(name)
     arguments: dict[str, Any] = {"input_shape": (side, side + 3, 2), "classes": 3, **shrunk(name)}

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import DISTINCT, VARIANTS, images, shrunk, side_for, small
+from networks import DISTINCT, images, shrunk, side_for, small
 
 from keras_cnns import build, profile
 from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError
@@ -44,7 +44,7 @@ def test_predicts_probabilities_for_one_image_and_for_odd_batches(name: str, cha
     np.testing.assert_allclose(np.asarray(model(batch[:1])), together[:1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_builds_for_images_that_are_neither_square_nor_a_power_of_two(name: str) -> None:
     shape: tuple[int, int, int] = (33, 47, 1)
     try:
@@ -55,7 +55,7 @@ def test_builds_for_images_that_are_neither_square_nor_a_power_of_two(name: str)
     assert model.output_shape == (None, 7)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_works_on_the_smallest_image_that_it_names_and_on_no_smaller_one(name: str) -> None:
     family, variant = find_variant(name)
     side = smallest_side(family, variant.settings.replace(shrunk(name)))

@@ -64,20 +64,15 @@ class AuxiliaryModel(keras.Model):
     ) -> Any:
         """Return the main output's loss, in training with the heads' added."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        join = main_output(self)
-        heads = join.take_heads() if join is not None else ()
-        if join is None or not training:
+        join = next(layer for layer in self.layers if isinstance(layer, MainOutput))
+        heads = join.take_heads()
+        if not training:
             return loss
         # What `compute_loss` adds beside the outputs' loss, such as weight regularisation, counts once.
         beside = sum(self.losses)
         for head in heads:
             loss += join.weight * (super().compute_loss(x, y, head, sample_weight, training) - beside)
         return loss
-
-
-def main_output(model: Any) -> MainOutput | None:
-    """Return a model's `MainOutput`, or None where it has no heads."""
-    return next((layer for layer in model.layers if isinstance(layer, MainOutput)), None)
 
 
 def connect(images: Any, main: Any, heads: Sequence[Any], *, weight: float, name: str) -> Any:

@@ -66,6 +66,11 @@ def convolution(
     return layer(x) if initializer else drawing.call_he_normal(layer, x)
 
 
+def gaussian(x: Any, deviation: float) -> Any:
+    """Return how the weights of a layer that reads `x` start: Gaussian; nothing where they are only counted."""
+    return None if isinstance(x, Maps) else keras.initializers.RandomNormal(stddev=deviation)
+
+
 def dense(
     x: Any, units: int, *, name: str, initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros"
 ) -> Any:

@@ -172,6 +172,16 @@ def checked(name: str, domain: Domain, value: object) -> Any:
         raise SettingError(f"{name} {error}") from None
 
 
+def check_groups(name: str, widths: tuple[int, ...], groups: int) -> None:
+    """Say which setting gives maps that cannot be split into groups.
+
+    Raises:
+        SettingError: A width is no multiple of the groups.
+    """
+    if any(width % groups for width in widths):
+        raise SettingError(f"{name} {format_value(widths)} cannot be split into {groups} groups; use multiples of it.")
+
+
 def free(default: Any, domain: Domain) -> Any:
     """Declare a field of a `Settings` class: its default and what else is legal."""
     return dataclasses.field(default=default, metadata={"domain": domain})

@@ -35,18 +35,23 @@ def large_number(text: str) -> int:
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add what says which network is meant, with which settings and for which images."""
     parser.add_argument("model", help="a network; `keras-cnns models` lists them")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="a setting of the network, such as growth_rate=8; repeatable",
-    )
+    add_assignments(parser, "a setting of the network, such as growth_rate=8; repeatable")
     own = "(default: the network's own)"
     parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help=f"side of the images {own}")
     parser.add_argument("--channels", type=whole_number, metavar="N", help=f"1 for grey, 3 for colour {own}")
     parser.add_argument("--classes", type=whole_number, metavar="N", help=f"classes to tell apart {own}")
+
+
+def add_assignments(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add what says which settings differ."""
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help=meaning)
+
+
+def add_store(parser: argparse._ActionsContainer) -> None:
+    """Add what says which MLflow store is meant."""
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db)"
+    )
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -65,22 +70,15 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add what says which run is meant, and where it is kept."""
     parser.add_argument("reference", metavar="RUN", help="a run's id, the beginning of it, or a name only it has")
-    parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db)"
-    )
+    add_store(parser)
 
 
 def add_recipe(parser: argparse.ArgumentParser, *, epochs: int) -> None:
     """Add what says how to train."""
     parser.add_argument("--epochs", type=whole_number, default=epochs, help=f"default: {epochs}")
     parser.add_argument("--batch-size", type=whole_number, help="images a step")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="a setting of the network or of the recipe, such as growth_rate=8 or learning_rate=0.01; repeatable",
+    add_assignments(
+        parser, "a setting of the network or of the recipe, such as growth_rate=8 or learning_rate=0.01; repeatable"
     )
 
 
@@ -89,9 +87,7 @@ def add_keeping(parser: argparse.ArgumentParser, *, experiment: str) -> None:
     group = parser.add_argument_group("keeping")
     group.add_argument("--resume", action="store_true", help="go on with the newest unfinished one of these arguments")
     group.add_argument("--experiment", default=experiment, help=f"MLflow experiment (default: {experiment})")
-    group.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db)"
-    )
+    add_store(group)
     group.add_argument("--folder", default="runs", help="where checkpoints are kept (default: runs)")
     group.add_argument("--json", action="store_true", help="print the result for programs")
 

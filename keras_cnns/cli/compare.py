@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import whole_number
+from keras_cnns.cli.arguments import add_store, whole_number
 from keras_cnns.errors import SettingError, StoreError
 from keras_cnns.units import human
 
@@ -33,9 +33,7 @@ def add_parser(commands: Any) -> None:
         description="Rank the runs of experiments; mark those that no other beats in both score and cost.",
     )
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="MLflow experiments (default: all)")
-    parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db)"
-    )
+    add_store(parser)
     parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="default: val_accuracy")
     parser.add_argument("--against", default="parameters", choices=COSTS, help="cost to weigh (default: parameters)")
     parser.add_argument("--limit", type=whole_number, metavar="N", help="print the first N runs on the same images")

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_cnns.counting import Maps
-from keras_cnns.errors import SettingError
 from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
 from keras_cnns.lazy import keras
 from keras_cnns.operations import (
@@ -28,10 +27,11 @@ from keras_cnns.operations import (
     dense,
     dropout,
     flatten,
+    gaussian,
     local_response_norm,
     pool,
 )
-from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Settings, free
+from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Settings, check_groups, free
 
 KERNEL_SIZES = (None, 5, 3, 3, 3)  # the first is a setting
 NORMALIZED = (1, 2)
@@ -80,16 +80,12 @@ class AlexNetSettings(Settings):
 
     def check_together(self) -> None:
         """What is split into groups has to be a multiple of them."""
-        if any(width % self.groups for width in self.widths):
-            widths = ",".join(map(str, self.widths))
-            raise SettingError(f"widths {widths} cannot be split into {self.groups} groups; use multiples of it.")
+        check_groups("widths", self.widths, self.groups)
 
 
 def initializer(x: Any, settings: AlexNetSettings) -> Any:
     """Return how the weights of a layer that reads `x` start."""
-    if isinstance(x, Maps):
-        return None
-    return keras.initializers.RandomNormal(stddev=0.01) if settings.initializer == "normal" else "he_normal"
+    return gaussian(x, 0.01) if settings.initializer == "normal" else "he_normal"
 
 
 def constant(x: Any, value: float) -> Any:

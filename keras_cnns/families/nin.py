@@ -15,11 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns.counting import Maps
 from keras_cnns.errors import SettingError
 from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
-from keras_cnns.lazy import keras
-from keras_cnns.operations import activation, batch_norm_relu, convolution, dropout, global_average_pool, pool
+from keras_cnns.operations import activation, batch_norm_relu, convolution, dropout, gaussian, global_average_pool, pool
 from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Maybe, Settings, free
 
 POOLS = Choice(("max", "average"))
@@ -99,9 +97,7 @@ def mlpconv(
         initializer: "normal" or "he".
         name: Begins the names of the layers.
     """
-    start: Any = "he_normal"
-    if initializer == "normal":
-        start = None if isinstance(x, Maps) else keras.initializers.RandomNormal(stddev=0.05)
+    start = gaussian(x, 0.05) if initializer == "normal" else "he_normal"
     layers = [(f"{name}_conv", width, kernel_size)]
     layers += [(f"{name}_mlp{index}", maps, 1) for index, maps in enumerate(pointwise_widths, start=1)]
     for layer, maps, side in layers:

@@ -32,7 +32,7 @@ from keras_cnns.operations import (
     subsample,
     zero_maps,
 )
-from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Settings, free
+from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Settings, check_groups, free
 
 EXPANSION = 4
 
@@ -85,12 +85,9 @@ class ResNetSettings(Settings):
             raise SettingError(
                 f"units has {len(self.units)} stages and widths {len(self.widths)}; give each stage one of both."
             )
-        if any(width % self.groups for width in self.widths):
-            widths = ",".join(map(str, self.widths))
-            raise SettingError(f"widths {widths} cannot be split into {self.groups} groups; use multiples of it.")
-        basic_inputs = [self.stem_width, *self.widths[:-1]] if self.unit == "basic" else []
-        if any(width % self.groups for width in basic_inputs):
-            raise SettingError(f"stem_width {self.stem_width} cannot be split into {self.groups} groups.")
+        check_groups("widths", self.widths, self.groups)
+        if self.unit == "basic":  # whose first 3x3 convolution reads the stem's maps
+            check_groups("stem_width", (self.stem_width,), self.groups)
         outputs = [self.stem_width, *map(self.output_width, range(len(self.widths)))]
         if self.shortcut == "A" and outputs != sorted(outputs):
             raise SettingError("shortcut='A' adds maps of zeros, so widths cannot shrink; use shortcut='B' or 'C'.")

@@ -15,10 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns.counting import Maps
 from keras_cnns.errors import SettingError
 from keras_cnns.family import Family, Paper, Result, SearchSpace, Variant
-from keras_cnns.lazy import keras
 from keras_cnns.operations import (
     activation,
     batch_norm,
@@ -26,6 +24,7 @@ from keras_cnns.operations import (
     dense,
     dropout,
     flatten,
+    gaussian,
     global_average_pool,
     local_response_norm,
     pool,
@@ -88,7 +87,7 @@ def network(images: Any, settings: VGGSettings, classes: int) -> Any:
         for number in range(1, count + 1):
             x = convolve(x, settings, stage, number)
         x = pool(x, "max", 2, 2, name=f"stage{stage}_pool")
-    start = None if isinstance(x, Maps) else keras.initializers.RandomNormal(stddev=0.01)
+    start = gaussian(x, 0.01)
     if settings.classifier == "global_average":
         x = dropout(global_average_pool(x, name="pool"), settings.dropout, name="pool_dropout")
     else:

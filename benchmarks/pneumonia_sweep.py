@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         command = [
-            sys.executable, "-m", "keras_cnns", "sweep", "densenet", "--data", arguments.data,
+            sys.executable, "-m", "keras_cnns", "sweep", "densenet", "--data", arguments.data, "--allow-leaks",
             "--trials", str(arguments.trials), "--epochs", str(arguments.epochs), "--seed", str(arguments.seed),
             "--set", "monitor=val_auc", "--set", f"growth_rate={arguments.growth_rate}",
             "--folder", place, "--tracking-uri", f"sqlite:///{place}/mlflow.db", "--json",

@@ -32,6 +32,14 @@ def large_number(text: str) -> int:
         raise argparse.ArgumentTypeError(message) from None
 
 
+def fold_of(text: str) -> tuple[int, int]:
+    """Read which part of how many."""
+    part, slash, parts = text.partition("/")
+    if slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) >= 2:
+        return int(part), int(parts)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a part of several; write one like 2/5")
+
+
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add what says which network is meant, with which settings and for which images."""
     parser.add_argument("model", help="a network; `keras-cnns models` lists them")
@@ -61,10 +69,24 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         default="digits",
         metavar="SOURCE",
-        help="a folder SPLIT/CLASS/image or CLASS/image, an .npz file, tfds:NAME, or digits (default)",
+        help="a folder SPLIT/CLASS/image or CLASS/image, a table .csv or .parquet, an .npz file, tfds:NAME, or digits "
+        "(default)",
     )
     group.add_argument("--image-size", type=whole_number, metavar="PIXELS", help="resize the images to this side")
     group.add_argument("--channels", type=whole_number, choices=(1, 3), help="make the images grey (1) or colour (3)")
+    group.add_argument("--split-seed", type=whole_number, default=0, metavar="N", help="chooses who is held out (0)")
+    group.add_argument(
+        "--fold", type=fold_of, metavar="I/K", help="validate on part I of K of the training and validation images"
+    )
+    group.add_argument(
+        "--allow-leaks", action="store_true", help="accept the same patient or image in two splits; reports say so"
+    )
+    group.add_argument(
+        "--skip-broken", action="store_true", help="leave out files that cannot be read; reports say which"
+    )
+    group.add_argument(
+        "--stream", action="store_true", default=None, help="keep decoded images in a file, not in memory"
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +95,17 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
 
 
-def add_recipe(parser: argparse.ArgumentParser, *, epochs: int) -> None:
+def add_recipe(parser: argparse.ArgumentParser, *, epochs: int | None = None) -> None:
     """Add what says how to train."""
-    parser.add_argument("--epochs", type=whole_number, default=epochs, help=f"default: {epochs}")
+    parser.add_argument(
+        "--recipe",
+        choices=("plain", "modern", "paper"),
+        default="plain",
+        help="what training starts from: little (default), all that helps, or what the network's paper says",
+    )
+    parser.add_argument(
+        "--epochs", type=whole_number, default=epochs, help=f"default: {epochs or 'those of the recipe'}"
+    )
     parser.add_argument("--batch-size", type=whole_number, help="images a step")
     add_assignments(
         parser, "a setting of the network or of the recipe, such as growth_rate=8 or learning_rate=0.01; repeatable"
@@ -96,7 +126,16 @@ def load_images(arguments: argparse.Namespace) -> Dataset:
     """Load what `add_data` names."""
     from keras_cnns.data import load  # noqa: PLC0415 - `--help` does not wait for numpy
 
-    return load(arguments.data, image_size=arguments.image_size, channels=arguments.channels)
+    return load(
+        arguments.data,
+        image_size=arguments.image_size,
+        channels=arguments.channels,
+        seed=arguments.split_seed,
+        fold=arguments.fold,
+        allow_leaks=arguments.allow_leaks,
+        skip_broken=arguments.skip_broken,
+        stream=arguments.stream,
+    )
 
 
 def read_network(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -132,9 +171,8 @@ def read_assignments(arguments: argparse.Namespace, settings: type[Settings]) ->
     """
     from keras_cnns.training import Recipe  # noqa: PLC0415
 
-    of_recipe: dict[str, Any] = {"epochs": arguments.epochs}
-    if arguments.batch_size is not None:
-        of_recipe["batch_size"] = arguments.batch_size
+    given = {"epochs": arguments.epochs, "batch_size": arguments.batch_size}
+    of_recipe = {name: value for name, value in given.items() if value is not None}
     of_network: dict[str, Any] = {}
     for assignment in arguments.assignments:
         name, text = split_assignment(assignment)
@@ -157,8 +195,8 @@ def read_value(assignment: str, name: str, text: str, domain: Domain) -> Any:
     return checked(f"--set {assignment}: {name}", domain, domain.parse(text))
 
 
-def make_recipe(values: dict[str, Any]) -> Recipe:
-    """Make a recipe of values that were read."""
-    from keras_cnns.training import Recipe  # noqa: PLC0415
+def make_recipe(name: str, family: str, values: dict[str, Any]) -> Recipe:
+    """Make the recipe of this name for a family of networks, with values that were read."""
+    from keras_cnns.training.presets import preset  # noqa: PLC0415
 
-    return Recipe(**values)
+    return preset(name, family).replace(values)

@@ -3,63 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from keras_cnns.data.dataset import Split
-from keras_cnns.data.raw import SPLIT_NAMES, Raw, resize
+from keras_cnns.data.dataset import SPLITS
+from keras_cnns.data.decoding import is_image
+from keras_cnns.data.files import Cases
+from keras_cnns.data.raw import SPLIT_NAMES
 from keras_cnns.errors import DataError
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif"})
-GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
-DECODERS = 4
 
-
-def read_folder(root: Path, image_size: int | tuple[int, int] | None) -> Raw:
-    """Read a folder of images; those of mixed sizes need an `image_size`.
+def list_folder(root: Path) -> Cases:
+    """Find the images of a folder, their classes and their splits.
 
     Raises:
-        DataError: There are no images, one is broken, or they are of mixed sizes.
+        DataError: There are no images, a link leads out of the folder, or two folders are one split.
     """
     try:
-        places = subfolders(root)
-        by_split: dict[str, Path] = {}
-        for place in places:
-            split = SPLIT_NAMES.get(place.name.lower())
-            if split in by_split:
-                raise DataError(
-                    f"{root}: {by_split[split].name} and {place.name} are both the {split} split; keep one."
-                )
-            if split is not None:
-                by_split[split] = place
-        if "train" not in by_split:
-            by_split = {"train": root}
-        files = {
-            split: [(file, place.name) for place in subfolders(top) for file in images_in(place, root)]
-            for split, top in by_split.items()
-        }
+        tops, left_out = find_splits(root)
+        places = [(split, place) for split in SPLITS if split in tops for place in subfolders(tops[split])]
+        found = [(split, place.name, file) for split, place in places for file in images_in(place, root)]
     except PermissionError as error:
         raise DataError(f"{error.filename}: may not be read; check its permissions.") from None
-    class_names = tuple(sorted({place.name for top in by_split.values() for place in subfolders(top)}))
-    for split, listed in files.items():
-        if not listed:
-            raise DataError(f"{by_split[split]}: no images in folders of classes; put them in CLASS/image.png.")
-    with ThreadPoolExecutor(DECODERS) as pool:
-        decoded = {
-            split: list(pool.map(lambda file: decode(file, image_size), [file for file, _ in listed]))
-            for split, listed in files.items()
-        }
-    colour = any(image.ndim == 3 for images in decoded.values() for image in images)
-    splits = {}
-    for split, listed in files.items():
-        names = [file for file, _ in listed]
-        images = [with_channels(image, colour=colour) for image in decoded[split]]
-        labels = np.array([class_names.index(name) for _, name in listed], np.int64)
-        splits[split] = Split(stack(names, images), labels)
-    return Raw(name=root.resolve().name, splits=splits, class_names=class_names)
+    for split, top in tops.items():
+        if not any(split == of for of, _, _ in found):
+            raise DataError(f"{top}: no images in folders of classes; put them in CLASS/image.png.")
+    class_names = tuple(sorted({place.name for _, place in places}))
+    return Cases(
+        name=root.resolve().name,
+        root=root,
+        files=tuple(file.relative_to(root).as_posix() for _, _, file in found),
+        splits=np.array([split for split, _, _ in found]),
+        labels=np.array([class_names.index(name) for _, name, _ in found], np.int64),
+        class_names=class_names,
+        notes=(f"Folders that are no split were left out: {', '.join(left_out)}.",) if left_out else (),
+    )
+
+
+def find_splits(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the folder of each split, and the names of folders that are none.
+
+    A folder called train, validation or test is a split where one of them has folders of classes in it; otherwise
+    such a name is that of a class.
+    """
+    places = subfolders(root)
+    named = [place for place in places if place.name.lower() in SPLIT_NAMES]
+    if not any(subfolders(place) for place in named) and len(named) < len(places):
+        return {"train": root}, []
+    tops: dict[str, Path] = {}
+    for place in named:
+        split = SPLIT_NAMES[place.name.lower()]
+        if split in tops:
+            raise DataError(f"{root}: {tops[split].name} and {place.name} are both the {split} split; keep one.")
+        tops[split] = place
+    return tops or {"train": root}, [place.name for place in places if tops and place not in named]
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -73,56 +71,25 @@ def images_in(folder: Path, root: Path) -> Iterable[Path]:
     Raises:
         DataError: A link points outside the root.
     """
+    files = []
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in ENDINGS and not hidden and path.is_file():
-            if not path.resolve().is_relative_to(root.resolve()):
-                raise DataError(f"{path}: links to a file outside {root}; copy it into the folder.")
-            yield path
+        if not hidden and path.is_file() and is_image(path):
+            files.append(path)
+    outside = first_outside(files, root)
+    if outside is not None:
+        raise DataError(f"{outside}: links to a file outside {root}; copy it into the folder.")
+    yield from files
 
 
-def decode(path: Path, image_size: int | tuple[int, int] | None) -> np.ndarray:
-    """Decode an image to uint8, resized if a size is given; (height, width) if it is grey, else (height, width, 3)."""
-    image = decode_whole(path)
-    if image_size is None:
-        return image
-    resized = resize(image.reshape(1, *image.shape[:2], -1), image_size)
-    return np.asarray(resized[0, ..., 0] if image.ndim == 2 else resized[0])
-
-
-def decode_whole(path: Path) -> np.ndarray:
-    """Decode an image at its own size."""
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode != "F":
-                return to_bytes(upright)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: is broken or no image ({reason}); mend or remove the file.") from None
-    raise DataError(f"{path}: its pixels are floating-point numbers of no known range; save it with 8 or 16 bits.")
-
-
-def to_bytes(image: Image.Image) -> np.ndarray:
-    """Return a decoded image's pixels as uint8: of 16 bits the upper 8, of a palette its colours."""
-    if image.mode.startswith("I"):
-        return (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
-    return np.asarray(image.convert("L" if image.mode in GREY else "RGB"))
-
-
-def with_channels(image: np.ndarray, *, colour: bool) -> np.ndarray:
-    """Give a grey image the channels that all images of the source have."""
-    if image.ndim == 3:
-        return image
-    return image[..., np.newaxis].repeat(3 if colour else 1, axis=-1)
-
-
-def stack(files: list[Path], images: list[np.ndarray]) -> np.ndarray:
-    """Put images of one size into one array."""
-    for file, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
-            raise DataError(
-                f"{file} has {image.shape[1]}x{image.shape[0]} pixels and {files[0]} has {images[0].shape[1]}x"
-                f"{images[0].shape[0]}; give all one size with --image-size 64 (image_size=64)."
-            )
-    return np.stack(images)
+def first_outside(files: Iterable[Path], root: Path) -> Path | None:
+    """Return the first file that is not inside a folder when links are followed, if there is one."""
+    top = root.resolve()
+    inside: dict[Path, bool] = {}
+    for file in files:
+        folder = file.parent
+        if folder not in inside:
+            inside[folder] = folder.resolve().is_relative_to(top)
+        if not inside[folder] or (file.is_symlink() and not file.resolve().is_relative_to(top)):
+            return file
+    return None

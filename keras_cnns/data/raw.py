@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from keras_cnns.data.dataset import Split
+from keras_cnns.data.dataset import Broken, Split
 from keras_cnns.errors import DataError
 
 SPLIT_NAMES = {
@@ -31,12 +31,14 @@ class Raw:
         splits: Images, of any numeric type, and labels.
         class_names: The classes, by label.
         notes: What a report must say.
+        broken: The files that were left out because they cannot be read.
     """
 
     name: str
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    broken: tuple[Broken, ...] = ()
 
 
 def pixel_scale(raw: Raw) -> tuple[float, list[str]]:
@@ -59,7 +61,7 @@ def to_pixels(name: str, images: np.ndarray, scale: float) -> np.ndarray:
     """
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if images.ndim != 4 or 0 in images.shape or images.shape[-1] > 4:
+    if images.ndim != 4 or 0 in images.shape or images.shape[-1] not in {1, 3}:
         raise DataError(
             f"{name}: an array of shape {images.shape} is no images; use (images, height, width[, 1 or 3])."
         )
@@ -79,8 +81,6 @@ def to_pixels(name: str, images: np.ndarray, scale: float) -> np.ndarray:
 def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     """Resize images to a height and width, or a side, smoothly."""
     height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise DataError(f"image_size {height}x{width} is not possible; the smallest is 1.")
     if images.shape[1:3] == (height, width):
         return images
     resized = np.empty((len(images), height, width, images.shape[-1]), np.uint8)
@@ -89,3 +89,13 @@ def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
             plane = Image.fromarray(image[..., channel]).resize((width, height), Image.Resampling.BILINEAR)
             resized[index, ..., channel] = np.asarray(plane)
     return resized
+
+
+def change_channels(name: str, images: np.ndarray, channels: int) -> np.ndarray:
+    """Turn grey images into colour ones or the other way, with the weights of ITU-R BT.601."""
+    if (images.shape[-1], channels) == (1, 3):
+        return images.repeat(3, axis=-1)
+    if (images.shape[-1], channels) == (3, 1):
+        grey = images @ np.array([0.299, 0.587, 0.114])
+        return np.asarray(np.rint(grey), np.uint8)[..., np.newaxis]
+    raise DataError(f"{name}: images of {images.shape[-1]} channels cannot be made {channels}; use 1 or 3.")

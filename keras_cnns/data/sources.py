@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from keras_cnns.data.archive import read_archive
 from keras_cnns.data.dataset import SPLITS, Dataset, Split
-from keras_cnns.data.folder import read_folder
-from keras_cnns.data.raw import Raw, pixel_scale, resize, to_pixels
-from keras_cnns.data.splits import check_labels, hold_out
+from keras_cnns.data.files import read_cases
+from keras_cnns.data.folder import list_folder
+from keras_cnns.data.raw import Raw, change_channels, pixel_scale, resize, to_pixels
+from keras_cnns.data.reading import Wanted
+from keras_cnns.data.splits import check_labels, settle
 from keras_cnns.errors import DataError
 
-WAYS = "a folder SPLIT/CLASS/image or CLASS/image, an .npz file, tfds:NAME, or digits"
-VALIDATION_FRACTION = 0.2
-FEWEST_TO_PART = 5
+TABLES = frozenset({".csv", ".tsv", ".parquet"})
+WAYS = "a folder SPLIT/CLASS/image or CLASS/image, a table .csv or .parquet, an .npz file, tfds:NAME, or digits"
 
 
 def load(
@@ -24,6 +26,10 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     seed: int = 0,
+    fold: tuple[int, int] | None = None,
+    allow_leaks: bool = False,
+    skip_broken: bool = False,
+    stream: bool | None = None,
 ) -> Dataset:
     """Read images in classes.
 
@@ -32,52 +38,86 @@ def load(
 
     Args:
         source: `"digits"` (handwritten digits that come with scikit-learn), an `.npz` file in the format of
-            MedMNIST or of Keras's MNIST, a folder `SPLIT/CLASS/image` or `CLASS/image`, or `"tfds:NAME"`.
+            MedMNIST or of Keras's MNIST, a folder `SPLIT/CLASS/image` or `CLASS/image`, a table `cases.csv` or
+            `cases.parquet` of paths and labels, whose columns are named as in `"cases.csv?label=finding"` where they
+            are called otherwise, or `"tfds:NAME"`. Files may be DICOM.
         image_size: Resize the images to this height and width, or to this side.
         channels: Make the images grey (1) or colour (3).
         seed: Chooses the images that are held out.
+        fold: `(2, 5)` joins training and validation images, parts them in 5 and validates on the second part.
+        allow_leaks: Accept the same patient or the same image in two splits, and note it.
+        skip_broken: Leave out single files that cannot be read, and note which.
+        stream: Keep the decoded images in a file instead of in memory; by default where they do not fit well.
 
     Raises:
         DataError: The source is missing, broken, or not what a classifier can learn from.
     """
     if not 0 <= seed < 2**32:
         raise DataError(f"seed {seed} is not possible; use a whole number from 0 to {2**32 - 1}.")
-    raw = read(str(source), image_size)
+    check_wanted(image_size, channels)
+    wanted = Wanted(image_size=image_size, channels=channels, skip_broken=skip_broken, stream=stream)
+    raw = read(str(source), wanted)
     scale, notes = pixel_scale(raw)
     found = {name: raw.splits[name] for name in SPLITS if name in raw.splits}
-    splits = {name: convert(raw.name, split, scale, image_size, channels) for name, split in found.items()}
+    splits = {name: convert(raw.name, split, scale, wanted) for name, split in found.items()}
+    first = next(iter(splits))
     for name, split in splits.items():
         check_labels(raw.name, name, split.labels, raw.class_names)
-        if split.images.shape[1:] != splits["train"].images.shape[1:]:
+        if split.images.shape[1:] != splits[first].images.shape[1:]:
             raise DataError(
-                f"{raw.name}: {name} images are {written(split)} and training images {written(splits['train'])}; make "
+                f"{raw.name}: {name} images are {written(split)} and {first} images {written(splits[first])}; make "
                 f"them one size with --image-size 64 (image_size=64), one kind with --channels 1 (channels=1)."
             )
-    if "validation" not in splits:
-        splits["train"], splits["validation"] = part(raw.name, splits["train"], raw.class_names, seed)
-        notes.append(f"Validation: {VALIDATION_FRACTION:.0%} of the training images, stratified, seed {seed}.")
+    splits, settled = settle(raw.name, splits, raw.class_names, seed=seed, fold=fold, allow_leaks=allow_leaks)
+    notes += settled
     if "test" not in splits:
         notes.append("No test split: there is none in the source, and none was made up.")
     return Dataset(
-        name=raw.name, source=place(str(source)), splits=splits, class_names=raw.class_names, notes=tuple(notes)
+        name=raw.name,
+        source=place(str(source)),
+        splits=splits,
+        class_names=raw.class_names,
+        notes=tuple(notes),
+        broken=raw.broken,
     )
 
 
-def read(source: str, image_size: int | tuple[int, int] | None) -> Raw:
+def check_wanted(image_size: int | tuple[int, int] | None, channels: int | None) -> None:
+    """Raise a `DataError` where no image can have this size or these channels."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (1, 1)
+    if height < 1 or width < 1:
+        raise DataError(f"image_size {height}x{width} is not possible; the smallest is 1.")
+    if channels not in {None, 1, 3}:
+        raise DataError(f"{channels} channels are not possible; use 1 for grey or 3 for colour.")
+
+
+def read(source: str, wanted: Wanted) -> Raw:
     """Read a source of any kind as it is."""
     if source == "digits":
         return read_digits()
     if source.startswith("tfds:"):
         from keras_cnns.data.tfds_source import read_tfds  # noqa: PLC0415 - loads TensorFlow
 
-        return read_tfds(source.removeprefix("tfds:"))
-    path = Path(source).expanduser()
+        return read_tfds(source.removeprefix("tfds:"), wanted.image_size)
+    path, query = split_query(source)
     if path.is_dir():
-        return read_folder(path, image_size)
+        return read_cases(list_folder(path), wanted)
     if path.suffix == ".npz" and path.exists():
         return read_archive(path)
+    if path.suffix.lower() in TABLES and path.exists():
+        from keras_cnns.data.table import list_table  # noqa: PLC0415 - pandas is slow to import
+
+        return read_cases(list_table(path, query), wanted)
     problem = "is not a kind of source that can be read" if path.exists() else "does not exist"
     raise DataError(f"--data {source}: {problem}; what works: {WAYS}.")
+
+
+def split_query(source: str) -> tuple[Path, str]:
+    """Part `cases.csv?label=finding` into the file and what it says of columns."""
+    whole = Path(source).expanduser()
+    before, _, query = source.partition("?")
+    path = Path(before).expanduser()
+    return (path, query) if not whole.exists() and path.suffix.lower() in TABLES else (whole, "")
 
 
 def read_digits() -> Raw:
@@ -92,8 +132,10 @@ def read_digits() -> Raw:
 
 def place(source: str) -> str:
     """Write a source so that it can be found from any folder."""
-    path = Path(source).expanduser()
-    return str(path.absolute()) if path.exists() and source != "digits" else source
+    path, query = split_query(source)
+    if source == "digits" or not path.exists():
+        return source
+    return f"{path.absolute()}?{query}" if query else str(path.absolute())
 
 
 def written(split: Split) -> str:
@@ -101,36 +143,11 @@ def written(split: Split) -> str:
     return "x".join(map(str, split.images.shape[1:]))
 
 
-def convert(
-    name: str, split: Split, scale: float, image_size: int | tuple[int, int] | None, channels: int | None
-) -> Split:
+def convert(name: str, split: Split, scale: float, wanted: Wanted) -> Split:
     """Bring a split's images to a size and a number of channels."""
     images = to_pixels(name, split.images, scale)
-    if channels is not None and channels != images.shape[-1]:
-        images = change_channels(name, images, channels)
-    if image_size is not None:
-        images = resize(images, image_size)
-    return Split(np.ascontiguousarray(images), split.labels)
-
-
-def change_channels(name: str, images: np.ndarray, channels: int) -> np.ndarray:
-    """Turn grey images into colour ones or the other way, with the weights of ITU-R BT.601."""
-    if (images.shape[-1], channels) == (1, 3):
-        return images.repeat(3, axis=-1)
-    if (images.shape[-1], channels) == (3, 1):
-        grey = images @ np.array([0.299, 0.587, 0.114])
-        return np.asarray(np.rint(grey), np.uint8)[..., np.newaxis]
-    raise DataError(f"{name}: images of {images.shape[-1]} channels cannot be made {channels}; use 1 or 3.")
-
-
-def part(name: str, train: Split, class_names: tuple[str, ...], seed: int) -> tuple[Split, Split]:
-    """Hold out validation images of the training images."""
-    counts = np.bincount(train.labels)
-    if counts.min() < FEWEST_TO_PART:
-        rarest = class_names[int(counts.argmin())]
-        raise DataError(
-            f"{name}: class {rarest!r} has {counts.min()} training images, too few to hold out validation images; "
-            f"give {FEWEST_TO_PART} of each class, or a validation split."
-        )
-    kept, held = hold_out(train.labels, VALIDATION_FRACTION, seed)
-    return Split(train.images[kept], train.labels[kept]), Split(train.images[held], train.labels[held])
+    if wanted.channels is not None and wanted.channels != images.shape[-1]:
+        images = change_channels(name, images, wanted.channels)
+    if wanted.image_size is not None:
+        images = resize(images, wanted.image_size)
+    return replace(split, images=images if images.flags.c_contiguous else np.ascontiguousarray(images))

@@ -16,7 +16,7 @@ from keras_cnns import Recipe, build, load, profile, strip_auxiliary, train
 from keras_cnns.auxiliary import AuxiliaryModel
 from keras_cnns.errors import SettingError
 from keras_cnns.registry import network_settings
-from keras_cnns.training.fit import Job, assemble
+from keras_cnns.training.job import Job, assemble
 
 SIDE = 80
 SMALL: dict[str, Any] = {"width_multiplier": 0.1, "modules": (1, 2, 1), "auxiliary_after": (2, 3)}

@@ -223,7 +223,7 @@ def test_a_layers_own_name_goes_before_those_that_begin_with_it() -> None:
 def test_a_trained_network_gives_its_maps_from_pixels() -> None:
     from keras_cnns import Recipe, load
     from keras_cnns.registry import network_settings
-    from keras_cnns.training.fit import Job, assemble
+    from keras_cnns.training.job import Job, assemble
 
     settings = network_settings("densenet-bc-40", {"blocks": (2, 2), "growth_rate": 2})
     dataset = load("digits")

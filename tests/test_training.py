@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,11 @@ from keras_cnns.data import Split
 from keras_cnns.errors import DataError, ResumeError, SettingError, TrainingError
 from keras_cnns.registry import network_settings
 from keras_cnns.tracking import Store
+from keras_cnns.training.callbacks import FirstBrokenStep, averaged
 from keras_cnns.training.checkpoints import read_progress
-from keras_cnns.training.fit import Fitted, Job, fit
+from keras_cnns.training.fit import Fitted, fit
+from keras_cnns.training.job import Job
+from keras_cnns.training.speed import Speed, settle_speed
 
 TINY = {"blocks": (2, 2), "growth_rate": 4, "dropout": 0.1}
 
@@ -54,13 +61,19 @@ class StopAfter:
         self.seen = number
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_an_interrupted_training_ends_bit_identical(digits: Dataset, tmp_path: Path, optimizer: str) -> None:
-    whole = fit(job(4, optimizer=optimizer), digits, tmp_path / "whole")
+EVERYTHING = {
+    "optimizer": "nesterov", "learning_rate": 0.05, "clip_norm": 1.0, "ema": 0.9, "loss": "focal",
+    "class_weights": "balanced", "label_smoothing": 0.1, "augmentation": "medical", "mixup": 0.2, "cutmix": 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_an_interrupted_training_ends_bit_identical(digits: Dataset, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    whole = fit(job(4, **recipe), digits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(job(4, optimizer=optimizer), digits, tmp_path / "parts", observer=StopAfter(2))
+        fit(job(4, **recipe), digits, tmp_path / "parts", observer=StopAfter(2))
     assert read_progress(tmp_path / "parts").epoch == 2
-    resumed = fit(job(4, optimizer=optimizer), digits, tmp_path / "parts")
+    resumed = fit(job(4, **recipe), digits, tmp_path / "parts")
     assert len(resumed.history) == 4
     for one, other in zip(whole.history, resumed.history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
@@ -75,9 +88,100 @@ def test_another_seed_trains_otherwise(digits: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(digits: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="lower learning_rate"):
-        fit(job(3, optimizer="sgd", learning_rate=10.0, schedule="constant", warmup=0.0, weight_decay=1.0),
-            digits, tmp_path)  # fmt: skip
+    broken = job(3, optimizer="sgd", learning_rate=10.0, schedule="constant", weight_decay=1.0)
+    with pytest.raises(TrainingError, match=r"epoch 1, step \d+ of 23.* on 64 training images \(.*lower learning_rate"):
+        fit(broken, digits, tmp_path)
+
+
+def test_a_step_without_numbers_is_found_among_those_that_python_does_not_see() -> None:
+    metric = FirstBrokenStep()
+    for outputs in ([0.5, 0.5], [0.1, 0.9], [np.nan, 1.0], [0.5, 0.5], [np.inf, 0.0]):
+        metric.update_state(np.zeros((1, 2)), np.array([outputs], np.float32))
+    assert int(metric.result()) == 3
+    metric.reset_state()
+    assert int(metric.result()) == 0
+
+
+def test_training_stops_when_patience_is_over_and_stays_stopped(digits: Dataset, tmp_path: Path) -> None:
+    impatient = job(9, learning_rate=1e-7, warmup=0.0, patience=2)
+    stopped = fit(impatient, digits, tmp_path)
+    scores = [metrics["val_accuracy"] for metrics in stopped.history]
+    assert len(scores) == int(stopped.kept["best_epoch"]) + 2 < 9
+    assert max(scores) == stopped.kept["best_val_accuracy"]
+    assert fit(impatient, digits, tmp_path).history == stopped.history
+
+
+def test_the_last_network_is_kept_where_that_is_asked_for(digits: Dataset, tmp_path: Path) -> None:
+    last = fit(job(2, keep="last", learning_rate=1e-7, ema=0.9), digits, tmp_path)
+    assert last.kept["best_epoch"] == 2
+    assert last.kept["best_val_accuracy"] == last.history[-1]["val_accuracy"]
+    network = keras.saving.load_model(last.best_model, compile=False)
+    validation = digits.splits["validation"]
+    found = (network.predict(validation.images, verbose=0).argmax(axis=1) == validation.labels).mean()
+    assert found == pytest.approx(last.history[-1]["val_accuracy"])
+
+
+def test_what_is_measured_and_kept_is_the_average_of_the_weights() -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
+    model.compile("sgd", loss="mse")
+    model.optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.75)
+    weights = []
+    for _ in range(4):
+        model.train_on_batch(np.ones((1, 1)), np.zeros((1, 1)))
+        weights.append(float(model.get_weights()[0][0, 0]))
+    average = weights[0]
+    for weight in weights[1:]:
+        average = 0.75 * average + 0.25 * weight
+    with averaged(model):
+        assert float(model.get_weights()[0][0, 0]) == pytest.approx(average, rel=1e-6)
+    assert float(model.get_weights()[0][0, 0]) == weights[-1]
+
+
+def test_the_faster_precision_is_measured_once_and_kept_by_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_CNNS_CACHE", str(tmp_path / "cache"))
+    asked: list[str] = []
+
+    def seconds(times: dict[str, float]) -> Callable[[str], float]:
+        return lambda precision: (asked.append(precision), times[precision])[1]
+
+    fast = seconds({"float32": 0.02, "mixed_bfloat16": 0.01})
+    slow = seconds({"float32": 0.01, "mixed_bfloat16": 0.02})
+    first = settle_speed(tmp_path / "1", {"model": "m"}, "auto", fast)
+    assert first == Speed(precision="mixed_bfloat16", steps_per_execution=25)
+    assert asked == ["float32", "mixed_bfloat16"]
+    assert settle_speed(tmp_path / "2", {"model": "m"}, "auto", slow) == first
+    assert settle_speed(tmp_path / "3", {"model": "n"}, "auto", slow).precision == "float32"
+    assert settle_speed(tmp_path / "3", {"model": "n"}, "mixed_bfloat16", fast).precision == "float32", "as it began"
+    assert len(asked) == 4
+
+
+def test_a_training_computes_in_its_precision(digits: Dataset, tmp_path: Path) -> None:
+    fitted = fit(job(1, precision="mixed_bfloat16"), digits, tmp_path)
+    network = keras.saving.load_model(fitted.best_model, compile=False)
+    computing = {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
+    assert computing == {"bfloat16"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_several_labels_are_learned_each_for_itself(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    labels = chance.integers(0, 2, (300, 3))
+    images = chance.integers(0, 60, (300, 8, 8, 1))
+    for label in range(3):
+        images[labels[:, label] == 1, 2 * label : 2 * label + 2] += 150
+    splits = {
+        name: Split(images[part].astype(np.uint8), labels[part].astype(np.int64))
+        for name, part in {"train": slice(0, 200), "validation": slice(200, 300)}.items()
+    }
+    dataset = Dataset(name="d", source="d", splits=splits, class_names=("a", "b", "c"))
+    fitted = fit(job(8, monitor="val_auc", batch_size=16, label_smoothing=0.1), dataset, tmp_path)
+    assert fitted.kept["best_val_auc"] > 0.9
+    probabilities = keras.saving.load_model(fitted.best_model, compile=False).predict(images[200:], verbose=0)
+    assert (np.abs(probabilities.sum(axis=1) - 1) > 0.5).any()
+    with pytest.raises(SettingError, match="class_weights='balanced' is for one class an image"):
+        fit(job(1, class_weights="balanced"), dataset, tmp_path / "weighted")
 
 
 def test_the_area_under_the_curve_needs_every_class(digits: Dataset, tmp_path: Path) -> None:
@@ -170,30 +274,47 @@ from pathlib import Path
 from keras_cnns import Recipe, load
 from keras_cnns.data import Split
 from keras_cnns.registry import network_settings
-from keras_cnns.training.devices import replicas
-from keras_cnns.training.fit import Job, fit
-assert replicas() == int(sys.argv[1])
+from keras_cnns.training.devices import replicas, worker, workers
+from keras_cnns.training.fit import fit; from keras_cnns.training.job import Job
+assert replicas() == max(int(sys.argv[1]), workers())
 digits = load("digits", image_size=28)
 train = Split(digits.splits["train"].images[:1400], digits.splits["train"].labels[:1400])
 digits = replace(digits, splits={**digits.splits, "train": train})
 recipe = Recipe(epochs=2, batch_size=50, optimizer="sgd", learning_rate=0.02, weight_decay=0.0)
 settings = network_settings("lenet5", {"activation": "tanh", "subsampling": "average"})
 fitted = fit(Job(model="lenet5", settings=settings, recipe=recipe, seed=1), digits, Path(sys.argv[2]))
-weights = keras.saving.load_model(fitted.best_model, compile=False).get_weights()
-np.savez(sys.argv[2] + "/weights.npz", *weights)
+if worker() == 0:
+    weights = keras.saving.load_model(fitted.best_model, compile=False).get_weights()
+    np.savez(sys.argv[2] + "/weights.npz", *weights)
 """
 
 
+def trained_weights(devices: int, folder: Path, workers: int = 1) -> list[np.ndarray]:
+    with contextlib.ExitStack() as sockets:
+        opened = [sockets.enter_context(socket.create_server(("localhost", 0))) for _ in range(workers)]
+        addresses = [f"localhost:{each.getsockname()[1]}" for each in opened]
+    processes = []
+    for index in range(workers):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(config)} if workers > 1 else None
+        command = [sys.executable, "-c", DEVICES, str(devices), str(folder)]
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors[-2000:]
+    with np.load(folder / "weights.npz") as archive:
+        return [archive[name] for name in archive.files]
+
+
+@pytest.fixture(scope="module")
+def of_one_device(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    return trained_weights(1, tmp_path_factory.mktemp("one"))
+
+
 @pytest.mark.slow
-def test_two_devices_train_what_one_does(tmp_path: Path) -> None:
-    found = []
-    for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        done = subprocess.run(
-            [sys.executable, "-c", DEVICES, str(devices), str(folder)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        with np.load(folder / "weights.npz") as archive:
-            found.append([archive[name] for name in archive.files])
-    for one, two in zip(*found, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-5)
+@pytest.mark.parametrize(("devices", "workers"), [(2, 1), (1, 2)], ids=["two devices", "two workers"])
+def test_what_is_shared_trains_as_on_one_device(
+    of_one_device: list[np.ndarray], tmp_path: Path, devices: int, workers: int
+) -> None:
+    for one, shared in zip(of_one_device, trained_weights(devices, tmp_path, workers), strict=True):
+        np.testing.assert_allclose(one, shared, atol=1e-5)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.training.checkpoints import kept_metrics, write_text
+from keras_cnns.training.recipe import Recipe
 from tuning.journal import FAILED, STOPPED, Journal, TrialState
 
 POLL_SECONDS = 0.2
@@ -31,14 +32,14 @@ class Target:
         experiment: The experiment's name.
         parent: The sweep's own run.
         describe: What is known of a trial before it trains, by its number.
-        monitor: What the best epoch is best in.
+        recipe: What says which epoch's network is kept, the same for all trials.
     """
 
     store: Store
     experiment: str
     parent: str
     describe: Callable[[int], RunDescription]
-    monitor: str
+    recipe: Recipe
 
 
 class Delivery(threading.Thread):
@@ -120,5 +121,5 @@ class Delivery(threading.Thread):
         elif event["event"] == "end":
             status: Literal["failed", "finished"] = "failed" if state.status == FAILED else "finished"
             tags = {"stopped_early": "true"} if state.status == STOPPED else {}
-            metrics = {**state.costs, **kept_metrics(state.curve, self.target.monitor)}
+            metrics = {**state.costs, **kept_metrics(state.curve, self.target.recipe)}
             store.finish(run_id, metrics=metrics, status=status, reason=state.reason, tags=tags)

@@ -21,6 +21,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from keras_cnns.data import Dataset, load
+from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import ResumeError
 from keras_cnns.lazy import load_backend
 from keras_cnns.registry import find_variant
@@ -128,6 +129,7 @@ def sweep(
     drawn_seed = random.SystemRandom().randrange(2**31) if seed is None else checked("seed", SEED, seed)
     find_base(model)
     dataset = load(data) if isinstance(data, str) else data
+    _ = dataset.training  # or there is nothing to train on
     space = make_space(model, recipe=recipe or Recipe(epochs=10), fixed=fixed or {}, image_shape=dataset.image_shape)
     plan = Plan(name=model, space=space, dataset=dataset, trials=trials, seed=drawn_seed, scheduler=scheduler)
     space.draw(trials, drawn_seed)
@@ -137,6 +139,8 @@ def sweep(
     with lock:
         parent = record.get("run_id") or start_parent(plan, store, experiment)
         write_text(place / SWEEP, json.dumps({**record, "run_id": parent}, indent=2))
+        write_text(place / SPLIT_TABLE, split_table(dataset))
+        store.log_files(parent, place / SPLIT_TABLE)
         try:
             seconds, utilization, states = run_trials(plan, store, place, parent, experiment, cores, observer)
             result = conclude(plan, store, place, parent, experiment, states)
@@ -218,7 +222,7 @@ def run_trials(
         experiment=experiment,
         parent=parent,
         describe=lambda number: describe_trial(plan, parent, candidates[number], number),
-        monitor=recipe.monitor,
+        recipe=recipe,
     )
     delivery = Delivery(journal, place / "delivered", target, observer)
     delivery.start()
@@ -334,7 +338,7 @@ def conclude(
         from keras_cnns.training.run import EXAMPLES, settle  # noqa: PLC0415
 
         network = keras.saving.load_model(best_model(trial_folder(place, int(best.tags["trial"]))), compile=False)
-        examples = plan.dataset.splits["train"].images[:EXAMPLES]
+        examples = plan.dataset.training.images[:EXAMPLES]
         store.log_model(best.id, network, examples, class_names=plan.dataset.class_names)
         store.log_metrics(best.id, settle(network, plan.dataset))
         kept = {name: best.metrics[name] for name in (monitor, "parameters", "macs") if name in best.metrics}

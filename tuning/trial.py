@@ -55,7 +55,8 @@ def train_candidate(candidate: Candidate, dataset: Dataset, *, model: str, seed:
     import keras  # noqa: PLC0415 - the driver, which imports this module too, needs no backend
     import tensorflow as tf  # noqa: PLC0415
 
-    from keras_cnns.training.fit import Job, fit, measure  # noqa: PLC0415
+    from keras_cnns.training.fit import fit  # noqa: PLC0415
+    from keras_cnns.training.job import Job, measure  # noqa: PLC0415
 
     keras.backend.clear_session()
     gc.collect()

@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tuning.space import find_base  # noqa: PLC0415
 
-    _, _, variant = find_base(arguments.model)
+    _, family, variant = find_base(arguments.model)
     of_recipe, of_network = read_assignments(arguments, type(variant.settings))
-    recipe = make_recipe(of_recipe)
+    recipe = make_recipe(arguments.recipe, family.name, of_recipe)
     dataset = load_images(arguments)
     # What the command line names outright is fixed; epochs and batch size are only where candidates start.
     named = {name: value for name, value in of_recipe.items() if name not in ("epochs", "batch_size")}

@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("model", help="a network; `keras-cnns models` lists them")
     add_data(parser)
-    add_recipe(parser, epochs=20)
+    add_recipe(parser)
     parser.add_argument("--seed", type=whole_number, default=0, help="default: 0")
     parser.add_argument("--test", action="store_true", help="at the end, measure on the test split too")
     add_keeping(parser, experiment="train")
@@ -44,9 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and print what came out."""
     from keras_cnns.registry import find_variant  # noqa: PLC0415 - `--help` waits for none of these
 
-    _, variant = find_variant(arguments.model)
+    family, variant = find_variant(arguments.model)
     of_recipe, of_network = read_assignments(arguments, type(variant.settings))
-    recipe = make_recipe(of_recipe)
+    recipe = make_recipe(arguments.recipe, family.name, of_recipe)
     dataset = load_images(arguments)
 
     from rich.console import Console  # noqa: PLC0415

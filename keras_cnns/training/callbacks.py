@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +14,11 @@ import numpy as np
 
 from keras_cnns.auxiliary import strip_auxiliary
 from keras_cnns.errors import TrainingError
-from keras_cnns.evaluation import scores
-from keras_cnns.training.checkpoints import Progress, save_checkpoint
+from keras_cnns.training.checkpoints import NEW_BEST, Progress, is_better, patience_over, save_checkpoint
+from keras_cnns.training.recipe import Recipe
 
 DRAWS_AN_EPOCH = 2**20
+FIRST_BROKEN = "first_broken_step"
 
 
 class Observer(Protocol):
@@ -27,6 +29,29 @@ class Observer(Protocol):
 
     def epoch(self, number: int, metrics: Mapping[str, float]) -> None:
         """Epoch `number`, the first being 1, is done and has these metrics."""
+
+
+class FirstBrokenStep(keras.metrics.Metric):
+    """The first step of an epoch, from 1, in which the network gave no numbers; 0 where it always did.
+
+    A loss is told to Python only once in several steps, and then it is the mean over all before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name=FIRST_BROKEN, dtype="int32")
+        self.steps = self.add_variable((), "zeros", dtype="int32", name="steps")
+        self.first = self.add_variable((), "zeros", dtype="int32", name="first")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
+        """Look at the outputs of one step."""
+        self.steps.assign_add(1)
+        broken = keras.ops.logical_not(keras.ops.all(keras.ops.isfinite(y_pred)))
+        new = keras.ops.logical_and(broken, self.first == 0)
+        self.first.assign(keras.ops.where(new, self.steps, self.first))
+
+    def result(self) -> Any:
+        """Return the step."""
+        return keras.ops.convert_to_tensor(self.first)
 
 
 class EpochClock(keras.callbacks.Callback):
@@ -54,71 +79,96 @@ class EpochClock(keras.callbacks.Callback):
             generator.state.assign(np.array([seed, epoch * DRAWS_AN_EPOCH % 2**32], np.uint32))
 
 
-class ValidationScores(keras.callbacks.Callback):
-    """Adds `val_loss`, `val_accuracy` and, where defined, `val_auc` to each epoch's metrics.
-
-    One pass over the validation images gives all of them, the area under the curve exactly instead of from
-    thresholds.
-    """
-
-    def __init__(self, batches: Any, labels: np.ndarray) -> None:
-        super().__init__()
-        self.batches = batches
-        self.labels = labels
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Predict the validation images and score them."""
-        if logs is not None:
-            probabilities = self.model.predict(self.batches, verbose=0)
-            measured = scores(self.labels, probabilities)
-            logs.update({f"val_{name}": value for name, value in measured.items()})
-
-
 class Keeper(keras.callbacks.Callback):
-    """After each epoch: checks the loss, keeps checkpoint and best network, tells the observer."""
+    """Checks each step's loss; after each epoch validates, keeps checkpoint and network, and tells the observer.
+
+    Args:
+        folder: Where checkpoints are kept.
+        start: How far the training came before.
+        recipe: What says which network is kept, and when training stops.
+        steps: Steps of an epoch.
+        validate: Measures a network on the validation images.
+        describe_step: Says which images an epoch's step was on, by their numbers from 0.
+        observer: Who is told.
+    """
 
     def __init__(
         self,
         folder: Path,
         start: Progress,
-        monitor: str,
+        recipe: Recipe,
+        *,
+        steps: int,
+        validate: Callable[[Any], Mapping[str, float]],
+        describe_step: Callable[[int, int], str],
         observer: Observer | None,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.progress = start
-        self.monitor = monitor
+        self.recipe = recipe
+        self.validate = validate
+        self.describe_step = describe_step
         self.observer = observer
-        self.steps = 1
+        self.steps = steps
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
         """Start the clock."""
-        self.steps = self.params["steps"] or 1
         self.begun = time.perf_counter() - self.progress.seconds
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
-        """Tell the observer."""
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Check the loss, tell the observer."""
+        logs = logs or {}
+        if not math.isfinite(logs["loss"]):
+            self.stop_broken(int(logs.get(FIRST_BROKEN, 0)) or batch + 1)
         if self.observer is not None:
             self.observer.step(batch + 1, self.steps)
 
+    def stop_broken(self, step: int) -> None:
+        """Say where the network broke: its outputs in `step`, its weights in the step before."""
+        epoch = self.progress.epoch
+        raise TrainingError(
+            f"epoch {epoch + 1}, step {step} of {self.steps}: the loss is no longer finite, on "
+            f"{self.describe_step(epoch, step - 1)}; a lower learning_rate than {self.recipe.learning_rate:g}, or "
+            f"clip_norm=1, would help. The networks of the {epoch} epochs before are kept in {self.folder}."
+        )
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Keep what this epoch brought."""
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
-        if not math.isfinite(metrics["loss"]):
-            raise TrainingError(
-                f"the loss is {metrics['loss']} after epoch {epoch + 1}: a lower learning_rate would help; the "
-                f"networks of earlier epochs are kept in {self.folder}."
-            )
+        metrics = {name: float(value) for name, value in (logs or {}).items() if name != FIRST_BROKEN}
         metrics["learning_rate"] = float(self.model.optimizer.learning_rate)
+        with averaged(self.model):
+            metrics |= self.validate(self.model)
+            if not math.isfinite(metrics["val_loss"]):
+                self.stop_broken(self.steps)
+            best = is_better(metrics, self.progress.best_score, self.recipe)
+            if best:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                strip_auxiliary(self.model).save(self.folder / NEW_BEST)
         metrics["seconds"] = time.perf_counter() - self.begun
-        score = metrics[self.monitor]
-        best = strip_auxiliary(self.model) if score > self.progress.best_score else None
         self.progress = Progress(
             epoch=epoch + 1,
             seconds=metrics["seconds"],
-            best_score=max(score, self.progress.best_score),
+            best_score=max(metrics[self.recipe.monitor], self.progress.best_score),
             history=(*self.progress.history, metrics),
         )
-        save_checkpoint(self.folder, self.model, self.progress, best=best)
+        save_checkpoint(self.folder, self.model, self.progress, new_best=best)
         if self.observer is not None:
             self.observer.epoch(epoch + 1, metrics)
+        if patience_over(self.progress.history, self.recipe):
+            self.model.stop_training = True
+
+
+@contextlib.contextmanager
+def averaged(model: Any) -> Iterator[None]:
+    """Let a model have the average of its weights for a while, where its optimizer keeps one."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    weights = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, weight in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(weight)

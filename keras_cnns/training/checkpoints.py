@@ -1,8 +1,10 @@
 """A training's folder: what it is, how far it came, its best network.
 
     job.json              what is trained, on what, and the run that records it
+    splits.csv            which image is in which split
+    speed.json            in which precision it computes
     epoch-0007/           after seven epochs: weights.weights.h5 (optimizer included), state.json, and
-                          best.keras, the network of the best epoch so far
+                          best.keras, the network that is kept so far
     finished              there once all epochs are done
 
 Everything is written under a temporary name and renamed, so that whatever has its name is whole.
@@ -18,9 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_cnns.training.recipe import Recipe
+
 WEIGHTS = "weights.weights.h5"
 STATE = "state.json"
 BEST = "best.keras"
+NEW_BEST = ".new-best.keras"
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,31 @@ class Progress:
 START = Progress(epoch=0, seconds=0.0, best_score=float("-inf"), history=())
 
 
-def best_epoch(history: Sequence[Mapping[str, float]], monitor: str) -> tuple[int, Mapping[str, float]]:
-    """Return number (from 1) and metrics of the epoch that is best in `monitor`, the first of equals."""
-    return max(enumerate(history, start=1), key=lambda item: item[1][monitor])
+def is_better(metrics: Mapping[str, float], best_score: float, recipe: Recipe) -> bool:
+    """Return whether the network of an epoch with these metrics is to be kept instead of the one kept so far."""
+    return recipe.keep == "last" or metrics[recipe.monitor] > best_score
 
 
-def kept_metrics(history: Sequence[Mapping[str, float]], monitor: str) -> dict[str, float]:
-    """Return what a run holds of its best epoch beside the curves; nothing where no epoch was done."""
+def best_epoch(history: Sequence[Mapping[str, float]], recipe: Recipe) -> tuple[int, Mapping[str, float]]:
+    """Return number (from 1) and metrics of the epoch whose network is kept: of equally good ones the first."""
+    if recipe.keep == "last":
+        return len(history), history[-1]
+    return max(enumerate(history, start=1), key=lambda item: item[1][recipe.monitor])
+
+
+def patience_over(history: Sequence[Mapping[str, float]], recipe: Recipe) -> bool:
+    """Return whether as many epochs as the recipe has patience for have not been better than one before them."""
+    if recipe.patience is None or not history:
+        return False
+    scores = [metrics[recipe.monitor] for metrics in history]
+    return len(scores) - 1 - scores.index(max(scores)) >= recipe.patience
+
+
+def kept_metrics(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict[str, float]:
+    """Return what a run holds of its kept epoch beside the curves; nothing where no epoch was done."""
     if not history:
         return {}
-    number, metrics = best_epoch(history, monitor)
+    number, metrics = best_epoch(history, recipe)
     best = {f"best_{name}": value for name, value in metrics.items() if name.startswith("val_")}
     return {**best, "best_epoch": float(number), "seconds": history[-1]["seconds"]}
 
@@ -64,33 +84,38 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def save_checkpoint(folder: Path, model: Any, progress: Progress, *, best: Any | None) -> Path:
+def save_checkpoint(folder: Path, model: Any, progress: Progress, *, new_best: bool) -> Path:
     """Save weights, optimizer and progress after a whole epoch, then drop older checkpoints.
 
     Args:
         folder: The training's folder.
         model: The model as it is now.
         progress: How far it came.
-        best: The network of this epoch where it is the best so far; None carries the best before it over.
+        new_best: Whether the network to keep is this epoch's, already saved as `NEW_BEST`; else the one before stays.
 
     Returns:
         The checkpoint's folder.
     """
-    final = folder / f"epoch-{progress.epoch:04d}"
+    final = checkpoint(folder, progress.epoch)
     temporary = folder / f".{final.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     model.save_weights(temporary / WEIGHTS)
     older = checkpoints(folder)
-    if best is not None:
-        best.save(temporary / BEST)
+    if new_best:
+        (folder / NEW_BEST).replace(temporary / BEST)
     else:
         shutil.copyfile(older[-1] / BEST, temporary / BEST)
     (temporary / STATE).write_text(json.dumps(vars(progress)), encoding="utf-8")
     temporary.replace(final)
-    for checkpoint in older:
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    for before in older:
+        shutil.rmtree(before, ignore_errors=True)
     return final
+
+
+def checkpoint(folder: Path, epoch: int) -> Path:
+    """Name the checkpoint after so many epochs."""
+    return folder / f"epoch-{epoch:04d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -116,5 +141,5 @@ def restore(folder: Path, model: Any) -> Progress:
 
 
 def best_model(folder: Path) -> Path:
-    """Return the file of the best network so far."""
+    """Return the file of the network that is kept so far."""
     return checkpoints(folder)[-1] / BEST

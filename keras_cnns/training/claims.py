@@ -11,9 +11,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from keras_cnns.errors import ResumeError, StoreError
+from keras_cnns.errors import ResumeError, StoreError, TrainingError
 
 FINISHED = "finished"
+SECONDS_TO_WAIT = 120.0
 
 
 def claim_new(folder: Path, name: str) -> tuple[Path, FileLock]:
@@ -59,3 +60,32 @@ def claim_unfinished(
         except Timeout:
             raise ResumeError(f"{path.parent} is being worked on by another process; wait for it.") from None
     raise ResumeError(f"nothing to resume: no unfinished {wanted} in {folder}.{finished}")
+
+
+def join_first_worker(folder: Path, record_name: str, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Return the folder that the first of several workers has claimed for the same work, and what was written of it.
+
+    Raises:
+        TrainingError: The first worker does not begin it within two minutes.
+    """
+    end = time.monotonic() + SECONDS_TO_WAIT
+    while time.monotonic() < end:
+        for path in sorted(folder.glob(f"*/{record_name}"), key=lambda path: path.stat().st_mtime, reverse=True):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            same = all(record.get(key) == value for key, value in identity.items())
+            if same and not (path.parent / FINISHED).exists() and is_claimed(path.parent):
+                return path.parent, record
+        time.sleep(0.2)
+    raise TrainingError(
+        f"the first worker has not begun this training in {folder} within {SECONDS_TO_WAIT:.0f} seconds; start all "
+        f"workers with the same command, with a --folder and a --tracking-uri that all of them reach."
+    )
+
+
+def is_claimed(place: Path) -> bool:
+    """Return whether a process works in a folder."""
+    try:
+        with FileLock(place / ".lock", blocking=False):
+            return False
+    except Timeout:
+        return True

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
 from typing import Any
 
 import keras
 
+from keras_cnns.errors import SettingError
+
 
 @functools.cache
 def strategy() -> Any:
-    """Return the strategy over all devices of this process: a `MirroredStrategy` where there are several.
+    """Return the strategy over all devices: of this process, or of all workers that TF_CONFIG names.
 
-    A process may have one such object only, so it is made here and nowhere else. With one device, or on
-    another Keras backend than TensorFlow, it is None.
+    A `MirroredStrategy` where this process has several devices, a `MultiWorkerMirroredStrategy` where TF_CONFIG
+    names several workers. A process may have one such object only, so it is made here and nowhere else, before
+    anything is computed. With one device, or on another Keras backend than TensorFlow, it is None.
     """
     if keras.backend.backend() != "tensorflow":
         return None
     import tensorflow as tf  # noqa: PLC0415 - other backends do not need it
 
+    if workers() > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices]) if len(devices) > 1 else None
 
@@ -27,3 +34,36 @@ def replicas() -> int:
     """Return how many devices share each batch."""
     mirrored = strategy()
     return 1 if mirrored is None else int(mirrored.num_replicas_in_sync)
+
+
+@functools.cache
+def cluster() -> tuple[int, int]:
+    """Return the number of this worker, from 0, and how many there are, as TF_CONFIG says.
+
+    Raises:
+        SettingError: TF_CONFIG is not what TensorFlow reads.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return 0, 1
+    try:
+        config = json.loads(text)
+        names = [*config["cluster"].get("chief", []), *config["cluster"].get("worker", [])]
+        task = config["task"]
+        before = 0 if task["type"] == "chief" else len(config["cluster"].get("chief", []))
+        return before + int(task["index"]), len(names)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SettingError(
+            'TF_CONFIG is not legal; write {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", '
+            '"index": 0}}, or unset it.'
+        ) from None
+
+
+def worker() -> int:
+    """Return the number of this worker; worker 0 keeps what comes out."""
+    return cluster()[0]
+
+
+def workers() -> int:
+    """Return how many workers share each batch."""
+    return cluster()[1]

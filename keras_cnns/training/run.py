@@ -12,17 +12,21 @@ import keras
 from filelock import FileLock
 
 from keras_cnns.data import Dataset, load
+from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation import scores
 from keras_cnns.evaluation.calibration import settled_by_validation
 from keras_cnns.evaluation.network import probabilities
 from keras_cnns.profiling import Profile
-from keras_cnns.registry import network_settings
+from keras_cnns.registry import find_variant, network_settings
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.training.callbacks import Observer
 from keras_cnns.training.checkpoints import write_text
-from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished
-from keras_cnns.training.fit import Fitted, Job, fit, measure
+from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished, join_first_worker
+from keras_cnns.training.devices import strategy, worker
+from keras_cnns.training.fit import Fitted, fit
+from keras_cnns.training.job import Job, measure
+from keras_cnns.training.presets import preset
 from keras_cnns.training.recipe import Recipe
 
 JOB = "job.json"
@@ -60,7 +64,7 @@ def train(
     data: str | Dataset = "digits",
     *,
     settings: Mapping[str, object] | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str = "plain",
     seed: int = 0,
     resume: bool = False,
     test: bool = False,
@@ -75,7 +79,7 @@ def train(
         model: A variant's name, one of `list_models()`.
         data: A source that `load` reads, or images already loaded.
         settings: Free choices of the model's family that differ from the variant's.
-        recipe: How to train; `Recipe()` by default.
+        recipe: How to train: a `Recipe`, or the name of one, "plain", "modern" or "paper".
         seed: Seed of first weights, order of images and dropout.
         resume: Go on with the newest unfinished training of the same arguments, from its last whole epoch.
         test: Measure the best network on the test split too, once, at the end.
@@ -87,24 +91,34 @@ def train(
     Raises:
         KerasCnnsError: Model, settings, recipe, data or store are not usable, each in a subclass.
     """
-    job = Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe or Recipe(), seed=seed)
+    strategy()  # has to be made before anything is computed
+    if isinstance(recipe, str):
+        recipe = preset(recipe, find_variant(model)[0].name)
+    job = Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe, seed=seed)
     dataset = load(data) if isinstance(data, str) else data
+    training = dataset.training
     if test and "test" not in dataset.splits:
         raise DataError(f"{dataset.name} has no test split to measure on; leave out the test, or give one.")
     costs = measure(job, dataset)
     store = Store(tracking_uri)
-    identity = {**describe(job), "data": dataset.fingerprint, "store": store.uri}
+    identity = {**job.describe(), "data": dataset.fingerprint, "store": store.uri}
+    if worker() > 0:
+        place, record = join_first_worker(Path(folder), JOB, identity)
+        fitted = fit(job, dataset, place, observer=observer)
+        return TrainedRun(run_id=record["run_id"], folder=place, profile=costs, fitted=fitted, settled={}, test={})
     place, lock, record = claim(Path(folder), identity, resume=resume)
     with lock:
         run_id = record.get("run_id") or store.start(description(job, dataset, costs), experiment=experiment)
         write_text(place / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
+        write_text(place / SPLIT_TABLE, split_table(dataset))
+        store.log_files(run_id, place / SPLIT_TABLE)
         recorder = Recorder(store, run_id, observer)
         try:
             fitted = fit(job, dataset, place, observer=recorder)
             network = keras.saving.load_model(fitted.best_model, compile=False)
             settled = settle(network, dataset)
             measured = measure_test(network, dataset, settled.get("threshold"), store, run_id) if test else {}
-            store.log_model(run_id, network, dataset.splits["train"].images[:EXAMPLES], class_names=dataset.class_names)
+            store.log_model(run_id, network, training.images[:EXAMPLES], class_names=dataset.class_names)
             store.finish(run_id, metrics={**fitted.kept, **settled, **measured})
         except KeyboardInterrupt:
             store.finish(run_id, status="killed", reason="interrupted")
@@ -134,16 +148,6 @@ class Recorder:
         self.store.record(self.run_id, number, metrics)
         if self.observer is not None:
             self.observer.epoch(number, metrics)
-
-
-def describe(job: Job) -> dict[str, Any]:
-    """Write a job as JSON can hold it; equal jobs give equal descriptions."""
-    return {
-        "model": job.model,
-        "settings": job.settings.written(),
-        "recipe": job.recipe.written(),
-        "seed": job.seed,
-    }
 
 
 def claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[Path, FileLock, dict[str, Any]]:

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from keras_cnns.auxiliary import strip_auxiliary
     from keras_cnns.counting import Counts
     from keras_cnns.data import Dataset, load
+    from keras_cnns.data.inspection import Inspection, inspect
     from keras_cnns.description import Description, describe
     from keras_cnns.errors import KerasCnnsError
-    from keras_cnns.evaluation import Evaluation, Predictions, evaluate, predict
+    from keras_cnns.evaluation import Evaluation, Explanations, Predictions, evaluate, explain, predict
     from keras_cnns.families.densenet import dense_block
     from keras_cnns.families.googlenet import auxiliary_classifier, inception_module
     from keras_cnns.families.nin import mlpconv
@@ -28,6 +29,8 @@ _HOMES = {
     "Dataset": "keras_cnns.data",
     "Description": "keras_cnns.description",
     "Evaluation": "keras_cnns.evaluation",
+    "Explanations": "keras_cnns.evaluation",
+    "Inspection": "keras_cnns.data.inspection",
     "KerasCnnsError": "keras_cnns.errors",
     "Predictions": "keras_cnns.evaluation",
     "Profile": "keras_cnns.profiling",
@@ -38,8 +41,10 @@ _HOMES = {
     "dense_block": "keras_cnns.families.densenet",
     "describe": "keras_cnns.description",
     "evaluate": "keras_cnns.evaluation",
+    "explain": "keras_cnns.evaluation",
     "features": "keras_cnns.feature_maps",
     "inception_module": "keras_cnns.families.googlenet",
+    "inspect": "keras_cnns.data.inspection",
     "list_models": "keras_cnns.registry",
     "load": "keras_cnns.data",
     "mlpconv": "keras_cnns.families.nin",
@@ -55,6 +60,8 @@ __all__ = [
     "Dataset",
     "Description",
     "Evaluation",
+    "Explanations",
+    "Inspection",
     "KerasCnnsError",
     "Predictions",
     "Profile",
@@ -65,8 +72,10 @@ __all__ = [
     "dense_block",
     "describe",
     "evaluate",
+    "explain",
     "features",
     "inception_module",
+    "inspect",
     "list_models",
     "load",
     "mlpconv",

@@ -24,6 +24,7 @@ from keras_cnns import Dataset, Recipe, evaluate, load, predict, train
 from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import DataError, EvaluationError, StoreError
+from keras_cnns.evaluation.calibration import with_temperature
 from keras_cnns.evaluation.network import open_network
 from keras_cnns.tracking import Looks, Store
 from keras_cnns.training.run import TrainedRun
@@ -242,13 +243,15 @@ def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: py
     assert [row["file"] for row in rows] == ["images/a.png", "images/b.bmp", "images/inner/c.png", "large.jpg"]
     assert list(rows[0]) == ["file", "predicted", "0", "1"]
     expected = made.trained.best_model.predict(np.stack(images).astype("float32")[..., np.newaxis], verbose=0)
-    for row, probability in zip(rows, expected, strict=False):
-        assert float(row["1"]) == pytest.approx(probability[1], abs=1e-5)
+    calibrated = with_temperature(expected, made.trained.settled["temperature"])
+    for row, probability, shown in zip(rows, expected, calibrated, strict=False):
+        assert float(row["1"]) == pytest.approx(shown[1], abs=1e-5)
         assert row["predicted"] == str(int(probability[1] >= made.trained.settled["threshold"]))
     assert main(("predict", "lenet5", "images/a.png", "--json")) == 0
     (found,) = json.loads(capfd.readouterr().out)
     assert found["file"] == "images/a.png"
-    assert sum(found["probabilities"].values()) == pytest.approx(1)
+    assert found["probabilities"]["1"] == pytest.approx(expected[0, 1], abs=1e-5)
+    assert found["calibrated"]["1"] == pytest.approx(calibrated[0, 1], abs=1e-5)
     assert predict("lenet5", [fresh / "images"]).probabilities.shape == (3, 2)
 
 

@@ -94,5 +94,16 @@ def test_names_and_help_need_no_backend(code: str) -> None:
 
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "keras_cnns", "--help"], capture_output=True, text=True, check=True)
-    commands = ("train", "sweep", "compare", "evaluate", "predict", "models", "describe", "profile")
+    commands = (
+        "train",
+        "sweep",
+        "compare",
+        "evaluate",
+        "predict",
+        "explain",
+        "inspect",
+        "models",
+        "describe",
+        "profile",
+    )
     assert all(command in done.stdout for command in commands)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from keras_cnns import __version__
-from keras_cnns.cli import compare, describe, evaluate, models, predict, profile, sweep, train
+from keras_cnns.cli import compare, describe, evaluate, explain, inspect, models, predict, profile, sweep, train
 from keras_cnns.errors import KerasCnnsError
 
-COMMANDS = (train, sweep, compare, evaluate, predict, models, describe, profile)
+COMMANDS = (train, sweep, compare, evaluate, predict, explain, inspect, models, describe, profile)
 USER_MISTAKE = 2
 INTERRUPTED = 130
 

@@ -8,7 +8,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import add_run
+from keras_cnns.cli.arguments import add_run, whole_number
+from keras_cnns.cli.waiting import waiting
 from keras_cnns.lazy import load_backend
 
 if TYPE_CHECKING:
@@ -20,40 +21,58 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="say what images are, with probabilities",
-        description="Let a run's network say what images are: a line of CSV each, with the probability of each class.",
+        description="Let a run's network say what images are: a line of CSV each, with the probability of each class "
+        "after temperature scaling where the run has a temperature. Classes are decided as evaluate decides them.",
     )
     add_run(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="image files, and folders to search for them")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of CSV")
+    parser.add_argument(
+        "--with", action="append", default=[], metavar="RUN", dest="others", help="let this run say too; repeatable"
+    )
+    parser.add_argument(
+        "--views",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="the mean over N views: the image, and augmented ones",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of CSV, with both probabilities")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and print."""
-    load_backend()
-    from keras_cnns.evaluation import predict  # noqa: PLC0415 - `--help` waits for none of these
+    with waiting() as tell:
+        load_backend()
+        from keras_cnns.evaluation import predict  # noqa: PLC0415 - `--help` waits for none of these
 
-    predictions = predict(arguments.reference, arguments.images, tracking_uri=arguments.tracking_uri)
+        predictions = predict(
+            [arguments.reference, *arguments.others],
+            arguments.images,
+            views=arguments.views,
+            tracking_uri=arguments.tracking_uri,
+            tell=tell,
+        )
     if arguments.json:
         print(json.dumps(as_dicts(predictions), allow_nan=False))
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(("file", "predicted", *predictions.class_names))
-        for row in as_dicts(predictions):
-            shown = (f"{probability:.6g}" for probability in row["probabilities"].values())
-            writer.writerow((row["file"], row["predicted"], *shown))
+        for file, names, row in zip(predictions.files, predictions.names, predictions.calibrated, strict=True):
+            writer.writerow((file, ";".join(names), *(f"{probability:.6g}" for probability in row)))
     return 0
 
 
 def as_dicts(predictions: Predictions) -> list[dict[str, Any]]:
-    """Return the predictions for programs."""
-    names = predictions.class_names
-    found = zip(predictions.files, predictions.classes, predictions.probabilities, strict=True)
+    """Return the predictions for programs; with any number of labels an image, `predicted` is a list."""
+    several = predictions.classes.ndim == 2
+    found = zip(predictions.files, predictions.names, predictions.probabilities, predictions.calibrated, strict=True)
     return [
         {
             "file": str(file),
-            "predicted": names[index],
-            "probabilities": dict(zip(names, probabilities.tolist(), strict=True)),
+            "predicted": list(names) if several else names[0],
+            "probabilities": dict(zip(predictions.class_names, raw.tolist(), strict=True)),
+            "calibrated": dict(zip(predictions.class_names, calibrated.tolist(), strict=True)),
         }
-        for file, index, probabilities in found
+        for file, names, raw, calibrated in found
     ]

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 from keras_cnns.evaluation.metrics import scores
 
 if TYPE_CHECKING:
+    from keras_cnns.evaluation.explaining import Explanations, explain
     from keras_cnns.evaluation.prediction import Predictions, predict
     from keras_cnns.evaluation.run import Evaluation, evaluate
 
-__all__ = ["Evaluation", "Predictions", "evaluate", "predict", "scores"]
+__all__ = ["Evaluation", "Explanations", "Predictions", "evaluate", "explain", "predict", "scores"]
 
-_HOMES = {"Evaluation": "run", "Predictions": "prediction", "evaluate": "run", "predict": "prediction"}
+_HOMES = {
+    "Evaluation": "run",
+    "Explanations": "explaining",
+    "Predictions": "prediction",
+    "evaluate": "run",
+    "explain": "explaining",
+    "predict": "prediction",
+}
 
 
 def __getattr__(name: str) -> Any:

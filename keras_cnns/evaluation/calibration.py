@@ -4,6 +4,8 @@ Expected calibration error, reliability diagram and temperature scaling are thos
 "On Calibration of Modern Neural Networks", 2017: an image's confidence is the probability of its likeliest class;
 confidences fall into 15 bins of equal width, the m-th from (m - 1)/15, exclusive, to m/15; the error is the mean over
 images of the distance between their bin's mean confidence and its share of right answers.
+
+Where an image has any number of labels, each label of each image is a question of its own with two answers.
 """
 
 from __future__ import annotations
@@ -78,8 +80,22 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return probabilities whose logits are divided by a temperature; the likeliest class stays the same."""
+def two_answers(probability: np.ndarray) -> np.ndarray:
+    """Return the probabilities of no and yes, of shape (..., 2), where only that of yes is given."""
+    return np.stack([1 - probability, probability], axis=-1)
+
+
+def with_temperature(probabilities: np.ndarray, temperature: float, *, multi_label: bool = False) -> np.ndarray:
+    """Return probabilities whose logits are divided by a temperature; the likeliest class stays the same.
+
+    Args:
+        probabilities: Shape (images, classes).
+        temperature: What the logits are divided by.
+        multi_label: Whether each column is the probability of a label, independent of the others.
+    """
+    if multi_label:
+        answers = two_answers(probabilities.ravel().astype(np.float64))
+        return with_temperature(answers, temperature)[:, 1].reshape(probabilities.shape)
     return softmax(logits_of(probabilities) / temperature)
 
 
@@ -129,9 +145,25 @@ def choose_threshold(labels: np.ndarray, probabilities: np.ndarray) -> float | N
 
 
 def settled_by_validation(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return `threshold` and `temperature` as the validation images give them, each where there is one."""
-    found = {
-        "threshold": choose_threshold(labels, probabilities),
-        "temperature": fit_temperature(labels, probabilities),
-    }
+    """Return what the validation images settle, each where there is one.
+
+    Args:
+        labels: The class of each image, or 0 or 1 for each of its labels, shape (images, labels).
+        probabilities: Shape (images, classes), or (images, labels).
+
+    Returns:
+        `temperature` and `threshold` or, for several labels an image, one temperature for all and `threshold_0`,
+        `threshold_1`, ..., one for each label.
+    """
+    if labels.ndim == 2:
+        found = {
+            f"threshold_{label}": choose_threshold(labels[:, label], two_answers(probabilities[:, label]))
+            for label in range(labels.shape[1])
+        }
+        found["temperature"] = fit_temperature(labels.ravel(), two_answers(probabilities.ravel()))
+    else:
+        found = {
+            "threshold": choose_threshold(labels, probabilities),
+            "temperature": fit_temperature(labels, probabilities),
+        }
     return {name: value for name, value in found.items() if value is not None}

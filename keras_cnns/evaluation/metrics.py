@@ -8,39 +8,49 @@ scikit-learn puts a 0 for "not defined", the metric is not there.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from keras_cnns.evaluation.calibration import calibration_gaps, with_temperature
+from keras_cnns.evaluation.calibration import calibration_gaps, two_answers, with_temperature
 
 Metrics = dict[str, np.ndarray]
+# Of two classes one number, of several labels an image one for each; none where the likeliest class counts.
+Threshold: TypeAlias = float | tuple[float, ...] | None
+HALF = 0.5
 
 
-def scores(labels: np.ndarray, probabilities: np.ndarray, *, threshold: float | None = None) -> dict[str, float]:
+def scores(labels: np.ndarray, probabilities: np.ndarray, *, threshold: Threshold = None) -> dict[str, float]:
     """Measure predictions.
 
     Args:
-        labels: The true class of each image, shape (images,).
-        probabilities: The probability of each class, shape (images, classes).
-        threshold: From which probability of class 1 on, of two classes, an image counts as one of it.
+        labels: The true class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
+        probabilities: The probability of each class, shape (images, classes); or of each label.
+        threshold: From which probability of class 1 on, of two classes, an image counts as one of it; for several
+            labels an image, one for each label, 0.5 by default.
 
     Returns:
         `loss` (mean cross-entropy, nats), `accuracy` and, where the images are of all classes, `auc`: the area
-        under the ROC curve, for more than two classes the mean over one class against the rest.
+        under the ROC curve, for more than two classes the mean over one class against the rest. For several labels
+        an image each is the mean over the labels, the AUC over those that some images have and some have not.
     """
-    rows = np.arange(len(labels))
-    chosen = np.clip(probabilities[rows, labels].astype(np.float64), 1e-7, 1.0)
-    measured = {
-        "loss": float(-np.log(chosen).mean()),
-        "accuracy": float((decide(probabilities, threshold) == labels).mean()),
-    }
-    classes = probabilities.shape[1]
-    if len(np.unique(labels)) == classes >= 2 and np.isfinite(probabilities).all():
-        one_against_rest = [roc_auc_score(labels == index, probabilities[:, index]) for index in range(classes)]
-        measured["auc"] = float(np.mean(one_against_rest))
+    if labels.ndim == 2:
+        chosen = np.where(labels == 1, probabilities, 1 - probabilities).astype(np.float64)
+        right = decide(probabilities, threshold or halves(labels)) == labels
+        ranked_by = [(labels[:, label] == 1, probabilities[:, label]) for label in range(labels.shape[1])]
+        ranked_by = [(truth, found) for truth, found in ranked_by if truth.any() and not truth.all()]
+    else:
+        classes = probabilities.shape[1]
+        chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+        right = decide(probabilities, threshold) == labels
+        complete = len(np.unique(labels)) == classes >= 2
+        ranked_by = [(labels == index, probabilities[:, index]) for index in range(classes if complete else 0)]
+    measured = {"loss": float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean()), "accuracy": float(right.mean())}
+    if ranked_by and np.isfinite(probabilities).all():
+        measured["auc"] = float(np.mean([roc_auc_score(truth, found) for truth, found in ranked_by]))
     return measured
 
 
@@ -48,19 +58,42 @@ def measure(
     labels: np.ndarray,
     probabilities: np.ndarray,
     *,
-    threshold: float | None = None,
+    threshold: Threshold = None,
     temperature: float | None = None,
 ) -> dict[str, float]:
     """Return every metric of `Measures` that these predictions have; none where a probability is not finite."""
     if not len(labels) or not np.isfinite(probabilities).all():
         return {}
-    measured = Measures(labels, probabilities, threshold=threshold, temperature=temperature)(np.ones((len(labels), 1)))
+    measures = measures_of(labels, probabilities, threshold=threshold, temperature=temperature)
+    measured = measures(np.ones((len(labels), 1)))
     values = {name: float(np.abs(value).sum() if value.ndim == 2 else value[0]) for name, value in measured.items()}
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def decide(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Return the class of each image: the likeliest or, of two, class 1 from a threshold of its probability on."""
+def measures_of(
+    labels: np.ndarray, probabilities: np.ndarray, *, threshold: Threshold = None, temperature: float | None = None
+) -> Callable[[np.ndarray], Metrics]:
+    """Return the metrics of classes, or of labels where `labels` has a column for each, as `Measures` has them."""
+    if labels.ndim == 2:
+        thresholds = threshold if isinstance(threshold, tuple) else halves(labels)
+        return LabelMeasures(labels, probabilities, thresholds=thresholds, temperature=temperature)
+    single = None if isinstance(threshold, tuple) else threshold
+    return Measures(labels, probabilities, threshold=single, temperature=temperature)
+
+
+def halves(labels: np.ndarray) -> tuple[float, ...]:
+    """Return the threshold of each label where nothing else settles it."""
+    return tuple(HALF for _ in range(labels.shape[1]))
+
+
+def decide(probabilities: np.ndarray, threshold: Threshold) -> np.ndarray:
+    """Return what each image is taken for.
+
+    That is the likeliest class or, of two, class 1 from a threshold of its probability on; with a threshold for each
+    label 0 or 1 for each, shape (images, labels).
+    """
+    if isinstance(threshold, tuple):
+        return (probabilities >= np.array(threshold)).astype(np.int64)
     if threshold is None or probabilities.shape[1] != 2:
         return np.asarray(probabilities.argmax(axis=1))
     return (probabilities[:, 1] >= threshold).astype(np.int64)
@@ -161,6 +194,44 @@ class Measures:
             "f1": f1[1] if binary else mean_of_defined(f1),
             "mcc": (hits * total - (predicted * true).sum(axis=0)) / spread,
         }
+
+
+class LabelMeasures:
+    """The same metrics of several labels an image: means over the labels of the two-class metrics.
+
+    A label counts in the metrics that it has on these images: the AUC only where some images have it and some have
+    not. A resample that lacks one of those has no value.
+
+    Args:
+        labels: 0 or 1 for each label, shape (images, labels).
+        probabilities: The probability of each label, shape (images, labels), finite.
+        thresholds: From which probability on an image counts as having each label.
+        temperature: As in `Measures`, one for all labels.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, probabilities: np.ndarray, *, thresholds: tuple[float, ...], temperature: float | None
+    ) -> None:
+        self.parts = [
+            Measures(labels[:, label], two_answers(probabilities[:, label]), threshold=own, temperature=temperature)
+            for label, own in enumerate(thresholds)
+        ]
+        once = [part(np.ones((len(labels), 1))) for part in self.parts]
+        self.defined = {name: [bool(np.isfinite(point[name]).all()) for point in once] for name in once[0]}
+
+    def __call__(self, counts: np.ndarray) -> Metrics:
+        """Measure as `Measures` does; the parts of a calibration error are the bins of all labels."""
+        measured = [part(counts) for part in self.parts]
+        means = {}
+        for name, defined in self.defined.items():
+            values = [part[name] for part, has in zip(measured, defined, strict=True) if has]
+            if not values:
+                means[name] = np.full(counts.shape[1], np.nan)
+            elif values[0].ndim == 2:
+                means[name] = np.concatenate(values) / len(values)
+            else:
+                means[name] = np.mean(values, axis=0)
+        return means
 
 
 def indicator(classes: np.ndarray, number: int, values: np.ndarray | None = None) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_cnns.evaluation.calibration import BINS, reliability, with_temperature
+from keras_cnns.evaluation.calibration import BINS, Reliability, reliability, two_answers, with_temperature
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,11 +69,24 @@ def heading(panel: Axes, title: str, across: str, up: str, colours: Colours) -> 
 
 
 def draw_confusion(panel: Axes, evaluation: Evaluation, colours: Colours) -> None:
-    """Draw how many images of each class were taken for each class; the colour is the share of the row."""
+    """Draw how many images of each class were taken for each class; the colour is the share of the row.
+
+    With any number of labels, draw for each label how many images that have it were taken for having it, and so on.
+    """
     classes = len(evaluation.class_names)
-    counts = np.bincount(evaluation.labels * classes + evaluation.predicted, minlength=classes**2)
-    counts = counts.reshape(classes, classes)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if evaluation.multi_label:
+        has, taken = evaluation.labels == 1, evaluation.predicted == 1
+        answers = ["found", "missed", "false\nalarm", "rightly\nnot"]
+        counts = np.stack(
+            [(has & taken).sum(0), (has & ~taken).sum(0), (~has & taken).sum(0), (~has & ~taken).sum(0)], 1
+        )
+        of_row = np.repeat(np.stack([has.sum(0), (~has).sum(0)], 1), 2, axis=1)
+    else:
+        answers = [short(name) for name in evaluation.class_names]
+        counts = np.bincount(evaluation.labels * classes + evaluation.predicted, minlength=classes**2)
+        counts = counts.reshape(classes, classes)
+        of_row = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(of_row, 1)
     panel.imshow(shares, cmap=colours.cells, vmin=0, vmax=1, aspect="auto")
     if classes <= MOST_NUMBERED:
         for row, column in np.ndindex(counts.shape):
@@ -82,21 +95,26 @@ def draw_confusion(panel: Axes, evaluation: Evaluation, colours: Colours) -> Non
             panel.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=10)
     if classes <= MOST_LABELLED:
         names = [short(name) for name in evaluation.class_names]
-        wide = max(map(len, names)) * classes > 40
-        panel.set_xticks(range(classes), names, rotation=90 if wide else 0)
+        wide = max(map(len, answers)) * len(answers) > 40
+        panel.set_xticks(range(len(answers)), answers, rotation=90 if wide else 0)
         panel.set_yticks(range(classes), names)
-    heading(panel, "Confusion matrix, images", "taken for", "is", colours)
+    if evaluation.multi_label:
+        heading(panel, "Decisions on each label, images", "", "", colours)
+    else:
+        heading(panel, "Confusion matrix, images", "taken for", "is", colours)
 
 
 def draw_curves(roc: Axes, precision: Axes, evaluation: Evaluation, colours: Colours) -> None:
     """Draw the ROC curve and the precision-recall curve of each class against the rest."""
     from sklearn.metrics import auc, precision_recall_curve, roc_curve  # noqa: PLC0415 - slow to import
 
-    classes = [1] if len(evaluation.class_names) == 2 else list(range(len(evaluation.class_names)))
+    two = len(evaluation.class_names) == 2 and not evaluation.multi_label
+    classes = [1] if two else list(range(len(evaluation.class_names)))
     few = len(classes) <= MOST_NAMED_CURVES
     roc.plot([0, 1], [0, 1], color=colours.faint, linewidth=1)
     for number, index in enumerate(classes):
-        truth, found = evaluation.labels == index, evaluation.probabilities[:, index]
+        truth = evaluation.labels[:, index] == 1 if evaluation.multi_label else evaluation.labels == index
+        found = evaluation.probabilities[:, index]
         if truth.all() or not truth.any():
             continue
         false_alarms, hits, _ = roc_curve(truth, found)
@@ -124,7 +142,8 @@ def draw_curves(roc: Axes, precision: Axes, evaluation: Evaluation, colours: Col
 def operating_point(evaluation: Evaluation, roc: Axes, precision: Axes) -> Iterator[tuple[Axes, float, float]]:
     """Yield where the threshold is on both curves of two classes."""
     sensitivity, specificity = evaluation.metrics.get("sensitivity"), evaluation.metrics.get("specificity")
-    if evaluation.threshold is None or sensitivity is None or specificity is None:
+    one = isinstance(evaluation.threshold, float) and len(evaluation.class_names) == 2
+    if not one or sensitivity is None or specificity is None:
         return
     yield roc, 1 - specificity, sensitivity
     taken = evaluation.predicted == 1
@@ -134,24 +153,31 @@ def operating_point(evaluation: Evaluation, roc: Axes, precision: Axes) -> Itera
 
 def draw_reliability(panel: Axes, evaluation: Evaluation, colours: Colours) -> None:
     """Draw how often the network is right at each confidence, before and after temperature scaling."""
-    shown = [("as trained", evaluation.probabilities, "o-")]
+    shown = [("as trained", evaluation.probabilities, "o-", "ece")]
     if evaluation.temperature is not None:
-        scaled = with_temperature(evaluation.probabilities, evaluation.temperature)
-        shown.append((f"temperature {evaluation.temperature:.2f}", scaled, "s--"))
+        scaled = with_temperature(evaluation.probabilities, evaluation.temperature, multi_label=evaluation.multi_label)
+        shown.append((f"temperature {evaluation.temperature:.2f}", scaled, "s--", "ece_scaled"))
     panel.plot([0, 1], [0, 1], color=colours.faint, linewidth=1)
-    for (name, probabilities, style), colour in zip(shown, colours.curves, strict=False):
-        diagram = reliability(evaluation.labels, probabilities)
+    for (name, probabilities, style, error), colour in zip(shown, colours.curves, strict=False):
+        diagram = reliability_of(evaluation, probabilities)
         filled = diagram.images > 0
         panel.plot(diagram.confidence[filled], diagram.accuracy[filled], style, color=colour, linewidth=1.4,
-                   markersize=5, label=f"{name}, ECE {diagram.error:.3f}")  # fmt: skip
-    lower = 1 / len(evaluation.class_names)
-    shares = reliability(evaluation.labels, evaluation.probabilities).images / len(evaluation.labels)
+                   markersize=5, label=f"{name}, ECE {evaluation.metrics[error]:.3f}")  # fmt: skip
+    lower = 0.5 if evaluation.multi_label else 1 / len(evaluation.class_names)
+    shares = reliability_of(evaluation, evaluation.probabilities).images / evaluation.labels.size
     panel.bar((np.arange(BINS) + 0.5) / BINS, shares, width=0.9 / BINS, color=colours.faint, zorder=0)
     panel.set_xlim(max(0.0, lower - 0.05), 1.02)
     panel.set_ylim(-0.02, 1.02)
     panel.legend(fontsize=9, labelcolor=colours.ink, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12),
                  ncols=2, columnspacing=1.2)  # fmt: skip
     heading(panel, "Reliability diagram", "confidence (bars: share of the images)", "share of right answers", colours)
+
+
+def reliability_of(evaluation: Evaluation, probabilities: np.ndarray) -> Reliability:
+    """Return the diagram of an evaluation, over all labels where an image has any number of them."""
+    if evaluation.multi_label:
+        return reliability(evaluation.labels.ravel(), two_answers(probabilities.ravel()))
+    return reliability(evaluation.labels, probabilities)
 
 
 def short(name: str) -> str:

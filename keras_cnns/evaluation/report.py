@@ -8,13 +8,14 @@ import os
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
 from keras_cnns.errors import EvaluationError
-from keras_cnns.evaluation.intervals import RESAMPLES
+from keras_cnns.evaluation.forest import draw_forest
 from keras_cnns.evaluation.plots import DARK, LIGHT, draw
+from keras_cnns.evaluation.wording import all_notes, facts, looks_in_words, part_table, rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,23 +23,6 @@ if TYPE_CHECKING:
     from keras_cnns.evaluation.run import Evaluation
 
 REPORT = "report.html"
-MEANINGS = {
-    "accuracy": ("accuracy", "share of images taken for what they are"),
-    "balanced_accuracy": ("balanced accuracy", "mean over classes of the share that is found"),
-    "sensitivity": ("sensitivity", "share of the images of {positive} that are found"),
-    "specificity": ("specificity", "share of all other images that are not taken for {positive}"),
-    "f1": ("F1", "harmonic mean of precision and sensitivity"),
-    "mcc": ("MCC", "Matthews' correlation of truth and decision, 0 for a guess"),
-    "auc": ("AUC", "area under the ROC curve, 0.5 for a guess"),
-    "average_precision": ("average precision", "mean precision over all sensitivities"),
-    "brier": ("Brier score", "mean squared error of the probabilities, 0 at best"),
-    "ece": ("ECE", "expected calibration error, 15 bins, 0 at best; chance raises it, which the interval allows for"),
-    "brier_scaled": ("Brier score, scaled", "after temperature scaling"),
-    "ece_scaled": ("ECE, scaled", "after temperature scaling"),
-}
-
-
-ONE_AGAINST_REST = ("sensitivity", "specificity", "f1", "auc", "average_precision")
 
 
 def write_report(evaluation: Evaluation, page: Path) -> tuple[Path, Path]:
@@ -47,9 +31,9 @@ def write_report(evaluation: Evaluation, page: Path) -> tuple[Path, Path]:
     Raises:
         EvaluationError: They cannot be written there.
     """
-    light, dark = (png(draw(evaluation, colours)) for colours in (LIGHT, DARK))
     picture = page.with_suffix(".png")
-    write_whole(page, render(evaluation, light, dark).encode())
+    light = png(draw(evaluation, LIGHT))
+    write_whole(page, render(evaluation, light, png(draw(evaluation, DARK))).encode())
     write_whole(picture, light)
     return page, picture
 
@@ -80,88 +64,36 @@ def render(evaluation: Evaluation, light: bytes, dark: bytes) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = files("keras_cnns.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        title=f"{evaluation.run_name or evaluation.model} on {evaluation.data_name}, {evaluation.split} split",
-        subtitle=f"run {evaluation.run_id}",
+        title=title(evaluation),
+        subtitle=f"run{'s' if evaluation.key else ''} {', '.join(member.run_id for member in evaluation.members)}",
         looks=looks_in_words(evaluation),
         rows=list(rows(evaluation)),
         facts=list(facts(evaluation)),
         notes=list(all_notes(evaluation)),
-        light=base64.b64encode(light).decode(),
-        dark=base64.b64encode(dark).decode(),
+        parts=list(parts(evaluation)),
+        light=in_page(light),
+        dark=in_page(dark),
     )
 
 
-def rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
-    """Yield the table of metrics, as words."""
-    binary = len(evaluation.class_names) == 2
-    positive = f"class {evaluation.class_names[1]}" if binary else "a class"
-    for name, value in evaluation.metrics.items():
-        title, meaning = MEANINGS[name]
-        if not binary and name in ONE_AGAINST_REST:
-            meaning += "; mean over classes, each against the rest"
-        interval = evaluation.intervals.get(name)
-        yield {
-            "name": title,
-            "value": f"{value:.4f}",
-            "interval": f"{interval.low:.4f} to {interval.high:.4f}" if interval else "none",
-            "meaning": meaning.format(positive=positive),
-        }
+def title(evaluation: Evaluation) -> str:
+    """Return what stands above the report."""
+    first, *others = evaluation.members
+    who = first.name or first.model
+    together = f" and {len(others)} more" if others else ""
+    images = "all images" if evaluation.split == "all" else f"{evaluation.split} split"
+    return f"{who}{together} on {evaluation.data_name}, {images}"
 
 
-def looks_in_words(evaluation: Evaluation) -> str:
-    """Say how often the test split was looked at; "" for validation images."""
-    looks = evaluation.looks
-    if looks is None:
-        return ""
-    if looks.by_all == 1:
-        return "Look 1 at this test split, by any run in this store."
-    others = f"look {looks.by_all} of all {looks.runs} runs" if looks.runs > 1 else "no other run has looked"
-    return (
-        f"Look {looks.by_run} of this run at this test split; {others} in this store. Whoever chooses among looks "
-        f"chooses by chance too: the more there were, the more the best of them is too good."
-    )
+def parts(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """Yield a table, and the same as a picture, of the labels and of each column's values."""
+    tables = {"By label": evaluation.by_label} if evaluation.by_label else {}
+    for heading, measured in {**tables, **{f"By {name}": values for name, values in evaluation.by.items()}}.items():
+        pictures = [png(draw_forest(evaluation, measured, colours)) for colours in (LIGHT, DARK)]
+        light, dark = map(in_page, pictures)
+        yield {"heading": heading, "table": part_table(evaluation, measured), "light": light, "dark": dark}
 
 
-def decision_in_words(evaluation: Evaluation) -> str:
-    """Say how the class of an image is decided on."""
-    if len(evaluation.class_names) > 2:
-        return "the likeliest class"
-    positive = evaluation.class_names[1]
-    if evaluation.threshold is None:
-        return "the likelier class; validation gave no threshold"
-    return (
-        f"class {positive} from a probability of {evaluation.threshold:.4f} on, which has the largest sum of "
-        f"sensitivity and specificity on the run's validation images"
-    )
-
-
-def facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    """Yield what was evaluated."""
-    counts = ", ".join(f"{count:,} of {name}" for name, count in evaluation.images_by_class.items())
-    yield "run", f"{evaluation.run_name} {evaluation.run_id}"
-    yield "network", evaluation.model
-    yield "images", f"{evaluation.data_name}, fingerprint {evaluation.data_fingerprint}"
-    yield "split", f"{evaluation.split}: {len(evaluation.labels):,} images, {counts}"
-    yield "decision", decision_in_words(evaluation)
-    if evaluation.temperature is not None:
-        yield "temperature", f"{evaluation.temperature:.4f}, fitted on the run's validation images"
-    unit = f"whole groups, {evaluation.groups:,} of them" if evaluation.groups is not None else "single images"
-    yield "intervals", f"95 %, bias-corrected and accelerated bootstrap, {RESAMPLES:,} resamples of {unit}"
-
-
-def all_notes(evaluation: Evaluation) -> Iterator[str]:
-    """Yield what has to be said beside the numbers, what the numbers lack among it."""
-    yield from evaluation.notes
-    empty = [name for name, count in evaluation.images_by_class.items() if not count]
-    if empty:
-        yield f"There are no images of {', '.join(empty)}."
-    missing = [MEANINGS[name][0] for name in MEANINGS if name not in evaluation.metrics
-               and not name.endswith("_scaled")]  # fmt: skip
-    if missing:
-        yield f"Not defined on these images, and so left out: {', '.join(missing)}."
-    without = [MEANINGS[name][0] for name in evaluation.metrics if name not in evaluation.intervals]
-    if without:
-        yield f"No interval for {', '.join(without)}: too few resamples differ for one, which is not certainty."
-    dropped = max((interval.dropped for interval in evaluation.intervals.values()), default=0)
-    if dropped:
-        yield f"Up to {dropped:,} of {RESAMPLES:,} resamples do not define a metric and were left out of its interval."
+def in_page(picture: bytes) -> str:
+    """Return a picture as it stands in the page itself."""
+    return base64.b64encode(picture).decode()

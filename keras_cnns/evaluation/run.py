@@ -2,56 +2,79 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from keras_cnns.data import Dataset, load
-from keras_cnns.data.dataset import Split
-from keras_cnns.errors import DataError, EvaluationError, nearest
-from keras_cnns.evaluation.intervals import Interval, intervals
-from keras_cnns.evaluation.metrics import Measures, decide, measure
-from keras_cnns.evaluation.network import RunNetwork, open_network
-from keras_cnns.evaluation.report import REPORT, write_report
+from keras_cnns.evaluation.checks import (
+    check_fit,
+    check_groups,
+    check_report,
+    check_split,
+    check_views,
+    find_split,
+    is_own,
+)
+from keras_cnns.evaluation.ensembles import Ensemble, Settled, find_runs, open_ensemble
+from keras_cnns.evaluation.intervals import Interval
+from keras_cnns.evaluation.measured import Measured, Predicted, as_named, in_names
+from keras_cnns.evaluation.metrics import Threshold, decide
+from keras_cnns.evaluation.network import Tell
+from keras_cnns.evaluation.notes import notes
+from keras_cnns.evaluation.report import REPORT, write_report, write_whole
+from keras_cnns.evaluation.subgroups import find_columns, in_words, incomparable, subgroups
 from keras_cnns.tracking import Looks, Store
 
-MEASURED = ("validation", "test")
+METRICS_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A run whose network is measured.
+
+    Attributes:
+        run_id: The run.
+        name: What it is called.
+        model: The variant's name.
+    """
+
+    run_id: str
+    name: str
+    model: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """How good a run's network is on a split.
+    """How good a run's network is on a split, or those of several runs together.
 
     Attributes:
-        run_id: The run.
-        run_name: What it is called.
-        model: The variant's name.
+        members: The runs; the result is kept with the first.
         data_name: What the images are called.
         data_fingerprint: What tells the data set, with all its splits, from all others.
-        split: "validation" or "test".
-        external: Whether these are other images than the run's own.
-        class_names: The classes, by label.
-        labels: The true class of each image.
+        split: "validation", "test" or "all".
+        external: Whether these are other images than the runs' own.
+        class_names: The classes or, where an image has any number of them, the labels.
+        labels: The true class of each image; of labels 0 or 1 for each, shape (images, labels).
         probabilities: The probability of each class, shape (images, classes), before temperature scaling.
-        metrics: Every metric of `Measures` that is defined here.
-        intervals: Their 95 % intervals, each where there is one.
-        groups: How many groups, such as patients, the intervals draw from; None where they draw images.
-        threshold: From which probability of class 1 on, of two classes, an image counts as one of it; it comes from
-            validation images. None where there is none: the likeliest class counts.
-        temperature: What the logits are divided by for the metrics and curves after temperature scaling.
+        measured: Metrics and intervals; for labels the means over them.
+        by_label: The same of each label; empty for classes.
+        by: The same of each value of each column that was asked for.
+        settled: The threshold and the temperature, and what settled them.
+        grouped: What the intervals draw as a whole: "patients", "groups", a column's name, "" for images.
+        groups: How many of those there are; None where they draw images.
+        views: How many views of each image were taken the mean of, itself among them.
+        preset: How the other views were augmented.
         looks: How often the test split was looked at, this time included; None for validation images.
         notes: What has to be said beside the numbers.
-        kept: Where the report and its picture are among the run's files.
+        key: Tells these members together from any others; "" for one run.
+        kept: Where the report and its picture are among the first run's files.
     """
 
-    run_id: str
-    run_name: str
-    model: str
+    members: tuple[Member, ...]
     data_name: str
     data_fingerprint: str
     split: str
@@ -59,217 +82,200 @@ class Evaluation:
     class_names: tuple[str, ...]
     labels: np.ndarray
     probabilities: np.ndarray
-    metrics: Mapping[str, float]
-    intervals: Mapping[str, Interval]
+    measured: Measured
+    by_label: Mapping[str, Measured]
+    by: Mapping[str, Mapping[str, Measured]]
+    settled: Settled
+    grouped: str
     groups: int | None
-    threshold: float | None
-    temperature: float | None
+    views: int
+    preset: str
     looks: Looks | None
     notes: tuple[str, ...]
+    key: str = ""
     kept: str = ""
 
     @property
+    def run_id(self) -> str:
+        """The run that the result is kept with."""
+        return self.members[0].run_id
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Every metric that is defined on these images."""
+        return self.measured.metrics
+
+    @property
+    def intervals(self) -> Mapping[str, Interval]:
+        """Their 95 % intervals, each where there is one."""
+        return self.measured.intervals
+
+    @property
+    def threshold(self) -> Threshold:
+        """From which probability on an image counts as of class 1 of two, or as having each of several labels."""
+        return self.settled.threshold
+
+    @property
+    def temperature(self) -> float | None:
+        """What the logits are divided by for the metrics and curves after temperature scaling."""
+        return self.settled.temperature
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of labels."""
+        return self.labels.ndim == 2
+
+    @property
     def predicted(self) -> np.ndarray:
-        """The class that each image is taken for."""
+        """What each image is taken for: a class, or 0 or 1 for each label."""
         return decide(self.probabilities, self.threshold)
 
     @property
     def images_by_class(self) -> dict[str, int]:
-        """How many images there are of each class."""
-        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        """How many images there are of each class, or with each label."""
+        counts = self.labels.sum(axis=0) if self.multi_label else np.bincount(
+            self.labels, minlength=len(self.class_names)
+        )  # fmt: skip
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     @property
     def prefix(self) -> str:
         """What the names of these metrics begin with in MLflow."""
-        return f"external_{self.split}_" if self.external else f"{self.split}_"
+        together = "ensemble_" if self.key else ""
+        return f"{together}external_{self.split}_" if self.external else f"{together}{self.split}_"
+
+    @property
+    def place(self) -> str:
+        """The folder of the report among the first run's files."""
+        room = f"ensemble/{self.key}" if self.key else "evaluation"
+        return f"{room}/external_{self.split}_{self.data_fingerprint}" if self.external else f"{room}/{self.split}"
 
     def as_metrics(self) -> dict[str, float]:
         """Return metrics and the ends of their intervals, by the names that they have in MLflow."""
-        named = {f"{self.prefix}{name}": value for name, value in self.metrics.items()}
-        for name, interval in self.intervals.items():
-            named[f"{self.prefix}{name}_low"] = interval.low
-            named[f"{self.prefix}{name}_high"] = interval.high
+        named = self.measured.as_metrics(self.prefix) | as_named(self.by_label, f"{self.prefix}label_")
+        for column, parts in self.by.items():
+            named |= as_named(parts, f"{self.prefix}by_{in_names(column)}_")
         return named
 
 
 def evaluate(
-    run: str,
+    run: str | Sequence[str],
     data: str | Dataset,
     *,
     split: str = "test",
-    groups: np.ndarray | None = None,
+    groups: np.ndarray | str | None = None,
+    by: str | Sequence[str] = (),
+    views: int = 1,
     seed: int = 0,
     tracking_uri: str | None = None,
     report: str | Path | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
     """Measure a run's network on a split, and keep the result with the run.
 
-    The network, the threshold and the temperature come from what MLflow holds of the run; nothing is chosen here.
-    Each look at a test split is counted.
+    The network, the threshold and the temperature come from what MLflow holds of the run; nothing is chosen on the
+    images that are measured. Several networks together, and several views of each image, settle their own threshold
+    and temperature on the validation images where the data are the runs' own. Each look at a test split is counted,
+    for each run.
 
     Args:
-        run: The run's id, the beginning of it, or a name that no other run has.
+        run: The run's id, the beginning of it, or a name that no other run has; the id of a sweep for its best
+            trial; or several, whose mean probabilities count.
         data: A source that `load` reads, or images already loaded.
-        split: "test" or "validation".
-        groups: What each image of the split belongs to that the bootstrap draws as a whole, such as its patient.
+        split: "test" or "validation"; "all" takes all images of a source that the run was not trained on.
+        groups: What each image of the split belongs to that the bootstrap draws as a whole: one for each image, or
+            the name of a column; by default the patient, where the source knows it.
+        by: Columns of the source; the images of each value are measured apart too.
+        views: Over how many views of each image to take the mean: itself, and others augmented as in training.
         seed: Seed of the bootstrap.
         tracking_uri: Where runs are kept: MLflow's environment variable or `./mlflow.db` by default.
         report: A file ending in .html to write the report to as well, its picture beside it as .png.
+        tell: Told what is being done.
 
     Raises:
         StoreError: There is no such run, or it has kept no network.
         DataError: The images cannot be read, or there is no such split.
-        EvaluationError: Network and images do not fit, or the report cannot be written.
+        EvaluationError: Network and images do not fit, there is no such column, or the report cannot be written.
     """
-    if split not in MEASURED:
-        raise EvaluationError(
-            f"split {split!r} cannot be evaluated: choose test, or validation; training images only show what a "
-            f"network has seen.{nearest(split, MEASURED)}"
-        )
+    check_split(split)
+    check_views(views)
     page = check_report(report)
     store = Store(tracking_uri, create=False)
-    store.run(run)  # a mistake in the run is told before images are read
+    runs = find_runs(store, run)  # a mistake in them is told before images are read
     dataset = load(data) if isinstance(data, str) else data
     chosen = find_split(dataset, split)
-    network = open_network(store, run)
-    labels = check_fit(network, dataset, chosen)
-    groups = check_groups(groups, len(chosen))
-    probabilities = network.probabilities(chosen.images)
-    looks = store.look(network.run.id, chosen.fingerprint) if split == "test" else None
-    threshold, temperature = network.threshold, network.temperature
-    measures = Measures(labels, probabilities, threshold=threshold, temperature=temperature)
+    columns = find_columns(chosen, [by] if isinstance(by, str) else by, dataset.name, "--by")
+    words = {name: in_words(name, column) for name, column in columns.items()}
+    units, grouped = check_groups(groups, chosen, dataset.name)
+    ensemble = open_ensemble(store, runs, tell=tell)
+    labels = check_fit(ensemble, dataset, chosen, split)
+    settled = settle(store, ensemble, dataset, views=views, tell=tell)
+    probabilities = ensemble.probabilities(chosen.images, views=views, tell=tell)
+    looks = None if split == "validation" else look(store, ensemble, chosen.fingerprint)
+    predicted = Predicted(labels=labels, probabilities=probabilities, settled=settled, groups=units, seed=seed)
+    if tell is not None:
+        tell("intervals")
+    names = ensemble.first.class_names
     found = Evaluation(
-        run_id=network.run.id,
-        run_name=network.run.name,
-        model=network.run.model,
+        members=tuple(
+            Member(run_id=member.run.id, name=member.run.name, model=member.run.model) for member in ensemble.members
+        ),
         data_name=dataset.name,
         data_fingerprint=dataset.fingerprint,
         split=split,
-        external=is_external(network, dataset),
-        class_names=network.class_names,
+        external=not is_own(ensemble, dataset),
+        class_names=names,
         labels=labels,
         probabilities=probabilities,
-        metrics=measure(labels, probabilities, threshold=threshold, temperature=temperature),
-        intervals=intervals(measures, len(labels), groups=groups, seed=seed),
-        groups=None if groups is None else len(np.unique(groups)),
-        threshold=threshold,
-        temperature=temperature,
+        measured=predicted.measured(),
+        by_label={
+            name: predicted.of_label(label).measured() for label, name in enumerate(names if labels.ndim == 2 else ())
+        },
+        by={name: subgroups(predicted, values) for name, values in words.items()},
+        settled=settled,
+        grouped=grouped,
+        groups=None if units is None else len(np.unique(units)),
+        views=views,
+        preset=", ".join(sorted({member.preset for member in ensemble.members})) if views > 1 else "",
         looks=looks,
-        notes=tuple(notes(network, dataset, split, grouped=groups is not None)),
+        notes=(
+            *notes(ensemble, dataset, split, chosen, settled, grouped=grouped, views=views),
+            *(incomparable(labels, words, names) if labels.ndim == 2 else ()),
+        ),
+        key=ensemble.key,
     )
-    store.log_metrics(found.run_id, found.as_metrics())
-    place = f"evaluation/{found.prefix}{dataset.fingerprint}" if found.external else f"evaluation/{split}"
+    return keep(store, found, page)
+
+
+def settle(store: Store, ensemble: Ensemble, dataset: Dataset, *, views: int, tell: Tell | None) -> Settled:
+    """Return threshold and temperature, settled anew where the images' own validation split can do it.
+
+    What several networks together have is kept with each of them, so that `predict` decides as `evaluate` does.
+    """
+    all_own = all(member.run.data_fingerprint == dataset.fingerprint for member in ensemble.members)
+    if not all_own or (ensemble.single and views == 1):
+        return ensemble.carried()
+    settled = ensemble.settle(dataset, views=views, tell=tell)
+    if not ensemble.single and views == 1:
+        for member in ensemble.members:
+            store.log_metrics(member.run.id, ensemble.as_metrics(settled))
+    return settled
+
+
+def look(store: Store, ensemble: Ensemble, fingerprint: str) -> Looks:
+    """Count a look of each network at a test split; return those of the first."""
+    found = [store.look(member.run.id, fingerprint) for member in reversed(ensemble.members)]
+    return found[-1]
+
+
+def keep(store: Store, found: Evaluation, page: Path | None) -> Evaluation:
+    """Keep metrics and report with the first run, and write the report to a page as well."""
+    named = list(found.as_metrics().items())
+    for begin in range(0, len(named), METRICS_AT_A_TIME):
+        store.log_metrics(found.run_id, dict(named[begin : begin + METRICS_AT_A_TIME]))
     with tempfile.TemporaryDirectory() as folder:
         files = write_report(found, Path(folder, REPORT))
-        found = replace(found, kept=store.log_files(found.run_id, *files, into=place))
-    if page is not None:
-        write_report(found, page)
-    return found
-
-
-def find_split(dataset: Dataset, name: str) -> Split:
-    """Return a split, or say which there are."""
-    if name not in dataset.splits:
-        there = ", ".join(split for split in MEASURED if split in dataset.splits)
-        raise DataError(
-            f"{dataset.name} has no {name} split, and none is made up: "
-            + (f"--split {there} is there." if there else "give a source that has one.")
-        )
-    return dataset.splits[name]
-
-
-def check_fit(network: RunNetwork, dataset: Dataset, split: Split) -> np.ndarray:
-    """Return the split's labels as the network counts its classes, or say why it cannot take these images."""
-    run, names = network.run.id, network.class_names
-    shape = tuple(split.images.shape[1:])
-    if shape != network.image_shape:
-        height, width, channels = network.image_shape
-        size = f"--image-size {height} (image_size={height})" if height == width else f"image_size=({height}, {width})"
-        works = [size] if shape[:2] != (height, width) else []
-        works += [f"--channels {channels} (channels={channels})"] if shape[2] != channels else []
-        raise EvaluationError(
-            f"{dataset.name}: images are {by(shape)} and the network of run {run} takes {by(network.image_shape)}; "
-            f"{' and '.join(works)} would fit."
-        )
-    if dataset.classes != len(names):
-        raise EvaluationError(
-            f"{dataset.name} has {dataset.classes} classes and the network of run {run} tells {len(names)} apart "
-            f"({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}); give images in those classes."
-        )
-    if sorted(dataset.class_names) == sorted(names):
-        return np.asarray(np.array([names.index(name) for name in dataset.class_names])[split.labels])
-    return split.labels
-
-
-def check_groups(groups: np.ndarray | None, images: int) -> np.ndarray | None:
-    """Return the groups as an array, or say that they are not one for each image."""
-    if groups is not None and np.shape(groups) != (images,):
-        raise EvaluationError(
-            f"groups has shape {np.shape(groups)} and there are {images} images; give one group for each image."
-        )
-    return None if groups is None else np.asarray(groups)
-
-
-def check_report(path: str | Path | None) -> Path | None:
-    """Return where the report is to be written as well, or say why it cannot be, before any work is done for it."""
-    if path is None:
-        return None
-    page = Path(path)
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise EvaluationError(f"cannot write the report {page}: its name has to end in .html.")
-    if not os.access(page.parent, os.W_OK | os.X_OK) or page.is_dir():
-        raise EvaluationError(f"cannot write the report {page}: name a file in a folder that can be written.")
-    return page
-
-
-def is_external(network: RunNetwork, dataset: Dataset) -> bool:
-    """Return whether images come from another data set than the run's own."""
-    return dataset.fingerprint != network.run.data_fingerprint
-
-
-def notes(network: RunNetwork, dataset: Dataset, split: str, *, grouped: bool) -> Iterator[str]:
-    """Yield what has to be said beside the numbers."""
-    run = network.run
-    if is_external(network, dataset):
-        yield (
-            f"These are not the images of the run ({run.data_name}, fingerprint {run.data_fingerprint or 'unknown'}) "
-            f"but an external set ({dataset.name}, fingerprint {dataset.fingerprint})."
-        )
-    elif split == "validation":
-        yield (
-            "These images chose the epoch, the threshold and the temperature: the numbers are too good for new images."
-        )
-    if sorted(dataset.class_names) != sorted(network.class_names):
-        yield (
-            f"The classes are called {', '.join(dataset.class_names)} here and {', '.join(network.class_names)} in the "
-            f"run; they are taken to be the same in this order."
-        )
-    elif dataset.class_names != network.class_names:
-        yield "The classes come in another order than in the run; they are matched by name."
-    twice = repeated(dataset, split)
-    if twice:
-        yield f"Images that are, pixel by pixel, training images too: {twice:,} of {len(dataset.splits[split]):,}."
-    if len(network.class_names) == 2 and network.threshold is None:
-        yield "The run has no threshold from validation images: the likelier class counts."
-    if network.temperature is None:
-        yield "The run has no temperature from validation images: there is nothing after temperature scaling."
-    if not grouped:
-        yield (
-            "The intervals take each image for a draw of its own. Where a patient has several images here, they are "
-            "too narrow."
-        )
-    yield from dataset.notes
-
-
-def repeated(dataset: Dataset, split: str) -> int:
-    """Return how many images of a split are among the training images of the same data set."""
-    if "train" not in dataset.splits:
-        return 0
-    known = {hashlib.sha256(image.tobytes()).digest() for image in dataset.splits["train"].images}
-    return sum(hashlib.sha256(image.tobytes()).digest() in known for image in dataset.splits[split].images)
-
-
-def by(shape: Sequence[int]) -> str:
-    """Write a shape: 28x28x1."""
-    return "x".join(map(str, shape))
+        kept = store.log_files(found.run_id, *files, into=found.place)
+        for file, wanted in zip(files, (page, page.with_suffix(".png")) if page is not None else (), strict=False):
+            write_whole(wanted, file.read_bytes())
+    return replace(found, kept=kept)

@@ -6,10 +6,14 @@ Names in MLflow:
     tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (why it failed), and MLflow's own
     metrics  parameters, trainable_parameters, macs; at each epoch its metrics, and `epochs`, how many are done;
              best_NAME and best_epoch for the network that was kept; threshold and temperature, which its predictions
-             of the validation images settle (keras_cnns.evaluation.calibration), each where there is one;
-             SPLIT_NAME, SPLIT_NAME_low and SPLIT_NAME_high of an evaluation, external_SPLIT_NAME on other images
-             than the run's own; looked_at.FINGERPRINT, a point for every look at a test split, the time its value
-    files    model, a logged model, with class_names in its metadata; evaluation/..., an evaluation's report
+             of the validation images settle (keras_cnns.evaluation.calibration), each where there is one, and
+             threshold_0, threshold_1, ... of several labels;
+             SPLIT_NAME, SPLIT_NAME_low and SPLIT_NAME_high of an evaluation, SPLIT_by_COLUMN_VALUE_NAME of
+             subgroups, SPLIT_label_LABEL_NAME of labels; external_... on other images than the run's own;
+             ensemble_... of several runs, with the first, and ensemble_KEY_threshold and _temperature with each;
+             looked_at.FINGERPRINT, a point for every look at a test split, the time its value
+    files    model, a logged model, with class_names in its metadata; splits.csv, who was in which split;
+             evaluation/... and ensemble/..., the reports
 """
 
 from __future__ import annotations

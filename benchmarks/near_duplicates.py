@@ -1,0 +1,95 @@
+"""How many changed copies of real images `keras-cnns inspect` finds, and how many pairs it takes for copies wrongly.
+
+    python benchmarks/near_duplicates.py pneumoniamnist.npz mnist.npz
+
+Of each data set 200 images are drawn, copied with one change and put behind the others; then all are compared. Pairs
+among the images as they are count as wrong, whatever they show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from keras_cnns.data import load
+from keras_cnns.data.duplicates import brightness_steps, near_duplicates, pixel_hashes
+
+COPIES = 200
+RANDOM = np.random.default_rng(0)
+
+
+def compressed(image: Image.Image, quality: int) -> Image.Image:
+    """Save as JPEG and read again."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+def resized(image: Image.Image, factor: float) -> Image.Image:
+    """Make smaller, and as large as before."""
+    width, height = image.size
+    small = image.resize((round(width * factor), round(height * factor)), Image.Resampling.BILINEAR)
+    return small.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def cropped(image: Image.Image, share: float) -> Image.Image:
+    """Cut a share of two sides off, one pixel at least, and make as large as before."""
+    width, height = image.size
+    left, top = max(1, round(width * share)), max(1, round(height * share))
+    return image.crop((left, top, width, height)).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def turned(image: Image.Image, degrees: float) -> Image.Image:
+    """Turn; what comes into the picture is black."""
+    return image.rotate(degrees, Image.Resampling.BILINEAR)
+
+
+def with_pixels(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Image.Image], Image.Image]:
+    """Change an image's pixels, as numbers."""
+    return lambda image: Image.fromarray(change(np.asarray(image, np.float64)).clip(0, 255).astype(np.uint8))
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "JPEG, quality 75": lambda image: compressed(image, 75),
+    "JPEG, quality 40": lambda image: compressed(image, 40),
+    "brighter by 25": with_pixels(lambda pixels: pixels + 25),
+    "contrast 0.8": with_pixels(lambda pixels: (pixels - 128) * 0.8 + 128),
+    "noise, deviation 3": with_pixels(lambda pixels: pixels + RANDOM.normal(0, 3, pixels.shape)),
+    "half as large and back": lambda image: resized(image, 0.5),
+    "turned by 2 degrees": lambda image: turned(image, 2),
+    "turned by 5 degrees": lambda image: turned(image, 5),
+    "3 % cut off": lambda image: cropped(image, 0.03),
+}
+
+
+def main() -> None:
+    """Measure, and print a table for each data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="*", default=["digits"], help="grey images, as --data takes them")
+    for source in parser.parse_args().data:
+        dataset = load(source, channels=1, allow_leaks=True)
+        images = np.concatenate([split.images for split in dataset.splits.values()])
+        steps, hashes = brightness_steps(images), pixel_hashes(images)
+        begun = time.perf_counter()
+        wrong = near_duplicates(steps, hashes)
+        spent = time.perf_counter() - begun
+        print(f"{dataset.name}: {len(images):,} images, {len(wrong):,} pairs as they are, compared in {spent:.1f} s")
+        known = {(one, other) for one, other, _ in wrong}
+        chosen = RANDOM.permutation(len(images))[:COPIES]
+        for name, change in CHANGES.items():
+            copies = np.stack([np.asarray(change(Image.fromarray(images[place, ..., 0]))) for place in chosen])
+            both = np.concatenate((steps, brightness_steps(copies[..., np.newaxis])))
+            hashed = np.concatenate((hashes, pixel_hashes(copies[..., np.newaxis])))
+            found = {(one, other) for one, other, _ in near_duplicates(both, hashed)} - known
+            same = hashed[len(images) :] == hashes[chosen]
+            hits = [(place, len(images) + copy) in found for copy, place in enumerate(chosen.tolist())]
+            print(f"  {name:24}{np.mean(same | np.array(hits)):7.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,7 @@ from keras_cnns.tracking import Store
 from keras_cnns.training.callbacks import FirstBrokenStep, averaged
 from keras_cnns.training.checkpoints import read_progress
 from keras_cnns.training.fit import Fitted, fit
-from keras_cnns.training.job import Job
+from keras_cnns.training.job import Job, assemble
 from keras_cnns.training.speed import Speed, settle_speed
 
 TINY = {"blocks": (2, 2), "growth_rate": 4, "dropout": 0.1}
@@ -163,6 +163,15 @@ def test_a_training_computes_in_its_precision(digits: Dataset, tmp_path: Path) -
     computing = {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
     assert computing == {"bfloat16"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_brightness_and_contrast_tell_nothing_where_each_image_is_standardized(digits: Dataset) -> None:
+    pixels = digits.splits["validation"].images[:20].astype("float32")
+    by_image, by_dataset = (assemble(job(1, standardization=by), digits) for by in ("image", "dataset"))
+    assert by_image.count_params() == by_dataset.count_params()
+    for network, alike in ((by_image, True), (by_dataset, False)):
+        one, other = (network.predict(images, verbose=0) for images in (pixels, pixels * 0.6 + 50))
+        assert np.allclose(one, other, atol=0.01) == alike
 
 
 def test_several_labels_are_learned_each_for_itself(tmp_path: Path) -> None:

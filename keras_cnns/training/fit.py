@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,14 +95,17 @@ def fit(
             if workers() > 1:
                 batches = strategy().experimental_distribute_dataset(batches)
                 callbacks.insert(0, Agreement(model, strategy()))
-            model.fit(
-                batches,
-                initial_epoch=start.epoch,
-                epochs=recipe.epochs,
-                verbose=0,
-                shuffle=False,  # the batches are shuffled already
-                callbacks=callbacks,
-            )
+            with warnings.catch_warnings():
+                # Several workers learn how many steps an epoch has when the first ends, which Keras warns of.
+                warnings.filterwarnings("ignore", "Your input ran out of data")
+                model.fit(
+                    batches,
+                    initial_epoch=start.epoch,
+                    epochs=recipe.epochs,
+                    verbose=0,
+                    shuffle=False,  # the batches are shuffled already
+                    callbacks=callbacks,
+                )
     history = keeper.progress.history
     return Fitted(
         history=history, kept=kept_metrics(history, recipe), best_model=checkpoint(folder, len(history)) / BEST

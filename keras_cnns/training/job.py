@@ -22,6 +22,9 @@ from keras_cnns.training.recipe import Recipe, make_loss, make_optimizer
 from keras_cnns.training.several_workers import step_together, taken_outside
 from keras_cnns.training.speed import Speed, computing_in
 
+# Of an image, as a share of that of all training images: a blank one is not to become noise.
+LEAST_VARIANCE = 0.03
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -61,8 +64,8 @@ class Job:
 def assemble(job: Job, dataset: Dataset) -> keras.Model:
     """Build the network for these images, behind a layer that takes pixels of 0 to 255.
 
-    That layer subtracts the training images' mean colour and divides by its standard deviation, so that the
-    model that is kept takes images as they are.
+    That layer subtracts the training images' mean colour and divides by its standard deviation, and another, where
+    the recipe says so, the image's own, so that the model that is kept takes images as they are.
     """
     plan = make_plan(
         job.model, input_shape=dataset.image_shape, classes=dataset.classes, settings=job.settings.as_dict()
@@ -71,6 +74,10 @@ def assemble(job: Job, dataset: Dataset) -> keras.Model:
     scale = [1.0 / deviation for deviation in dataset.pixel_std]
     offset = [-mean / deviation for mean, deviation in zip(dataset.pixel_mean, dataset.pixel_std, strict=True)]
     standardized = keras.layers.Rescaling(scale, offset, name="standardize")(pixels)
+    if job.recipe.standardization == "image":
+        standardized = keras.layers.LayerNormalization(
+            axis=(1, 2, 3), center=False, scale=False, epsilon=LEAST_VARIANCE, name="standardize_image"
+        )(standardized)
     return connect(plan, pixels, standardized, "sigmoid" if dataset.task == "multi-label" else "softmax")
 
 

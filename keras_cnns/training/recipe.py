@@ -33,6 +33,9 @@ class Recipe(Settings):
         loss: "cross-entropy", or "focal" with a focus of 2 (Lin et al. 2017, arXiv 1708.02002).
         class_weights: "balanced" lets all classes count the same however many images they have.
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al. 2016).
+        standardization: What pixels are shifted and scaled by: mean and deviation of all training images of the
+            "dataset", or of each "image" itself, so that its brightness and contrast, which differ between machines
+            that take them, tell nothing.
         augmentation: How training images are changed, a preset of `keras_cnns.data.augmentation`.
         mixup: Alpha of MixUp, 0 for none.
         cutmix: Alpha of CutMix, 0 for none.
@@ -55,6 +58,7 @@ class Recipe(Settings):
     loss: str = free("cross-entropy", Choice(("cross-entropy", "focal")))
     class_weights: str = free("none", Choice(("none", "balanced")))
     label_smoothing: float = free(0.0, FloatRange(0.0, 0.9))
+    standardization: str = free("dataset", Choice(("dataset", "image")))
     augmentation: str = free("none", Choice(PRESETS))
     mixup: float = free(0.0, FloatRange(0.0, 10.0))
     cutmix: float = free(0.0, FloatRange(0.0, 10.0))

@@ -14,6 +14,7 @@ from keras_cnns.data.dataset import Split
 from keras_cnns.data.draws import Draws
 
 NONE = Augmentation()
+MOST_BYTES_COPIED = 2**28
 
 
 def training_batches(
@@ -89,8 +90,8 @@ def places_of(count: int, batch_size: int, seed: int, epoch: int, step: int) -> 
 
 
 def fetcher(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return what fetches images by their places: from memory, or from the file that they are mapped from."""
-    if not isinstance(images, np.memmap):
+    """Return what fetches images by their places: few from TensorFlow's memory, many from where they are."""
+    if images.nbytes <= MOST_BYTES_COPIED and not isinstance(images, np.memmap):
         with tf.device("CPU:0"):
             kept = tf.constant(images)
         return lambda places: tf.gather(kept, places)

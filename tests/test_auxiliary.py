@@ -167,7 +167,7 @@ def test_a_training_keeps_the_network_without_heads_and_what_it_costs(tmp_path: 
         "googlenet-bn", images, settings=settings, recipe=Recipe(epochs=1), folder=tmp_path, tracking_uri=uri
     )
     assert not any(layer.name.startswith("auxiliary") for layer in trained.best_model.layers)
-    assert trained.profile.total_parameters == trained.best_model.count_params()
+    assert trained.costs.total_parameters == trained.best_model.count_params()
     job = Job(model="googlenet-bn", settings=network_settings("googlenet-bn", settings), recipe=Recipe(), seed=0)
     assert isinstance(assemble(job, images), AuxiliaryModel)
 

@@ -213,8 +213,8 @@ def test_a_run_holds_what_was_trained_and_its_network(digits: Dataset, tmp_path:
     assert run.settings["blocks"] == "2,2"
     assert run.recipe["learning_rate"] == "0.005"
     assert run.data_fingerprint == digits.fingerprint
-    assert run.metrics["parameters"] == trained.profile.total_parameters
-    assert run.metrics["macs"] == trained.profile.macs
+    assert run.metrics["parameters"] == trained.costs.total_parameters
+    assert run.metrics["macs"] == trained.costs.macs
     assert run.metrics["val_accuracy"] == trained.fitted.kept["best_val_accuracy"]
     assert {"val_auc", "seconds"} <= set(run.metrics)
     curve = dict(store.curves(run.id)["val_accuracy"])

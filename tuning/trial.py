@@ -9,8 +9,8 @@ from typing import Any
 
 from ray import tune
 
+from keras_cnns.counting import Counts
 from keras_cnns.data import Dataset
-from keras_cnns.profiling import Profile
 from keras_cnns.training.checkpoints import read_progress, write_text
 from tuning.space import Candidate
 
@@ -70,7 +70,7 @@ def train_candidate(candidate: Candidate, dataset: Dataset, *, model: str, seed:
 class Reporter:
     """Reports each epoch to Tune, with what the network costs."""
 
-    def __init__(self, costs: Profile) -> None:
+    def __init__(self, costs: Counts) -> None:
         self.costs = costs.as_metrics()
 
     def step(self, done: int, total: int) -> None:

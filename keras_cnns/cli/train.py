@@ -117,8 +117,8 @@ def as_dict(trained: TrainedRun) -> dict[str, Any]:
         "run_id": trained.run_id,
         "folder": str(trained.folder),
         "model": str(trained.fitted.best_model),
-        "parameters": trained.profile.total_parameters,
-        "macs": trained.profile.macs,
+        "parameters": trained.costs.total_parameters,
+        "macs": trained.costs.macs,
         **trained.fitted.kept,
         **trained.settled,
         **trained.test,
@@ -135,7 +135,7 @@ def report(trained: TrainedRun, images: str, arguments: argparse.Namespace) -> s
     uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
     return "\n".join((
         images,
-        f"{arguments.model}: {trained.profile.total_parameters:,} parameters, {trained.profile.macs:,} MACs",
+        f"{arguments.model}: {trained.costs.total_parameters:,} parameters, {trained.costs.macs:,} MACs",
         f"best epoch {kept['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
         f"{kept['seconds']:.1f} s of training; network: {trained.fitted.best_model}",
         f"run {trained.run_id}; compare it: keras-cnns compare {arguments.experiment}{uri}",

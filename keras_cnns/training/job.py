@@ -10,11 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnns.auxiliary import strip_auxiliary
+from keras_cnns.counting import Counts
 from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
-from keras_cnns.profiling import Profile, profile
-from keras_cnns.registry import build, connect, find_variant, make_plan
+from keras_cnns.registry import connect, count, find_variant, make_plan
 from keras_cnns.settings import SEED, Settings, checked
 from keras_cnns.training.callbacks import FirstBrokenStep
 from keras_cnns.training.devices import replicas, strategy, workers
@@ -24,6 +23,7 @@ from keras_cnns.training.speed import Speed, computing_in
 
 # Of an image, as a share of that of all training images: a blank one is not to become noise.
 LEAST_VARIANCE = 0.03
+HEADS = "auxiliary_classifiers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +108,18 @@ def metrics(task: str, *, one_device: bool) -> list[keras.metrics.Metric]:
     return [accuracy(name="accuracy"), *([FirstBrokenStep()] if one_device else [])]
 
 
-def measure(job: Job, dataset: Dataset) -> Profile:
+def measure(job: Job, dataset: Dataset) -> Counts:
     """Count what the job's network costs on these images, without auxiliary classifiers as it will be used.
+
+    Nothing is built for that.
 
     Raises:
         SettingError: The network cannot be built for them.
     """
     chosen = job.settings.as_dict()
-    network = build(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **chosen)
-    return profile(strip_auxiliary(network))
+    if HEADS in chosen:
+        chosen[HEADS] = False
+    return count(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **chosen)
 
 
 def usable_batch_size(job: Job, dataset: Dataset) -> int:

@@ -11,13 +11,13 @@ from typing import Any
 import keras
 from filelock import FileLock
 
+from keras_cnns.counting import Counts
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation import scores
 from keras_cnns.evaluation.calibration import settled_by_validation
 from keras_cnns.evaluation.network import probabilities
-from keras_cnns.profiling import Profile
 from keras_cnns.registry import find_variant, network_settings
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.training.callbacks import Observer
@@ -40,7 +40,7 @@ class TrainedRun:
     Attributes:
         run_id: The run in MLflow.
         folder: Where its checkpoints are.
-        profile: What the network costs.
+        costs: What the network costs.
         fitted: Metrics and the best network.
         settled: The `threshold` of two classes and the `temperature` that the validation images give the best network.
         test: `test_loss`, `test_accuracy` and `test_auc` where the test split was asked for.
@@ -48,7 +48,7 @@ class TrainedRun:
 
     run_id: str
     folder: Path
-    profile: Profile
+    costs: Counts
     fitted: Fitted
     settled: Mapping[str, float]
     test: Mapping[str, float]
@@ -105,7 +105,7 @@ def train(
     if worker() > 0:
         place, record = join_first_worker(Path(folder), JOB, identity)
         fitted = fit(job, dataset, place, observer=observer)
-        return TrainedRun(run_id=record["run_id"], folder=place, profile=costs, fitted=fitted, settled={}, test={})
+        return TrainedRun(run_id=record["run_id"], folder=place, costs=costs, fitted=fitted, settled={}, test={})
     place, lock, record = claim(Path(folder), identity, resume=resume)
     with lock:
         run_id = record.get("run_id") or store.start(description(job, dataset, costs), experiment=experiment)
@@ -127,7 +127,7 @@ def train(
             store.finish(run_id, status="failed", reason=f"{type(error).__name__}: {error}")
             raise
         write_text(place / FINISHED, run_id)
-    return TrainedRun(run_id=run_id, folder=place, profile=costs, fitted=fitted, settled=settled, test=measured)
+    return TrainedRun(run_id=run_id, folder=place, costs=costs, fitted=fitted, settled=settled, test=measured)
 
 
 class Recorder:
@@ -158,7 +158,7 @@ def claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[P
     return claim_unfinished(folder, JOB, identity, wanted=wanted)
 
 
-def description(job: Job, dataset: Dataset, costs: Profile) -> RunDescription:
+def description(job: Job, dataset: Dataset, costs: Counts) -> RunDescription:
     """Say what is known of a run before it trains."""
     return RunDescription(
         name=job.model,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_cnns.data.draws import Draws
 
 PRESETS = ("none", "light", "standard", "medical", "randaugment")
+UNCHANGED = {"medical": 0.15}
 AT_A_TIME = 256
 
 
@@ -26,8 +27,9 @@ def preset_layers(preset: str) -> list[Any]:
         Moved by up to an eighth, zeros beyond the edge, and mirrored: what the ResNet and DenseNet papers do on CIFAR
         (He et al. 2016, section 4.2), 4 pixels of 32.
     medical
-        Turned by up to 15 degrees, moved, sheared and scaled by up to a tenth, other brightness and contrast as
-        between scanners, and in a quarter of the images a patch hidden. Never mirrored: left and right differ.
+        Turned by up to 20 degrees, moved and sheared by up to an eighth, larger or smaller by up to a quarter, other
+        brightness and contrast as between scanners, and in a quarter of the images a patch hidden. Never mirrored: left
+        and right differ. One in seven images stays as it is, so that such images are known too.
     randaugment
         Keras's RandAugment: two operations a batch, drawn from eleven, at a tenth of their greatest strength.
     """
@@ -49,25 +51,29 @@ def preset_layers(preset: str) -> list[Any]:
             ]
         case "medical":
             return [
-                layers.RandomRotation(15 / 360, **edges),
-                layers.RandomTranslation(0.1, 0.1, **edges),
-                layers.RandomZoom(0.1, 0.1, **edges),
+                layers.RandomRotation(20 / 360, **edges),
+                layers.RandomTranslation(1 / 8, 1 / 8, **edges),
+                layers.RandomZoom((-0.25, 0.25), (-0.25, 0.25), **edges),
                 layers.RandomShear(0.1, 0.1, **edges),
-                layers.RandomBrightness(0.2, dtype="float32"),
+                layers.RandomBrightness(0.3, dtype="float32"),
                 # One number would only raise the contrast (Keras 3.15).
-                layers.RandomContrast((0.3, 0.3), dtype="float32"),
+                layers.RandomContrast((0.5, 0.5), dtype="float32"),
                 layers.RandomErasing((0.25, 0.25), scale=(0.02, 0.2), fill_value=0.0, dtype="float32"),
             ]
         case _:
             return [layers.RandAugment(num_ops=2, factor=0.1, dtype="float32")]
 
 
-def change(images: Any, layers: Sequence[Any], draws: Draws) -> Any:
-    """Return float32 images as the layers change them; equal draws change equally."""
+def change(images: Any, layers: Sequence[Any], draws: Draws, *, unchanged: float = 0.0) -> Any:
+    """Return float32 images as the layers change them, but for a share of them; equal draws change equally."""
+    changed = images
     for layer in layers:
         layer.generator = draws  # what RandAugment hands to the layers inside it
-        images = layer.transform_images(images, layer.get_random_transformation(images, training=True, seed=draws))
-    return images
+        changed = layer.transform_images(changed, layer.get_random_transformation(changed, training=True, seed=draws))
+    if not unchanged:
+        return changed
+    chosen = keras.random.uniform((keras.ops.shape(images)[0], 1, 1, 1), seed=draws) < unchanged
+    return keras.ops.where(chosen, images, changed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,11 @@ class Augmentation:
     preset: str = "none"
     mixup: float = 0.0
     cutmix: float = 0.0
+
+    @property
+    def unchanged(self) -> float:
+        """The share of the images that the preset leaves as they are."""
+        return UNCHANGED.get(self.preset, 0.0)
 
     def layers(self) -> tuple[list[Any], list[Any]]:
         """Return the layers that change each image, and those that mix images, to be made once."""
@@ -132,5 +143,6 @@ def augmented_views(images: np.ndarray, preset: str, *, views: int, seed: int) -
         for begin in range(0, len(images), AT_A_TIME):
             at = tf.random.experimental.stateless_fold_in(tf.constant([seed % 2**31, view], tf.int32), begin)
             part = tf.cast(images[begin : begin + AT_A_TIME], tf.float32)
-            changed[view, begin : begin + AT_A_TIME] = np.clip(change(part, layers, Draws(at)), 0, 255)
+            seen = change(part, layers, Draws(at), unchanged=UNCHANGED.get(preset, 0.0))
+            changed[view, begin : begin + AT_A_TIME] = np.clip(seen, 0, 255)
     return changed

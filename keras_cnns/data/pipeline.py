@@ -69,7 +69,8 @@ def training_batches(
         draws = Draws(tf.cast(at, tf.int32))
         chosen = tf.gather(labels, places)
         shares = tf.cast(chosen, tf.float32) if labels.shape.rank == 2 else tf.one_hot(chosen, classes)
-        images, shares = mix(change(tf.cast(fetch(places), tf.float32), changing, draws), shares, mixing, draws)
+        images = change(tf.cast(fetch(places), tf.float32), changing, draws, unchanged=augmentation.unchanged)
+        images, shares = mix(images, shares, mixing, draws)
         return (images, shares) if weights is None else (images, shares, tf.linalg.matvec(shares, weights))
 
     batches = tf.data.Dataset.range(1).flat_map(order)

@@ -68,6 +68,8 @@ def fit(
     recipe, validation = job.recipe, dataset.splits["validation"]
     if recipe.monitor == "val_auc" and "auc" not in scores(validation.labels, even(validation, dataset.classes)):
         raise SettingError("monitor='val_auc' needs validation images of every class; use monitor='val_accuracy'.")
+    if recipe.precision == "auto" and workers() > 1:
+        raise SettingError("precision='auto' is for one machine, because several must agree; say which precision.")
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     batches = job_batches(job, dataset, epoch)
 

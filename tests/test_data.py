@@ -121,12 +121,21 @@ def test_folder_of_splits(tmp_path: Path, names: tuple[str, ...]) -> None:
     assert read.splits["train"].images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 100, 101, 102, 103, 104, 105]
 
 
-def test_folder_of_classes_ignores_hidden_files_and_files_that_are_no_images(tmp_path: Path) -> None:
+def test_folder_of_classes_leaves_out_files_that_are_no_images_and_says_so_unless_they_are_hidden(
+    tmp_path: Path,
+) -> None:
     folder(tmp_path)
     (tmp_path / "cat" / ".hidden.png").write_bytes(b"")
-    (tmp_path / "cat" / "notes.txt").write_text("no image")
     (tmp_path / ".cache").mkdir()
+    assert "left out" not in " ".join(load(tmp_path).notes)
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "dog" / "0.WEBP").write_text("no image that is read")
+    (tmp_path / "loose.png").write_bytes(b"")
     read = load(tmp_path)
+    assert read.notes[:2] == (
+        "Images that are in no folder of a class were left out: 1.",
+        "Files that are no images by their endings were left out: 2 (.txt, .webp).",
+    )
     assert sum(map(len, read.splits.values())) == 12
     assert read.fingerprint == load(tmp_path).fingerprint
 

@@ -18,7 +18,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
 
 from keras_cnns.data import load
-from keras_cnns.data.decoding import Picture, decode, is_dicom, read_picture
+from keras_cnns.data.decoding import Picture, decode, is_dicom, read_picture, read_size
 from keras_cnns.data.dicom import years
 from keras_cnns.data.reading import Wanted, attempt
 from keras_cnns.errors import DataError
@@ -236,6 +236,13 @@ def test_dicom_and_pictures_side_by_side(tmp_path: Path) -> None:
     everything = load(root)
     assert sum(map(len, everything.splits.values())) == 13
     assert "1 images have no PatientID" in " ".join(everything.notes)
+
+
+def test_width_and_height_are_in_the_header(tmp_path: Path) -> None:
+    make(RAMP).save_as(tmp_path / "image.dcm")
+    assert read_size(tmp_path / "image.dcm") == (5, 6)
+    Image.fromarray(RAMP).save(tmp_path / "image.png")
+    assert read_size(tmp_path / "image.png") == (5, 6)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("063Y", 63), ("018M", 1.5), ("365D", 0.9993), ("052W", 0.9966)])

@@ -18,7 +18,7 @@ from keras_cnns import cli
 from keras_cnns.data import Dataset, Split
 from keras_cnns.data.duplicates import brightness_steps, exact_duplicates, near_duplicates, pixel_hashes
 from keras_cnns.data.inspection import Inspection, inspect_dataset
-from keras_cnns.data.sheet import draw_sheet
+from keras_cnns.data.sheet import draw_sheet, words
 from keras_cnns.errors import DataError, SettingError
 
 
@@ -257,8 +257,8 @@ def test_the_command_prints_what_was_found_and_draws(
     sheet = tmp_path / "sheet.png"
     assert cli.main(("inspect", str(folder), "--image-size", "40", "--sheet", str(sheet))) == 0
     printed = capsys.readouterr()
-    for words in ("photos, fingerprint", "40x40x3", "not known", "53.8%", "broken.png", "-> find out which label"):
-        assert words in printed.out, words
+    for part in ("photos, fingerprint", "40x40x3", "not known", "53.8%", "broken.png", "-> find out which label"):
+        assert part in printed.out, part
     assert printed.err == f"sheet: {sheet}\n"
     with Image.open(sheet) as image:
         assert image.format == "PNG"
@@ -275,6 +275,29 @@ def test_the_command_prints_all_for_programs(
     assert printed["near"][0]["across"]
 
 
+def test_many_files_that_cannot_be_read_have_a_line_each(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(folder, tmp_path / "photos")
+    for place in range(4):
+        (root / "train" / "cat" / f"broken{place}.png").write_bytes(b"")
+    assert cli.main(("inspect", str(root), "--image-size", "40")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line for line in lines if "5 files cannot be read" in line).endswith("; and 2 more")
+    listed = lines.index("Files that cannot be read:") + 1
+    assert lines[listed + 4].startswith("  train/dog/broken.png: is broken")
+
+
 def test_a_source_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(("inspect", "no/such/source")) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("keras-cnns: no/such/source: does not exist")
+    assert message.count("\n") == 1
+
+
+def test_long_names_keep_what_tells_them_apart() -> None:
+    first, second = ("grade 1 " + "of a long name" * 9, "grade 2 " + "of a long name" * 9)
+    drawn = [words(name, 14, width=200, keep_end=False) for name in (first, second)]
+    assert drawn[0].tobytes() != drawn[1].tobytes()
+    assert max(image.width for image in drawn) <= 201
+    assert words(first, 14, width=200).tobytes() == words(second, 14, width=200).tobytes()

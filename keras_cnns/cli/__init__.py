@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     arguments = make_parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
     except KerasCnnsError as error:
         line = " ".join(str(error).split())
         print(f"keras-cnns: {line}", file=sys.stderr)
@@ -57,5 +59,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("keras-cnns: interrupted; what is finished is kept, and --resume goes on.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        discard_output()
+        print(f"keras-cnns: {error.filename or 'the output'} cannot be written: {error.strerror}.", file=sys.stderr)
+        return USER_MISTAKE
+    return code
+
+
+def discard_output() -> None:
+    """Let nothing more be written where it cannot be, not even at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

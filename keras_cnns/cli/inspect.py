@@ -39,7 +39,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--fold", type=fold_of, metavar="I/K", help="validate on part I of K, as in training")
     parser.add_argument("--stream", action="store_true", default=None, help="keep decoded images in a file")
     parser.add_argument("--sheet", metavar="FILE.png", help="draw images of each class, and those that are there twice")
-    parser.add_argument("--augmented", metavar="PRESET", help="show in the sheet how a preset augments images")
+    parser.add_argument(
+        "--augmented",
+        metavar="PRESET",
+        help="show in the sheet how this preset of augmentation changes images: "
+        "light, standard, medical or randaugment",
+    )
     parser.add_argument("--json", action="store_true", help="print all that was found for programs")
     parser.set_defaults(run=run)
 
@@ -72,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def show(inspection: Inspection) -> None:
     """Print the result for a person."""
+    from keras_cnns.data.inspection import EXAMPLES  # noqa: PLC0415 - `--help` does not wait for numpy
+
     console = make_console()
     for name, value in facts(inspection):
         console.print(f"{name:12}{value}", markup=False, soft_wrap=True)
@@ -87,6 +94,11 @@ def show(inspection: Inspection) -> None:
         console.print(f"- {finding.what}", markup=False, soft_wrap=True)
         console.print(f"  -> {finding.advice}", markup=False, soft_wrap=True)
     console.print()
+    if len(inspection.broken) > EXAMPLES:
+        console.print("Files that cannot be read:")
+        for broken in inspection.broken:
+            console.print(f"  {broken}", markup=False, soft_wrap=True)
+        console.print()
     for line in inspection.notes:
         console.print(line, markup=False, soft_wrap=True)
 

@@ -90,6 +90,16 @@ def read_picture(path: Path) -> Picture:
         raise DataError(f"is broken or no image ({reason})") from None
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image that can be read, from its header and before Exif turns it."""
+    if is_dicom(path):
+        from keras_cnns.data.dicom import size_in_header  # noqa: PLC0415 - slow to import, seldom needed
+
+        return size_in_header(path)
+    with Image.open(path) as image:
+        return image.size
+
+
 def to_bytes(image: Image.Image) -> np.ndarray:
     """Return a decoded image's pixels as uint8: of 16 bits the upper 8, of a palette its colours.
 

@@ -47,6 +47,12 @@ def read_dicom(path: Path) -> Picture:
     return Picture(pixels, {keyword: str(dataset.get(keyword) or "").strip() for keyword in FACTS}, stretched)
 
 
+def size_in_header(path: Path) -> tuple[int, int]:
+    """Return width and height of the frames of a DICOM file that can be read."""
+    header = dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+    return int(header.Columns), int(header.Rows)
+
+
 def to_bytes(dataset: Dataset) -> tuple[np.ndarray, bool]:
     """Return pixels in 8 bits, and whether they were stretched from their lowest to their highest value."""
     kind = dataset.PhotometricInterpretation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,12 @@ def list_folder(root: Path) -> Cases:
     try:
         tops, left_out = find_splits(root)
         places = [(split, place) for split in SPLITS if split in tops for place in subfolders(tops[split])]
-        found = [(split, place.name, file) for split, place in places for file in images_in(place, root)]
+        files = [(split, place.name, file) for split, place in places for file in files_in(place)]
+        found = [entry for entry in files if is_image(entry[-1])]
+        notes = left_out_notes(left_out, tops.values(), [file for *_, file in set(files).difference(found)])
     except PermissionError as error:
         raise DataError(f"{error.filename}: may not be read; check its permissions.") from None
+    check_inside([file for *_, file in found], root)
     for split, top in tops.items():
         if not any(split == of for of, _, _ in found):
             raise DataError(f"{top}: no images in folders of classes; put them in CLASS/image.png.")
@@ -37,7 +40,7 @@ def list_folder(root: Path) -> Cases:
         splits=np.array([split for split, _, _ in found]),
         labels=np.array([class_names.index(name) for _, name, _ in found], np.int64),
         class_names=class_names,
-        notes=(f"Folders that are no split were left out: {', '.join(left_out)}.",) if left_out else (),
+        notes=tuple(notes),
     )
 
 
@@ -65,21 +68,43 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def images_in(folder: Path, root: Path) -> Iterable[Path]:
-    """Yield the images of a class's folder, in order.
+def left_out_notes(folders: Sequence[str], tops: Iterable[Path], others: Sequence[Path]) -> list[str]:
+    """Say what in a folder is not read: folders that are no split, files in no class, and files that are no images."""
+    notes = [f"Folders that are no split were left out: {', '.join(folders)}."] if folders else []
+    loose = [path for top in tops for path in top.iterdir() if not path.is_dir() and is_image(path)]
+    if loose:
+        notes.append(f"Images that are in no folder of a class were left out: {len(loose):,}.")
+    if others:
+        endings = ", ".join(sorted({path.suffix.lower() or "none" for path in others}))
+        notes.append(f"Files that are no images by their endings were left out: {len(others):,} ({endings}).")
+    return notes
+
+
+def images_in(folder: Path, root: Path) -> list[Path]:
+    """Return the images in a folder and in those below it, in order.
 
     Raises:
         DataError: A link points outside the root.
     """
-    files = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file() and is_image(path):
-            files.append(path)
+    files = [path for path in files_in(folder) if is_image(path)]
+    check_inside(files, root)
+    return files
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder and in those below it, in order, hidden ones left out."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
+    ]
+
+
+def check_inside(files: Iterable[Path], root: Path) -> None:
+    """Raise a `DataError` where a link leads out of the root."""
     outside = first_outside(files, root)
     if outside is not None:
         raise DataError(f"{outside}: links to a file outside {root}; copy it into the folder.")
-    yield from files
 
 
 def first_outside(files: Iterable[Path], root: Path) -> Path | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -303,22 +303,20 @@ def contents_of(name: str, split: Split, classes: int) -> SplitContents:
 
 def file_sizes(dataset: Dataset) -> dict[tuple[int, int], int]:
     """Count the image files of each width and height, the most frequent first; only headers are read."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - seldom needed
+    from keras_cnns.data.decoding import read_size  # noqa: PLC0415 - seldom needed
 
     source, _ = split_query(dataset.source)
     root = source if source.is_dir() else source.parent
-    sizes: Counter[tuple[int, int]] = Counter()
-    for split in dataset.splits.values():
-        for file in split.files:
-            with contextlib.suppress(OSError, UnidentifiedImageError), Image.open(root / file) as image:
-                sizes[image.size] += 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom|PIL")
+        sizes = Counter(read_size(root / file) for split in dataset.splits.values() for file in split.files)
     return dict(sizes.most_common())
 
 
 def findings(inspection: Inspection) -> Iterator[Finding]:
     """Yield what is wrong, or may be, the worst first."""
     if inspection.broken:
-        files = examples(inspection.broken, len(inspection.broken))
+        files = examples(inspection.broken)
         yield Finding(f"{counted(len(inspection.broken), 'file')} cannot be read: {files}",
                       "mend or remove them, or leave them out with --skip-broken")  # fmt: skip
     for leak in inspection.leaks:
@@ -356,7 +354,7 @@ def counted(count: int, unit: str) -> str:
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
-def examples(things: Sequence[object], most: int = EXAMPLES) -> str:
+def examples(things: Sequence[object]) -> str:
     """Write the first few of many."""
-    more = len(things) - most
-    return "; ".join(map(str, things[:most])) + (f"; and {more:,} more" if more > 0 else "")
+    more = len(things) - EXAMPLES
+    return "; ".join(map(str, things[:EXAMPLES])) + (f"; and {more:,} more" if more > 0 else "")

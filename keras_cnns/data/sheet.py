@@ -106,7 +106,7 @@ def class_section(
     rows = []
     for label, samples in enumerate(chosen):
         counts = ", ".join(f"{contents.classes[label]:,} {name}" for name, contents in inspection.splits.items())
-        name = words(dataset.class_names[label], HEADING, width=wide // 2)
+        name = words(dataset.class_names[label], HEADING, width=wide // 2, keep_end=False)
         heading = beside([name, words(counts, CAPTION, QUIET, width=wide - name.width - GAP)], GAP)
         tiles = [tile(dataset, one, Path(one.name).name, cell) for one in samples]
         rows.append(padded(above([heading, beside(tiles, GAP)], GAP), wide))
@@ -145,7 +145,8 @@ def pair_block(dataset: Dataset, group: Duplicates, cell: int) -> Image.Image:
     places = [f"{one.split}: {one.label}" for one in (first, second)]
     tiles = []
     for one, where in zip((first, second), places, strict=True):
-        above_it = words(where, CAPTION, ALARM if group.conflicting or group.across else QUIET, width=cell)
+        colour = ALARM if group.conflicting or group.across else QUIET
+        above_it = words(where, CAPTION, colour, width=cell, keep_end=False)
         tiles.append(above([above_it, tile(dataset, one, one.name, cell)], 2))
     return padded(above([words(f"{kind}{more}", CAPTION), beside(tiles, GAP)], 2), 2 * cell + GAP)
 
@@ -161,7 +162,8 @@ def augmented_section(
     views = np.rint(augmented_views(pixels, preset, views=VIEWS, seed=seed)).clip(0, 255).astype(np.uint8)
     yield section_title(f"Augmentation {preset}: an image and {VIEWS} versions of it")
     for index, one in enumerate(samples):
-        original = tile(dataset, one, f"{one.label}: {Path(one.name).name}", cell)
+        label = words(one.label, CAPTION, QUIET, width=cell, keep_end=False)
+        original = above([label, tile(dataset, one, Path(one.name).name, cell)], 2)
         versions = [above([square(view[index], cell), words("", CAPTION)], 2) for view in views]
         yield beside([original, padded(above([], 0), GAP), *versions], GAP)
 
@@ -191,14 +193,14 @@ def square(pixels: np.ndarray, cell: int) -> Image.Image:
     return whole
 
 
-def words(text: str, size: int, colour: str = INK, *, width: int | None = None) -> Image.Image:
-    """Draw a line of text; where it is wider than `width`, its beginning is left out."""
+def words(text: str, size: int, colour: str = INK, *, width: int | None = None, keep_end: bool = True) -> Image.Image:
+    """Draw a line of text; where it is wider than `width`, its beginning is left out, or else its end."""
     font = ImageFont.truetype(font_file(), size)
     line = " ".join(text.split())
     if width is not None and font.getlength(line) > width:
         while line and font.getlength(f"…{line}") > width:
-            line = line[1:]
-        line = f"…{line}"
+            line = line[1:] if keep_end else line[:-1]
+        line = f"…{line}" if keep_end else f"{line}…"
     ascent, descent = font.getmetrics()
     drawn = Image.new("RGB", (max(1, round(font.getlength(line) + 0.5)), ascent + descent), PAPER)
     ImageDraw.Draw(drawn).text((0, 0), line, font=font, fill=colour)

@@ -109,7 +109,7 @@ def read(source: str, wanted: Wanted) -> Raw:
 
         return read_cases(list_table(path, query), wanted)
     problem = "is not a kind of source that can be read" if path.exists() else "does not exist"
-    raise DataError(f"--data {source}: {problem}; what works: {WAYS}.")
+    raise DataError(f"{source}: {problem}; what works: {WAYS}.")
 
 
 def split_query(source: str) -> tuple[Path, str]:

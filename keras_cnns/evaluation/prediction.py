@@ -118,7 +118,7 @@ def files_at(place: Path) -> Iterator[Path]:
             raise DataError(f"{place}: does not exist; name images, or folders of images.")
         yield place
         return
-    found = list(images_in(place, place))
+    found = images_in(place, place)
     if not found:
         raise DataError(f"{place}: no images in this folder; name images, or folders of images.")
     yield from found

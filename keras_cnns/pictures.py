@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from keras_cnns.errors import SettingError
 from keras_cnns.units import human
+from keras_cnns.whole import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,15 +64,12 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         SettingError: It cannot be written there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        figure.savefig(temporary, format=path.suffix[1:].lower())
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:].lower())
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; name a picture in a folder that can be written."
         raise SettingError(message) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def draw(blocks: Sequence[BlockProfile], title: str) -> Figure:

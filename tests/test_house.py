@@ -34,6 +34,7 @@ NETWORKS = (
     "feature_maps",
     "pictures",
     "units",
+    "whole",
     "lazy",
     "errors",
 )

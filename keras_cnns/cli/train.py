@@ -136,7 +136,7 @@ def report(trained: TrainedRun, images: str, arguments: argparse.Namespace) -> s
     return "\n".join((
         images,
         f"{arguments.model}: {trained.costs.total_parameters:,} parameters, {trained.costs.macs:,} MACs",
-        f"best epoch {kept['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
+        f"kept epoch {kept['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
         f"{kept['seconds']:.1f} s of training; network: {trained.fitted.best_model}",
         f"run {trained.run_id}; compare it: keras-cnns compare {arguments.experiment}{uri}",
     ))  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from keras_cnns.data.dataset import Dataset
 from keras_cnns.data.inspection import Duplicates, Inspection, Sample, sample
 from keras_cnns.errors import DataError, SettingError, nearest
 from keras_cnns.pictures import INK, check_picture
+from keras_cnns.whole import written_whole
 
 PAPER, QUIET, ALARM = "#FFFFFF", "#767676", "#B84300"
 MARGIN, GAP, ROOM = 24, 6, 22
@@ -58,14 +58,11 @@ def write_sheet(dataset: Dataset, inspection: Inspection, path: Path, *, augment
         SettingError: It cannot be written there.
     """
     sheet = draw_sheet(dataset, inspection, augmented=augmented, seed=seed)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        sheet.save(temporary, format="PNG", optimize=True)
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            sheet.save(temporary, format="PNG", optimize=True)
     except OSError as error:
         raise SettingError(f"cannot write {path}: {error.strerror}; name a picture elsewhere.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def draw_sheet(dataset: Dataset, inspection: Inspection, *, augmented: str | None, seed: int) -> Image.Image:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from keras_cnns.data import Dataset
 from keras_cnns.data.dataset import SPLITS, Split
+from keras_cnns.data.splits import join
 from keras_cnns.errors import DataError, EvaluationError, nearest
 from keras_cnns.evaluation.ensembles import Ensemble, to_classes
 from keras_cnns.evaluation.network import by
@@ -39,7 +41,9 @@ def check_views(views: int) -> int:
 def find_split(dataset: Dataset, name: str) -> Split:
     """Return a split, or all of them joined; or say which there are."""
     if name == ALL:
-        return joined([dataset.splits[split] for split in SPLITS if split in dataset.splits])
+        parts = [dataset.splits[split] for split in SPLITS if split in dataset.splits]
+        whole = join(parts) if len(parts) > 1 else parts[0]
+        return whole if all(part.patients is not None for part in parts) else replace(whole, patients=None)
     if name not in dataset.splits:
         there = " or ".join(f"--split {split}" for split in MEASURED if split in dataset.splits)
         raise DataError(
@@ -48,21 +52,6 @@ def find_split(dataset: Dataset, name: str) -> Split:
             + " --split all takes all images of a source that no run was trained on."
         )
     return dataset.splits[name]
-
-
-def joined(splits: list[Split]) -> Split:
-    """Return the images of several splits, with all that is known of all of them."""
-    if len(splits) == 1:
-        return splits[0]
-    patients = [split.patients for split in splits if split.patients is not None]
-    names = [name for name in splits[0].columns if all(name in split.columns for split in splits)]
-    return Split(
-        np.concatenate([split.images for split in splits]),
-        np.concatenate([split.labels for split in splits]),
-        files=tuple(file for split in splits for file in split.files) if all(split.files for split in splits) else (),
-        patients=np.concatenate(patients) if len(patients) == len(splits) else None,
-        columns={name: np.concatenate([split.columns[name] for split in splits]) for name in names},
-    )
 
 
 def check_fit(ensemble: Ensemble, dataset: Dataset, split: Split, name: str) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.forest import draw_forest
 from keras_cnns.evaluation.plots import DARK, LIGHT, draw
 from keras_cnns.evaluation.wording import all_notes, facts, looks_in_words, part_table, rows
+from keras_cnns.whole import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,16 +47,13 @@ def png(figure: Figure) -> bytes:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a whole file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise EvaluationError(
             f"cannot write the report {path}: {error.strerror}; name a file in a folder that can be written."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def render(evaluation: Evaluation, light: bytes, dark: bytes) -> str:

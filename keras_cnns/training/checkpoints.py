@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_cnns.training.recipe import Recipe
+from keras_cnns.whole import written_whole
 
 WEIGHTS = "weights.weights.h5"
 STATE = "state.json"
@@ -79,9 +80,8 @@ def kept_metrics(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def save_checkpoint(folder: Path, model: Any, progress: Progress, *, new_best: bool) -> Path:

@@ -15,7 +15,10 @@ import sys
 import tempfile
 import time
 
-TRAIN = ("train", "lenet5", "--epochs", "15", "--test", "--json")
+RECIPES = {
+    "none": ("--epochs", "15"),
+    "light": ("--epochs", "30", "--set", "augmentation=light", "--set", "ema=0.99"),
+}
 
 
 def main() -> None:
@@ -23,14 +26,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="MNIST as an .npz file with a test split")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--augmentation", choices=list(RECIPES), default="light")
     arguments = parser.parse_args()
     errors, times = [], []
     with tempfile.TemporaryDirectory() as folder:
         keeping = ("--folder", folder, "--tracking-uri", f"sqlite:///{folder}/mlflow.db")
         for seed in range(arguments.seeds):
             begun = time.perf_counter()
-            command = (sys.executable, "-m", "keras_cnns", *TRAIN, "--data", arguments.data, *keeping)
-            done = subprocess.run((*command, "--seed", str(seed)), capture_output=True, text=True, check=True)
+            command = (sys.executable, "-m", "keras_cnns", "train", "lenet5", "--data", arguments.data, *keeping)
+            how = (*RECIPES[arguments.augmentation], "--seed", str(seed), "--test", "--json")
+            done = subprocess.run((*command, *how), capture_output=True, text=True, check=True)
             times.append(time.perf_counter() - begun)
             found = json.loads(done.stdout)
             errors.append(1 - found["test_accuracy"])

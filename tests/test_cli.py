@@ -59,6 +59,8 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*TRAIN, "--set", "growth_rate=0"), ["growth_rate", "1"]),
         ((*TRAIN, "--set", "growth_rate=many"), ["growth_rate", "whole number"]),
         ((*TRAIN, "--set", "growth=8"), ["growth", "growth_rate"]),
+        ((*TRAIN, "--set", "optimiser=sgd"), ["optimiser", "'optimizer'"]),
+        ((*TRAIN, "--set", "zzz=1"), ["zzz", "growth_rate", "learning_rate"]),
         ((*TRAIN, "--set", "growth_rate"), ["NAME=VALUE"]),
         ((*TRAIN, "--set", "compression=1.5"), ["compression", "1"]),
         ((*TRAIN, "--epochs", "0"), ["epochs", "1"]),
@@ -167,3 +169,13 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     )
     os.close(writer)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "keras_cnns", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == "keras-cnns: the output cannot be written: No space left on device.\n"

@@ -17,11 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cnns import Recipe
+from keras_cnns.data import load
 from keras_cnns.errors import KerasCnnsError, ModelNameError, ResumeError, SettingError
 from keras_cnns.registry import all_families, find_variant, smallest_side
+from keras_cnns.settings import format_value
 from keras_cnns.tracking import Store
 from tuning import sweep
 from tuning.journal import Journal, TrialState
+from tuning.limits import Limits
+from tuning.search import Plan
 from tuning.space import make_space
 
 SMALL = {"blocks": (2, 2), "growth_rate": 4, "bottleneck_width": None}
@@ -36,8 +40,8 @@ def test_candidates_are_different_legal_and_the_same_for_a_seed(family: str, see
     candidates = space.draw(12, seed)
     assert len(set(candidates)) == 12
     assert space.draw(20, seed)[:12] == candidates
-    found, _ = find_variant(space.model)
     for candidate in candidates:
+        found, _ = find_variant(candidate.model)
         assert smallest_side(found, candidate.settings) <= side
         assert candidate.recipe.learning_rate == 0.01
 
@@ -71,6 +75,33 @@ def test_mistakes_are_told_before_anything_starts(
     with pytest.raises(kind, match=message) as caught:
         sweep(chosen.pop("model"), "digits", **chosen)
     assert "\n" not in str(caught.value)
+
+
+def plan(**changes: Any) -> Plan:
+    chosen = {"recipe": Recipe(), "space": {"growth_rate": "4..8"}, "image_shape": (8, 8, 1)}
+    of_space = {name: changes.pop(name) for name in [*changes] if name in ("space", "limits", "recipe")}
+    space = make_space("densenet", **{**chosen, **of_space})
+    chosen = {"trials": 4, "seed": 0, "scheduler": "none", "search": "tpe", "against": None}
+    return Plan(**{"space": space, "dataset": load("digits"), **chosen, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"space": {"growth_rate": "4..12"}},
+        {"space": {"growth_rate": 4}},
+        {"space": {"growth_rate": "4..8", "learning_rate": {"low": 5e-4, "high": 1e-2, "log": False}}},
+        {"recipe": Recipe(epochs=3)},
+        {"limits": Limits(parameters=10_000)},
+        {"search": "random"},
+        {"against": "macs"},
+        {"trials": 5},
+        {"scheduler": "asha"},
+    ],
+)
+def test_a_sweep_that_differs_in_anything_that_is_tried_is_another_one(changes: dict[str, Any]) -> None:
+    assert plan().identity() == plan().identity()
+    assert plan(**changes).identity() != plan().identity()
 
 
 def test_the_journal_survives_a_torn_line(tmp_path: Path) -> None:
@@ -113,6 +144,26 @@ def test_every_trial_is_a_run_below_the_sweeps_own(swept: tuple[Any, Store]) -> 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+def test_all_families_are_searched_in_one_sweep_for_score_and_cost(tmp_path: Path) -> None:
+    result = sweep("all", "digits", trials=3, recipe=Recipe(epochs=1), max_parameters=30_000, max_macs=500_000, seed=1,
+                   space={"learning_rate": "1e-3..1e-2"}, search="tpe", against="parameters", folder=tmp_path,
+                   tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")  # fmt: skip
+    assert any("lenet is left out: images of 8x8" in note for note in result.notes)
+    assert {run.family for run in result.runs} <= set(all_families())
+    assert all(run.metrics["parameters"] <= 30_000 and run.metrics["macs"] <= 500_000 for run in result.runs)
+    costs = [run.metrics["parameters"] for run in result.front]
+    scores = [run.metrics["val_accuracy"] for run in result.front]
+    assert costs == sorted(costs)
+    assert scores == sorted(scores)
+    assert scores[-1] == result.best.metrics["val_accuracy"]
+    values = [state.candidate for state in Journal(result.folder / "journal.jsonl").trials().values()]
+    assert sorted(run.recipe["learning_rate"] for run in result.runs) == sorted(
+        format_value(of_trial["learning_rate"]) for of_trial in values
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_the_best_network_of_a_sweep_is_kept(swept: tuple[Any, Store]) -> None:
     import mlflow
 
@@ -138,7 +189,8 @@ def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(tmp_path: Path) -> Non
     assert broken.exists()
     assert result.best is None
     assert {run.status for run in result.runs} == {"failed"}
-    assert all("TrainingError: the loss is" in run.reason for run in result.runs)
+    assert all(run.reason.startswith("TrainingError: ") for run in result.runs)
+    assert all("the loss is no longer finite" in run.reason for run in result.runs)
 
 
 # Where tests run in the background of a shell, Ctrl-C is ignored from birth.
@@ -158,12 +210,13 @@ def run_command(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(("signal_number", "search"), [(signal.SIGKILL, "tpe"), (signal.SIGINT, "random")])
 def test_a_sweep_whose_driver_is_killed_ends_with_exactly_its_trials(
-    tmp_path: Path, signal_number: signal.Signals
+    tmp_path: Path, signal_number: signal.Signals, search: str
 ) -> None:
+    chosen = ("--search", search)
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *COMMAND],
+        [sys.executable, "-c", INTERRUPTIBLE, *COMMAND, *chosen],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 180
@@ -181,18 +234,18 @@ def test_a_sweep_whose_driver_is_killed_ends_with_exactly_its_trials(
         ]
     before = {number for number, state in journal.trials().items() if state.ended}
     assert before
-    done = run_command(tmp_path, "--resume", "--json")
+    done = run_command(tmp_path, *chosen, "--resume", "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["trials"]) == 4
     events = [event for event, _ in journal.read()]
     counted = Counter((event["trial"], event["event"]) for event in events)
     assert {trial for trial, _ in counted} == {0, 1, 2, 3}
     for trial in range(4):
-        assert (counted[trial, "start"], counted[trial, "epoch"], counted[trial, "end"]) == (1, 3, 1)
+        assert [counted[trial, event] for event in ("candidate", "start", "epoch", "end")] == [1, 1, 3, 1]
     runs = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").runs(experiment="sweep")
     assert sorted((run.tags["trial"], run.status, run.metrics["epochs"]) for run in runs) == [
         (str(trial), "finished", 3) for trial in range(4)
     ]
-    again = run_command(tmp_path, "--resume")
+    again = run_command(tmp_path, *chosen, "--resume")
     assert again.returncode == 2
     assert "nothing to resume" in again.stderr

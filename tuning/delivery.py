@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.training.checkpoints import kept_metrics, write_text
 from keras_cnns.training.recipe import Recipe
-from tuning.journal import FAILED, STOPPED, Journal, TrialState
+from tuning.journal import FAILED, STOPPED, WAITING, Journal, TrialState
 
 POLL_SECONDS = 0.2
 
@@ -19,8 +19,8 @@ POLL_SECONDS = 0.2
 class SweepObserver(Protocol):
     """Whoever wants to see a sweep go on."""
 
-    def trials(self, states: Mapping[int, TrialState]) -> None:
-        """Something happened; these are the trials so far."""
+    def trials(self, states: Mapping[int, TrialState], count: int) -> None:
+        """Something happened; these are the trials so far, of `count` that there are to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,16 @@ class Target:
         store: The MLflow store.
         experiment: The experiment's name.
         parent: The sweep's own run.
-        describe: What is known of a trial before it trains, by its number.
+        trials: How many there are to be.
+        describe: What is known of a trial before it trains.
         recipe: What says which epoch's network is kept, the same for all trials.
     """
 
     store: Store
     experiment: str
     parent: str
-    describe: Callable[[int], RunDescription]
+    trials: int
+    describe: Callable[[TrialState], RunDescription]
     recipe: Recipe
 
 
@@ -82,7 +84,7 @@ class Delivery(threading.Thread):
                     write_text(self.position, str(offset))
                     arrived = True
                 if arrived and self.observer is not None:
-                    self.observer.trials(self.states)
+                    self.observer.trials(self.states, self.target.trials)
                 if last_round:
                     return
                 self.complete.wait(POLL_SECONDS)
@@ -100,22 +102,24 @@ class Delivery(threading.Thread):
         """Return what is known of a trial."""
         return self.states.setdefault(number, TrialState(number))
 
-    def run_id(self, number: int) -> str:
+    def run_id(self, state: TrialState) -> str:
         """Return a trial's run, begun now if there is none."""
-        if number not in self.run_ids:
+        if state.number not in self.run_ids:
             target = self.target
-            description = target.describe(number)
+            description = target.describe(state)
             found = target.store.find(experiment=target.experiment, tags=description.tags)
-            self.run_ids[number] = found or target.store.start(
+            self.run_ids[state.number] = found or target.store.start(
                 description, experiment=target.experiment, parent=target.parent
             )
-        return self.run_ids[number]
+        return self.run_ids[state.number]
 
     def deliver(self, event: Mapping[str, Any]) -> None:
         """Record one event."""
         store, state = self.target.store, self.state(event["trial"])
         state.apply(event)
-        run_id = self.run_id(state.number)
+        if state.status == WAITING:
+            return
+        run_id = self.run_id(state)
         if event["event"] == "epoch":
             store.record(run_id, len(state.curve), event["metrics"])
         elif event["event"] == "end":

@@ -19,7 +19,7 @@ from ray import tune
 from tuning.trial import FAILURE, trial_folder
 
 COSTS = ("parameters", "trainable_parameters", "macs")
-RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped early", "failed"
+WAITING, RUNNING, FINISHED, STOPPED, FAILED = "waiting", "running", "finished", "stopped early", "failed"
 
 
 @dataclass
@@ -28,8 +28,9 @@ class TrialState:
 
     Attributes:
         number: Its place among the sweep's candidates.
-        status: "running", "finished", "stopped early" by the scheduler, or "failed".
+        status: "waiting" for a core, "running", "finished", "stopped early" by the scheduler, or "failed".
         reason: Why it failed.
+        candidate: The values of its candidate, as `tuning.space.Space` has them.
         costs: Parameters and multiply-accumulates.
         curve: The metrics of each epoch.
     """
@@ -37,17 +38,22 @@ class TrialState:
     number: int
     status: str = RUNNING
     reason: str = ""
+    candidate: dict[str, Any] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def ended(self) -> bool:
         """The trial will not go on."""
-        return self.status != RUNNING
+        return self.status not in (WAITING, RUNNING)
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in one line of the journal."""
-        if event["event"] == "epoch":
+        if event["event"] == "candidate":
+            self.status, self.candidate = WAITING, event["values"]
+        elif event["event"] == "start":
+            self.status = RUNNING
+        elif event["event"] == "epoch":
             self.curve.append(event["metrics"])
             self.costs.update(event["costs"])
         elif event["event"] == "end":
@@ -123,7 +129,7 @@ class JournalKeeper(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         """A trial begins, or goes on after a pause."""
-        if trial.config["number"] not in self.known:
+        if self.known[trial.config["number"]].status == WAITING:
             self.note(trial.config["number"], event="start")
 
     def on_trial_result(
@@ -135,7 +141,7 @@ class JournalKeeper(tune.Callback):
         **info: Any,  # noqa: ARG002
     ) -> None:
         """An epoch is done. One that an earlier process had reported is not written again."""
-        state = self.known.setdefault(trial.config["number"], TrialState(trial.config["number"]))
+        state = self.known[trial.config["number"]]
         if result["epoch"] == len(state.curve) + 1:
             wanted = ("loss", "accuracy", "learning_rate", "seconds")
             metrics = {name: result[name] for name in result if name in wanted or name.startswith("val_")}

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import os
 import random
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from filelock import FileLock
-from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
-from keras_cnns.errors import ResumeError
+from keras_cnns.errors import ResumeError, SettingError
 from keras_cnns.lazy import load_backend
-from keras_cnns.registry import find_variant
-from keras_cnns.settings import SEED, Choice, IntRange, checked
+from keras_cnns.settings import SEED, Choice, IntRange, Maybe, checked, format_value
 from keras_cnns.tracking import Run, RunDescription, Store
 from keras_cnns.training.checkpoints import best_model, write_text
 from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished
 from keras_cnns.training.recipe import Recipe
+from tuning.comparison import Comparison
 from tuning.delivery import Delivery, SweepObserver, Target
-from tuning.journal import FAILED, Journal, JournalKeeper, TrialState
-from tuning.space import Candidate, Space, find_base, make_space
-from tuning.trial import run_trial, trial_folder
+from tuning.execution import Suggester, local_ray, run_candidates
+from tuning.journal import Journal, JournalKeeper, TrialState
+from tuning.limits import Limits
+from tuning.ranges import find_bases
+from tuning.samplers import SEARCHES, make_sampler
+from tuning.space import Space, make_space
+from tuning.trial import trial_folder
 
 TRIALS = IntRange(1, 100_000)
+DEFAULT_TRIALS = 16
 SCHEDULER = Choice(("asha", "none"))
+SEARCH = Choice(SEARCHES)
+AGAINST = Choice(("parameters", "macs"))
+LIMIT = Maybe(IntRange(1, 2**63 - 1))
 SWEEP = "sweep.json"
 
 
@@ -50,6 +51,9 @@ class SweepResult:
         folder: Where the sweep keeps its journal and checkpoints.
         runs: Its trials as MLflow gives them back.
         best: The best of them, or None where all failed.
+        front: Those that no other beats in score and cost together, the cheapest first; the cost is `against`, or the
+            parameters.
+        notes: What the space left out, and why.
         seconds: How long this process took over it.
         utilization: Seconds inside `fit` of all trials over cores times seconds.
     """
@@ -59,6 +63,8 @@ class SweepResult:
     folder: Path
     runs: list[Run]
     best: Run | None
+    front: list[Run]
+    notes: tuple[str, ...]
     seconds: float
     utilization: float
 
@@ -67,20 +73,32 @@ class SweepResult:
 class Plan:
     """What a sweep does; two sweeps with equal plans try the same candidates."""
 
-    name: str
     space: Space
     dataset: Dataset
     trials: int
     seed: int
     scheduler: str
+    search: str
+    against: str | None
+
+    @property
+    def name(self) -> str:
+        """What the sweep is over."""
+        return self.space.name
 
     def identity(self) -> dict[str, Any]:
         """Write what a resumed sweep must have in common with the one that was begun, the seed apart."""
         return {
             "name": self.name,
-            "settings": self.space.base.settings.written(),
-            "recipe": self.space.base.recipe.written(),
-            "searched": sorted(self.space.domains),
+            "settings": {
+                model: branch.settings.written() | {name: format_value(value) for name, value in branch.fixed.items()}
+                for model, branch in self.space.branches.items()
+            },
+            "recipe": self.space.recipe.written(),
+            "searched": {name: repr(domain) for name, domain in sorted(self.space.searched().items())},
+            "limits": vars(self.space.limits),
+            "search": self.search,
+            "against": self.against,
             "data": self.dataset.fingerprint,
             "trials": self.trials,
             "scheduler": self.scheduler,
@@ -91,11 +109,16 @@ def sweep(
     model: str,
     data: str | Dataset = "digits",
     *,
-    trials: int = 16,
+    trials: int | None = None,
     recipe: Recipe | None = None,
     fixed: Mapping[str, object] | None = None,
+    space: Mapping[str, object] | None = None,
+    search: str = "random",
+    max_parameters: int | None = None,
+    max_macs: int | None = None,
+    against: str | None = None,
     seed: int | None = None,
-    scheduler: str = "asha",
+    scheduler: str | None = None,
     cores: int | None = None,
     resume: bool = False,
     experiment: str = "sweep",
@@ -106,13 +129,23 @@ def sweep(
     """Search over what a family of networks and the recipe leave free.
 
     Args:
-        model: A family (`"densenet"`), or one variant of it to start from.
+        model: A family (`"densenet"`), one variant of it to start from, or `"all"` to search all families at once.
         data: A source that `load` reads, or images already loaded.
-        trials: How many candidates to try.
+        trials: How many candidates to try: 16 by default, or with search="grid" all that there are.
         recipe: The recipe they start from; `Recipe(epochs=10)` by default.
         fixed: Settings, and parts of the recipe, that all candidates share and the search leaves alone.
+        space: What is searched, by the name of a setting or a part of the recipe, beside or instead of what the family
+            searches by itself: a value is fixed; a range is text (`"4..24"`, `"4..24..4"`, `"1e-4..1e-2"`), a mapping
+            with "low", "high" and perhaps "step" and "log", or an `IntRange` or `FloatRange`; a choice is text
+            (`"4,8,12"`, or `"2,2|3,3"` of settings with several values), a list, or a `Choice`. With several families
+            `"resnet.widths"` is that of one of them.
+        search: "random" draws candidates, "grid" takes all, "tpe" tries what is like the better ones so far (Optuna).
+        max_parameters: Candidates with more weights than this are never tried.
+        max_macs: Nor are those with more multiply-accumulates for one image.
+        against: "parameters" or "macs": search for networks that score high and cost little, all trade-offs at once.
         seed: Draws the candidates, and trains them; another one each time by default.
-        scheduler: "asha" stops candidates early that fall behind (Li et al. 2020); "none" trains all to the end.
+        scheduler: "asha" (default) stops candidates early that fall behind (Li et al. 2020); "none" (default with
+            `against`, for it knows the score alone) trains all to the end.
         cores: How many candidates to train at a time, one a core; all cores by default.
         resume: Go on with the newest unfinished sweep of the same arguments.
         experiment: MLflow experiment that the runs belong to.
@@ -123,16 +156,36 @@ def sweep(
     Raises:
         KerasCnnsError: Model, settings, recipe, data, store or counts are not usable, each in a subclass.
     """
-    trials = checked("trials", TRIALS, trials)
-    scheduler = checked("scheduler", SCHEDULER, scheduler)
+    trials = None if trials is None else checked("trials", TRIALS, trials)
+    search = checked("search", SEARCH, search)
+    against = None if against is None else checked("against", AGAINST, against)
+    scheduler = checked("scheduler", SCHEDULER, scheduler or ("none" if against else "asha"))
+    limits = Limits(
+        parameters=checked("max_parameters", LIMIT, max_parameters), macs=checked("max_macs", LIMIT, max_macs)
+    )
     cores = checked("cores", IntRange(1, 4096), os.cpu_count() or 1 if cores is None else cores)
     drawn_seed = random.SystemRandom().randrange(2**31) if seed is None else checked("seed", SEED, seed)
-    find_base(model)
+    find_bases(model)
     dataset = load(data) if isinstance(data, str) else data
     _ = dataset.training  # or there is nothing to train on
-    space = make_space(model, recipe=recipe or Recipe(epochs=10), fixed=fixed or {}, image_shape=dataset.image_shape)
-    plan = Plan(name=model, space=space, dataset=dataset, trials=trials, seed=drawn_seed, scheduler=scheduler)
-    space.draw(trials, drawn_seed)
+    candidates = make_space(
+        model,
+        recipe=recipe or Recipe(epochs=10),
+        fixed=fixed,
+        space=space,
+        image_shape=dataset.image_shape,
+        classes=dataset.classes,
+        limits=limits,
+    )
+    plan = Plan(
+        space=candidates,
+        dataset=dataset,
+        trials=count_trials(candidates, search, trials, drawn_seed),
+        seed=drawn_seed,
+        scheduler=scheduler,
+        search=search,
+        against=against,
+    )
     store = Store(tracking_uri)
     place, lock, record = claim(Path(folder) / "sweeps", plan, store, resume=resume, seed=seed)
     plan = replace(plan, seed=record["seed"])
@@ -150,15 +203,32 @@ def sweep(
             raise
         write_text(place / FINISHED, parent)
     runs, best = result
+    compared = Comparison(runs, sort=plan.space.recipe.monitor, against=against or "parameters")
     return SweepResult(
         run_id=parent,
         store=store.uri,
         folder=place,
         runs=runs,
         best=best,
+        front=sorted((row.run for row in compared.rows if row.pareto), key=lambda run: run.metrics[compared.against]),
+        notes=plan.space.notes,
         seconds=seconds,
         utilization=utilization,
     )
+
+
+def count_trials(space: Space, search: str, trials: int | None, seed: int) -> int:
+    """Return how many trials there are to be, or say that the space does not hold so many.
+
+    Raises:
+        SettingError: It does not.
+    """
+    if search != "grid":
+        return len(space.draw(trials or DEFAULT_TRIALS, seed))
+    points = len(space.grid())
+    if (trials or points) > points:
+        raise SettingError(f"the grid has {points} points; ask for as many trials or fewer, or for a larger grid.")
+    return trials or points
 
 
 def claim(
@@ -177,28 +247,32 @@ def claim(
 def start_parent(plan: Plan, store: Store, experiment: str) -> str:
     """Begin the sweep's own run in MLflow."""
     parameters = {"model": plan.name, "trials": plan.trials, "seed": plan.seed, "scheduler": plan.scheduler}
-    searched = {f"searched.{name}": str(domain) for name, domain in plan.space.domains.items()}
+    limits = {f"max_{name}": limit for name, limit in vars(plan.space.limits).items() if limit is not None}
+    goals = {"search": plan.search, **({"against": plan.against} if plan.against else {}), **limits}
+    searched = {f"searched.{name}": str(domain) for name, domain in plan.space.searched().items()}
     return store.start_group(
         f"sweep-{plan.name}",
         experiment=experiment,
-        params={**parameters, **searched},
+        params={**parameters, **goals, **searched},
         tags={"data.name": plan.dataset.name, "data.fingerprint": plan.dataset.fingerprint},
     )
 
 
-def describe_trial(plan: Plan, parent: str, candidate: Candidate, number: int) -> RunDescription:
+def describe_trial(plan: Plan, parent: str, state: TrialState) -> RunDescription:
     """Say what is known of a trial before it trains."""
-    family, _ = find_variant(plan.space.model)
+    candidate = plan.space.candidate(state.candidate)
+    if candidate is None:
+        raise ResumeError(f"trial {state.number} of the journal has values that do not fit each other.")
     return RunDescription(
-        name=f"trial-{number:04d}",
-        model=plan.space.model,
-        family=family.name,
+        name=f"trial-{state.number:04d}",
+        model=candidate.model,
+        family=plan.space.branches[candidate.model].family.name,
         settings=candidate.settings.written(),
         recipe=candidate.recipe.written(),
         seed=plan.seed,
         data_name=plan.dataset.name,
         data_fingerprint=plan.dataset.fingerprint,
-        tags={"sweep": parent, "trial": str(number)},
+        tags={"sweep": parent, "trial": str(state.number)},
     )
 
 
@@ -212,25 +286,27 @@ def run_trials(
     observer: SweepObserver | None,
 ) -> tuple[float, float, dict[int, TrialState]]:
     """Run what is left of a sweep; return its seconds, utilization and trials."""
-    candidates = plan.space.draw(plan.trials, plan.seed)
     journal = Journal(place / "journal.jsonl")
     journal.mend()
     before = journal.trials()
-    recipe = plan.space.base.recipe
     target = Target(
         store=store,
         experiment=experiment,
         parent=parent,
-        describe=lambda number: describe_trial(plan, parent, candidates[number], number),
-        recipe=recipe,
+        trials=plan.trials,
+        describe=lambda state: describe_trial(plan, parent, state),
+        recipe=plan.space.recipe,
     )
     delivery = Delivery(journal, place / "delivered", target, observer)
     delivery.start()
     begun = time.perf_counter()
     try:
         if sum(state.ended for state in before.values()) < plan.trials:
+            keeper = JournalKeeper(place.resolve(), journal, plan.space.recipe.epochs)
+            sampler = make_sampler(plan.search, plan.space, seed=plan.seed, against=plan.against)
+            suggester = Suggester(plan.space, sampler, keeper, plan.trials)
             with local_ray(cores):
-                tune_candidates(plan, candidates, place, journal, before)
+                run_candidates(suggester, dataset=plan.dataset, seed=plan.seed, scheduler=plan.scheduler, place=place)
         seconds = time.perf_counter() - begun
     finally:
         delivery.finish()
@@ -244,81 +320,6 @@ def fit_seconds(state: TrialState) -> float:
     return state.curve[-1]["seconds"] if state.curve else 0.0
 
 
-@contextlib.contextmanager
-def local_ray(cores: int) -> Iterator[None]:
-    """A Ray of our own with this many cores, or the one that this process has already."""
-    if ray.is_initialized():
-        yield
-        return
-    # No result files beside the journal, no snapshots (the journal is the truth), Ctrl-C comes here, and a worker
-    # is not given up while the trial it had is still being put away: two seconds are too few on a busy machine.
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address="local",
-        num_cpus=cores,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def tune_candidates(
-    plan: Plan, candidates: list[Candidate], place: Path, journal: Journal, before: Mapping[int, TrialState]
-) -> None:
-    """Hand the candidates to Tune, one core each (and a GPU where there are any)."""
-    recipe = plan.space.base.recipe
-    trainable = tune.with_parameters(
-        run_trial,
-        dataset=plan.dataset,
-        candidates=candidates,
-        model=plan.space.model,
-        seed=plan.seed,
-        folder=place.resolve(),
-        ended={number for number, state in before.items() if state.ended},
-    )
-    resources = {"cpu": 1, "gpu": 1} if ray.cluster_resources().get("GPU") else {"cpu": 1}
-    scheduler = FIFOScheduler()
-    if plan.scheduler == "asha" and recipe.epochs > 1:
-        scheduler = ASHAScheduler(
-            time_attr="epoch",
-            max_t=recipe.epochs,
-            grace_period=max(1, recipe.epochs // 4),
-            reduction_factor=3,
-        )
-    # Failed candidates of an earlier process stay failed.
-    left = [number for number in range(plan.trials) if number not in before or before[number].status != FAILED]
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, resources),
-        param_space={"number": tune.grid_search(left)},
-        tune_config=tune.TuneConfig(
-            metric=recipe.monitor,
-            mode="max",
-            scheduler=scheduler,
-            reuse_actors=True,
-            trial_name_creator=lambda trial: f"trial-{trial.config['number']:04d}",
-            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}",
-        ),
-        run_config=tune.RunConfig(
-            name=f"tune-{uuid.uuid4().hex[:8]}",
-            storage_path=str(place.resolve()),
-            callbacks=[JournalKeeper(place.resolve(), journal, recipe.epochs)],
-            failure_config=tune.FailureConfig(max_failures=0),
-            verbose=0,
-        ),
-    )
-    with contextlib.redirect_stdout(io.StringIO()):  # Tune writes tables whatever its verbosity
-        tuner.fit()
-
-
 def conclude(
     plan: Plan, store: Store, place: Path, parent: str, experiment: str, states: Mapping[int, TrialState]
 ) -> tuple[list[Run], Run | None]:
@@ -327,7 +328,7 @@ def conclude(
     if missing:
         raise ResumeError(f"{missing} of {plan.trials} trials did not end; run the same again with --resume.")
     runs = store.runs(experiment=experiment, parent=parent)
-    monitor = plan.space.base.recipe.monitor
+    monitor = plan.space.recipe.monitor
     scored = [run for run in runs if run.status == "finished" and monitor in run.metrics]
     best = max(scored, key=lambda run: run.metrics[monitor], default=None)
     if best is not None:

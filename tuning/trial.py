@@ -26,8 +26,6 @@ def run_trial(
     config: Mapping[str, Any],
     *,
     dataset: Dataset,
-    candidates: list[Candidate],
-    model: str,
     seed: int,
     folder: Path,
     ended: Collection[int],
@@ -43,14 +41,14 @@ def run_trial(
         for epoch, metrics in enumerate(read_progress(place).history, start=1):
             tune.report({**metrics, "epoch": epoch})
         if number not in ended:
-            train_candidate(candidates[number], dataset, model=model, seed=seed, place=place)
+            train_candidate(config["candidate"], dataset, seed=seed, place=place)
     except Exception as error:
         place.mkdir(parents=True, exist_ok=True)
         write_text(place / FAILURE, f"{type(error).__name__}: {error}".splitlines()[0])
         raise
 
 
-def train_candidate(candidate: Candidate, dataset: Dataset, *, model: str, seed: int, place: Path) -> None:
+def train_candidate(candidate: Candidate, dataset: Dataset, *, seed: int, place: Path) -> None:
     """Train one candidate in this worker, which has one core and may have trained others before."""
     import keras  # noqa: PLC0415 - the driver, which imports this module too, needs no backend
     import tensorflow as tf  # noqa: PLC0415
@@ -63,7 +61,7 @@ def train_candidate(candidate: Candidate, dataset: Dataset, *, model: str, seed:
     if not tf.config.threading.get_intra_op_parallelism_threads():
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-    job = Job(model=model, settings=candidate.settings, recipe=candidate.recipe, seed=seed)
+    job = Job(model=candidate.model, settings=candidate.settings, recipe=candidate.recipe, seed=seed)
     fit(job, dataset, place, observer=Reporter(measure(job, dataset)))
 
 

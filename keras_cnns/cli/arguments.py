@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.errors import SettingError
+from keras_cnns.errors import SettingError, nearest
 from keras_cnns.settings import checked
 from keras_cnns.units import read_number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keras_cnns.data import Dataset
     from keras_cnns.settings import Domain, Settings
     from keras_cnns.training import Recipe
+    from tuning.ranges import Base, Choices
+
+
+RUN = "a run's id, the beginning of it, or a name only it has; a sweep's id for its best trial"
 
 
 def whole_number(text: str) -> int:
@@ -91,7 +97,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add what says which run is meant, and where it is kept."""
-    parser.add_argument("reference", metavar="RUN", help="a run's id, the beginning of it, or a name only it has")
+    parser.add_argument("reference", metavar="RUN", help=RUN)
     add_store(parser)
 
 
@@ -109,6 +115,15 @@ def add_recipe(parser: argparse.ArgumentParser, *, epochs: int | None = None) ->
     parser.add_argument("--batch-size", type=whole_number, help="images a step")
     add_assignments(
         parser, "a setting of the network or of the recipe, such as growth_rate=8 or learning_rate=0.01; repeatable"
+    )
+
+
+def add_space(parser: argparse.ArgumentParser) -> None:
+    """Add what says what is searched beside `--set`."""
+    parser.add_argument(
+        "--space",
+        metavar="FILE.toml",
+        help="what to search; in it and in --set, NAME=VALUE fixes, NAME=LOW..HIGH is a range, NAME=A,B,C a choice",
     )
 
 
@@ -174,12 +189,32 @@ def read_assignments(arguments: argparse.Namespace, settings: type[Settings]) ->
     given = {"epochs": arguments.epochs, "batch_size": arguments.batch_size}
     of_recipe = {name: value for name, value in given.items() if value is not None}
     of_network: dict[str, Any] = {}
+    domains = {**settings.domains(), **Recipe.domains()}
     for assignment in arguments.assignments:
         name, text = split_assignment(assignment)
-        in_recipe = name in Recipe.domains()
-        domain = (Recipe if in_recipe else settings).domain(name)
-        (of_recipe if in_recipe else of_network)[name] = read_value(assignment, name, text, domain)
+        if name not in domains:
+            hint = nearest(name, domains) or f" There are: {', '.join(domains)}."
+            raise SettingError(f"--set {assignment}: neither the network nor the recipe has a setting {name!r}.{hint}")
+        chosen = of_recipe if name in Recipe.domains() else of_network
+        chosen[name] = read_value(assignment, name, text, domains[name])
     return of_recipe, of_network
+
+
+def read_space(arguments: argparse.Namespace, bases: Sequence[Base]) -> tuple[dict[str, object], Choices]:
+    """Read `--space` and `--set`, which counts where both name a setting: as written, and what each name may be.
+
+    Raises:
+        SettingError: The file cannot be read, a name is unknown, or something outside what is legal.
+    """
+    from tuning.ranges import read_choices, read_space_file  # noqa: PLC0415
+
+    written: dict[str, object] = read_space_file(arguments.space) if arguments.space else {}
+    read_choices(bases, written, where=f"{arguments.space}: ")
+    for assignment in arguments.assignments:
+        name, text = split_assignment(assignment)
+        read_choices(bases, {name: text}, where=f"--set {assignment}: ")
+        written[name] = text
+    return written, read_choices(bases, written)
 
 
 def split_assignment(assignment: str) -> tuple[str, str]:

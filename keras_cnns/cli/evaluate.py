@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import add_data, add_store, load_images, whole_number
+from keras_cnns.cli.arguments import RUN, add_data, add_store, load_images, whole_number
 from keras_cnns.cli.printing import make_console, make_table
 from keras_cnns.cli.waiting import waiting
 from keras_cnns.lazy import load_backend
@@ -28,12 +28,7 @@ def add_parser(commands: Any) -> None:
         description="Measure a run's network on a split, with intervals and calibration, and keep the report with the "
         "run. Every look at a test split is counted. Of several runs the mean of their probabilities counts.",
     )
-    parser.add_argument(
-        "references",
-        nargs="+",
-        metavar="RUN",
-        help="a run's id, the beginning of it, or a name only it has; a sweep's id for its best trial",
-    )
+    parser.add_argument("references", nargs="+", metavar="RUN", help=RUN)
     add_store(parser)
     add_data(parser)
     parser.add_argument(

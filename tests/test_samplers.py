@@ -1,0 +1,178 @@
+"""Which candidate comes next: never one twice, never one above the limits, and as good after a kill as before it."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from keras_cnns import Recipe
+from keras_cnns.errors import SettingError
+from tuning.comparison import pareto_front
+from tuning.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
+from tuning.limits import NO_LIMITS, Limits
+from tuning.samplers import STARTUP, Guided, make_sampler
+from tuning.space import Space, Values, make_space
+
+SMALL = Limits(parameters=40_000)
+SEARCHED = {"learning_rate": "5e-4..1e-2", "weight_decay": 0.01}
+
+
+def space_of(model: str, limits: Limits = NO_LIMITS, **written: object) -> Space:
+    return make_space(
+        model, recipe=Recipe(), space=written, image_shape=(32, 32, 1), classes=2, limits=limits
+    )  # fmt: skip
+
+
+def trial(space: Space, number: int, values: Values, score: float, status: str = FINISHED) -> TrialState:
+    """A trial as the journal has it: what is read from it has been through JSON."""
+    return TrialState(
+        number,
+        status=status,
+        candidate=json.loads(json.dumps(dict(values))),
+        curve=[] if status in (FAILED, WAITING) else [{"val_accuracy": score, "seconds": 1.0}],
+        costs={"parameters": cost(space, values), "macs": 1.0},
+    )
+
+
+def cost(space: Space, values: Values) -> float:
+    from keras_cnns.registry import tally_network
+
+    candidate = space.candidate(values)
+    assert candidate is not None
+    family = space.branches[candidate.model].family
+    return float(tally_network(family, candidate.settings, (32, 32, 1), 2).counts().total_parameters)
+
+
+def search(
+    space: Space, kind: str, trials: int, score: Callable[[Values], float], *, seed: int = 0, resume_at: int = -1,
+    against: str | None = None,
+) -> dict[int, TrialState]:  # fmt: skip
+    """Search without training: what a candidate would reach is computed."""
+    states: dict[int, TrialState] = {}
+    sampler = make_sampler(kind, space, seed=seed, against=against)
+    for number in range(trials):
+        if number == resume_at:
+            sampler = make_sampler(kind, space, seed=seed, against=against)
+        values = sampler.propose(states)
+        states[number] = trial(space, number, values, score(values))
+    return states
+
+
+def near(values: Values) -> float:
+    """The nearer the learning rate is to 0.002 and the more a network grows, the better."""
+    return 0.9 - 0.1 * abs(math.log(values.get("learning_rate", 1e-2) / 2e-3)) + 0.01 * values.get("growth_rate", 0)
+
+
+@pytest.mark.parametrize("kind", ["random", "grid", "tpe"])
+@pytest.mark.parametrize("resume_at", [-1, 17])
+@pytest.mark.parametrize("model", ["densenet", "all"])
+def test_candidates_are_all_different_and_can_be_trained(kind: str, resume_at: int, model: str) -> None:
+    rates = "1e-3,3e-3" if kind == "grid" else "5e-4..1e-2"
+    written: dict[str, object] = {"learning_rate": rates, "weight_decay": 0.01, "dropout": 0.0}
+    space = space_of(model, SMALL, **written)
+    states = search(space, kind, 24, near, resume_at=resume_at)
+    candidates = {space.candidate(state.candidate) for state in states.values()}
+    assert len(candidates) == 24
+    assert all(cost(space, state.candidate) <= 40_000 for state in states.values())
+    assert all(candidate is not None and not space.excess(candidate) for candidate in candidates)
+
+
+@pytest.mark.parametrize("kind", ["random", "grid"])
+def test_an_order_that_trials_do_not_change_is_the_same_after_a_kill(kind: str) -> None:
+    space = space_of("densenet", learning_rate="1e-3,3e-3", weight_decay=0.01)
+    whole, resumed = search(space, kind, 12, near), search(space, kind, 12, near, resume_at=5)
+    assert [state.candidate for state in whole.values()] == [state.candidate for state in resumed.values()]
+
+
+def test_the_first_trials_are_those_of_a_random_search() -> None:
+    space = space_of("densenet")
+    drawn, guided = search(space, "random", STARTUP, near), search(space, "tpe", STARTUP, near)
+    assert [state.candidate for state in drawn.values()] == [state.candidate for state in guided.values()]
+
+
+@pytest.mark.parametrize("resume_at", [-1, 25])
+@pytest.mark.parametrize("model", ["densenet", "all"])
+def test_what_did_well_is_tried_more_also_after_a_kill(model: str, resume_at: int) -> None:
+    space = space_of(model, growth_rate="4..24", weight_decay=0.01)
+    late = {
+        kind: [
+            near(state.candidate)
+            for seed in range(3)
+            for number, state in search(space, kind, 40, near, seed=seed, resume_at=resume_at).items()
+            if number >= 25
+        ]
+        for kind in ("random", "tpe")
+    }
+    assert statistics.mean(late["tpe"]) > statistics.mean(late["random"]) + 0.02
+
+
+def test_trials_that_run_keep_others_away_and_each_is_told_once() -> None:
+    space = space_of("densenet")
+    sampler = Guided(space, seed=0)
+    states = search(space, "tpe", 14, near)
+    states[14] = trial(space, 14, sampler.propose(states), 0.0, RUNNING)
+    states[15] = trial(space, 15, sampler.propose(states), 0.0, WAITING)
+    sampler.propose(states)
+    assert sampler.study is not None
+    counted = [found.state.name for found in sampler.study.trials]
+    assert (counted.count("COMPLETE"), counted.count("RUNNING")) == (14, 2)
+    states[14] = trial(space, 14, states[14].candidate, 0.5)
+    sampler.propose(states)
+    counted = [found.state.name for found in sampler.study.trials]
+    assert (counted.count("COMPLETE"), counted.count("RUNNING")) == (15, 1)
+
+
+def test_trials_that_were_stopped_or_failed_are_told_as_what_they_were() -> None:
+    space = space_of("densenet")
+    states = search(space, "tpe", 12, near)
+    states[3] = trial(space, 3, states[3].candidate, 0.25, STOPPED)
+    states[4] = trial(space, 4, states[4].candidate, 0.0, FAILED)
+    sampler = Guided(space, seed=0)
+    sampler.propose(states)
+    assert sampler.study is not None
+    told = [found for found in sampler.study.trials if found.state.name != "FAIL"]
+    assert told[3].intermediate_values == {1: 0.25}
+    assert told[3].state.name == "PRUNED"
+    assert told[4].constraints["failed"] > 0
+    assert told[5].value == pytest.approx(near(states[5].candidate))
+
+
+def test_what_is_above_the_limits_is_told_no_more_often_than_there_are_trials() -> None:
+    space = space_of("densenet", Limits(parameters=12_000))
+    sampler = Guided(space, seed=0)
+    states: dict[int, TrialState] = {}
+    for number in range(30):
+        values = sampler.propose(states)
+        states[number] = trial(space, number, values, near(values))
+    assert sampler.study is not None
+    above = [found for found in sampler.study.trials if "limits" in found.constraints]
+    assert 0 < len(above) <= 30
+    assert all(found.constraints["limits"] > 0 for found in above)
+
+
+def test_a_search_for_score_and_cost_finds_more_of_the_front_than_chance() -> None:
+    space = space_of("densenet", growth_rate="4..24", weight_decay=0.01)
+
+    def volume(kind: str, seed: int) -> float:
+        states = search(space, kind, 60, near, seed=seed, against="parameters")
+        points = [(math.log10(cost(space, state.candidate)), near(state.candidate)) for state in states.values()]
+        front = [points[index] for index in pareto_front(points)]
+        ends = [*[x for x, _ in front[1:]], 6.0]
+        return sum((end - x) * (y - 0.5) for (x, y), end in zip(front, ends, strict=True))
+
+    tpe, chance = ([volume(kind, seed) for seed in range(4)] for kind in ("tpe", "random"))
+    assert statistics.mean(tpe) > statistics.mean(chance)
+
+
+def test_a_space_that_is_used_up_is_an_error_and_no_endless_search() -> None:
+    fixed: dict[str, Any] = {"learning_rate": 0.01, "weight_decay": 0.01, "dropout": 0.0, "compression": 0.5,
+                             "bottleneck_width": None, "growth_rate": 4}  # fmt: skip
+    space = space_of("densenet", **fixed, blocks="2,2|3,3|4,4|5,5|2,2,2|3,3,3|4,4,4|5,5,5|2,3|3,4|4,5|5,6")
+    assert len(search(space, "tpe", 12, near)) == 12
+    with pytest.raises(SettingError, match="only 12 different candidates"):
+        search(space, "tpe", 13, near)

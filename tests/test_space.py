@@ -1,0 +1,384 @@
+"""What a sweep searches: read from text, files and Python, checked, and kept within limits before anything is built."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_cnns import Recipe, count, families
+from keras_cnns.cli import main
+from keras_cnns.counting import Counts
+from keras_cnns.errors import SettingError
+from keras_cnns.registry import all_families, all_variants
+from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Maybe, format_value
+from keras_cnns.tracking import Run
+from tuning.comparison import Comparison
+from tuning.limits import Limits
+from tuning.ranges import find_bases, read_choices, read_domain, read_space_file
+from tuning.space import Candidate, Space, make_space
+
+LINEAR, LOG = FloatRange(0.0, 1.0), FloatRange(1e-7, 10.0, log=True)
+WHOLE, EVEN = IntRange(1, 512), IntRange(2, 64, step=2)
+TUPLE = Each(WHOLE)
+ROUTES = Choice(("max", "average"))
+
+
+@pytest.mark.parametrize(
+    ("written", "legal", "read"),
+    [
+        ("8", WHOLE, Choice((8,))),
+        ("8,16,8", WHOLE, Choice((8, 16))),
+        ("8|16", WHOLE, Choice((8, 16))),
+        ("none,2,4", Maybe(WHOLE), Choice((None, 2, 4))),
+        ("true,false", BOOLEAN, Choice((True, False))),
+        ("max,average", ROUTES, Choice(("max", "average"))),
+        ("2,2", TUPLE, Choice(((2, 2),))),
+        ("2,2|3,3", TUPLE, Choice(((2, 2), (3, 3)))),
+        ("none|2,2", Maybe(TUPLE), Choice((None, (2, 2)))),
+        ("4..24", WHOLE, IntRange(4, 24)),
+        ("4..24..4", WHOLE, IntRange(4, 24, step=4)),
+        ("4..26..4", WHOLE, IntRange(4, 24, step=4)),
+        ("4..24", EVEN, IntRange(4, 24, step=2)),
+        ("1..4", Maybe(WHOLE), IntRange(1, 4)),
+        ("0..0.5", LINEAR, FloatRange(0.0, 0.5)),
+        ("1e-4..1e-2", LOG, FloatRange(1e-4, 1e-2, log=True)),
+        ([2, 2], TUPLE, Choice(((2, 2),))),
+        ([[2, 2], [3, 3]], TUPLE, Choice(((2, 2), (3, 3)))),
+        (["none", 2], Maybe(WHOLE), Choice((None, 2))),
+        ([8, 16], WHOLE, Choice((8, 16))),
+        (8, WHOLE, Choice((8,))),
+        (None, Maybe(WHOLE), Choice((None,))),
+        ({"low": 4, "high": 8}, WHOLE, IntRange(4, 8)),
+        ({"low": 4, "high": 64, "log": True}, WHOLE, IntRange(4, 64, log=True)),
+        ({"low": 0.1, "high": 1, "log": False}, LOG, FloatRange(0.1, 1.0)),
+        (IntRange(4, 12, step=4), WHOLE, IntRange(4, 12, step=4)),
+        (Choice((4, 12)), WHOLE, Choice((4, 12))),
+    ],
+)
+def test_what_is_written_is_read_as_a_value_a_choice_or_a_range(written: object, legal: Any, read: object) -> None:
+    assert read_domain(written, legal) == read
+
+
+def test_a_range_is_in_the_logarithm_where_the_family_usually_searches_so() -> None:
+    assert read_domain("0.01..0.1", LINEAR, FloatRange(0.1, 0.2, log=True)) == FloatRange(0.01, 0.1, log=True)
+    assert read_domain("0..0.1", LINEAR, FloatRange(0.1, 0.2, log=True)) == FloatRange(0.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("written", "legal", "message"),
+    [
+        ("0..8", WHOLE, "from 1 to 512, not 0"),
+        ("8..4", WHOLE, "low below high, not 8..4"),
+        ("4..4", WHOLE, "low below high"),
+        ("4..x", WHOLE, "whole number from 1 to 512, not x"),
+        ("4..8..2..1", WHOLE, "low..high..step"),
+        ("4..8..0", WHOLE, "from 1"),
+        ("0..1..0.1", LINEAR, "steps are for whole numbers"),
+        ("4..8..3", EVEN, "in steps of 3"),
+        ("8,x", WHOLE, "whole number from 1 to 512, not x"),
+        ("8,,16", WHOLE, "whole number"),
+        ("max..average", ROUTES, "low..high is for numbers"),
+        ("2,2..3,3", TUPLE, "write a choice as a|b|c"),
+        ("mex", ROUTES, "one of max, average"),
+        ({"low": 1}, WHOLE, "takes low and high"),
+        ({"low": 1, "high": 2, "stop": 3}, WHOLE, "takes low and high"),
+        ({"low": 1, "high": 2, "log": 1}, WHOLE, "true or false"),
+        ({"low": 0, "high": 1, "log": True}, LINEAR, "above 0"),
+        ({"low": 2, "high": 8, "step": 2, "log": True}, WHOLE, "in the logarithm"),
+        ([], WHOLE, "no value"),
+        (FloatRange(1.5, 2.5), WHOLE, "whole number"),
+    ],
+)
+def test_what_is_not_legal_is_refused_with_what_would_be(written: object, legal: Any, message: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_domain(written, legal)
+    assert message in str(caught.value)
+
+
+@given(st.sampled_from(sorted(all_families())), st.data())
+def test_everything_that_a_family_searches_can_be_written_on_a_command_line(name: str, data: st.DataObject) -> None:
+    family = all_families()[name]
+    setting = data.draw(st.sampled_from(sorted(family.search.domains)))
+    domain = family.search.domains[setting]
+    match domain:
+        case Choice(values=values):
+            text = "|".join(map(format_value, values))
+        case IntRange(low=low, high=high, step=step):
+            text = f"{low}..{high}..{step}"
+        case FloatRange(low=low, high=high):
+            text = f"{low}..{high}"
+    assert read_choices(find_bases(name), {setting: text}) == {name: {setting: domain}}
+
+
+def space_of(model: str, written: dict[str, object], side: int = 32, limits: Limits | None = None) -> Space:
+    return make_space(model, recipe=Recipe(), space=written, image_shape=(side, side, 1), classes=2,
+                      limits=limits or Limits())  # fmt: skip
+
+
+def test_recipe_and_network_are_searched_by_naming_them() -> None:
+    written = {"growth_rate": "4..8", "augmentation": "none,medical", "batch_size": "16..128", "learning_rate": 0.001}
+    space = space_of("densenet", written)
+    assert space.searched()["growth_rate"] == IntRange(4, 8)
+    assert space.domains["augmentation"] == Choice(("none", "medical"))
+    assert space.recipe.learning_rate == 0.001
+    drawn = space.draw(40, 0)
+    assert {candidate.recipe.augmentation for candidate in drawn} == {"none", "medical"}
+    assert {candidate.recipe.learning_rate for candidate in drawn} == {0.001}
+    assert all(4 <= candidate.settings.as_dict()["growth_rate"] <= 8 for candidate in drawn)
+
+
+@pytest.mark.parametrize("name", ["epochs", "monitor", "keep"])
+def test_what_trials_are_compared_by_is_not_searched(name: str) -> None:
+    values = {"epochs": "2..4", "monitor": "val_auc,val_accuracy", "keep": "best,last"}
+    with pytest.raises(SettingError, match=f"{name} is the same for all trials"):
+        space_of("densenet", {name: values[name]})
+
+
+def test_a_setting_is_fixed_or_searched_and_not_both() -> None:
+    with pytest.raises(SettingError, match="growth_rate: give it in fixed or in space"):
+        make_space("densenet", recipe=Recipe(), fixed={"growth_rate": 4}, space={"growth_rate": "4..8"},
+                   image_shape=(32, 32, 1))  # fmt: skip
+
+
+@settings(max_examples=12, deadline=None)
+@given(model=st.sampled_from(["all", *sorted(all_families())]), seed=st.integers(0, 2**31))
+def test_candidates_keep_within_the_limits(model: str, seed: int) -> None:
+    def counts(candidate: Candidate) -> Counts:
+        return count(candidate.model, input_shape=(32, 32, 1), classes=2, **candidate.settings.as_dict())
+
+    free = [counts(candidate) for candidate in space_of(model, {}).draw(30, seed)]
+    limits = Limits(
+        parameters=int(statistics.median(found.total_parameters for found in free)),
+        macs=int(statistics.median(found.macs for found in free)),
+    )
+    for candidate in space_of(model, {}, limits=limits).draw(5, seed):
+        assert counts(candidate).total_parameters <= (limits.parameters or 0)
+        assert counts(candidate).macs <= (limits.macs or 0)
+
+
+def test_where_nothing_is_small_enough_the_smallest_seen_is_told() -> None:
+    with pytest.raises(SettingError, match=r"smallest seen has [\d.]+K parameters and --max-parameters \(max_param"):
+        space_of("densenet", {}, limits=Limits(parameters=100)).draw(1, 0)
+    with pytest.raises(SettingError, match=r"no candidate of vgg can be made: convolutions has \d stages and widths 2"):
+        space_of("vgg", {"widths": "8,16"}).draw(1, 0)
+    assert space_of("vgg", {"widths": "8,16,32"}).draw(1, 0)
+    with pytest.raises(SettingError, match="no family fits"):
+        space_of("all", {}, limits=Limits(parameters=100))
+
+
+def test_all_families_are_drawn_and_those_too_large_for_the_images_left_out_with_a_note() -> None:
+    space = space_of("all", {})
+    drawn = space.draw(150, 0)
+    assert {all_variants()[candidate.model].name for candidate in drawn} == set(all_families())
+    small = space_of("all", {}, side=8)
+    kept = {branch.family.name for branch in small.branches.values()}
+    assert kept < set(all_families())
+    assert sorted(note.split()[0] for note in small.notes) == sorted(set(all_families()) - kept)
+    assert all("8x8" in note for note in small.notes)
+
+
+def test_with_all_families_a_name_is_for_those_that_have_it_or_for_the_one_it_names() -> None:
+    space = space_of("all", {"dropout": 0.25, "resnet.widths": "8,16,32", "growth_rate": "4,8"})
+    for candidate in space.draw(60, 1):
+        chosen = candidate.settings.as_dict()
+        assert chosen.get("dropout", 0.25) == 0.25
+        assert chosen["widths"] == (8, 16, 32) if candidate.model == "resnet-cifar-20" else True
+    with pytest.raises(SettingError, match=r"alexnet\.widths must be 5 values"):
+        space_of("all", {"widths": "8,16,32"})
+    with pytest.raises(SettingError, match=r"'widhts'.* Did you mean 'widths'"):
+        space_of("all", {"widhts": "8,16,32"})
+    with pytest.raises(SettingError, match="'renset' is no family of this sweep"):
+        space_of("all", {"renset.widths": "8,16,32"})
+
+
+def test_a_grid_holds_every_candidate_once() -> None:
+    fixed = {"dropout": 0.0, "compression": 0.5, "learning_rate": 0.01, "weight_decay": "1e-4,1e-3"}
+    space = space_of(
+        "densenet", {**fixed, "blocks": "2,2|3,3", "bottleneck_width": "none,4", "growth_rate": "4..12..4"}
+    )
+    candidates = [candidate for _, candidate in space.grid()]
+    assert len(candidates) == len(set(candidates)) == 2 * 2 * 2 * 3
+    with pytest.raises(SettingError, match=r"learning_rate is a number from .*: name some"):
+        space_of("densenet", {}).grid()
+    with pytest.raises(SettingError, match="points, and 10,000 are the most"):
+        space_of("densenet", {"learning_rate": 0.01, "weight_decay": 0.01, "growth_rate": "1..512"}).grid()
+
+
+FILE = """
+augmentation = ["none", "medical"]
+
+[settings]
+blocks = [[2, 2], [3, 3]]
+growth_rate = {low = 4, high = 12, step = 4}
+bottleneck_width = "none,4"
+
+[recipe]
+learning_rate = {low = 1e-3, high = 1e-2}
+batch_size = 32
+"""
+
+
+def test_a_file_says_what_to_search(tmp_path: Path) -> None:
+    path = tmp_path / "space.toml"
+    path.write_text(FILE)
+    space = space_of("densenet", read_space_file(path))
+    assert space.searched() | {} == {
+        **{name: all_families()["densenet"].search.domains[name] for name in ("compression", "dropout")},
+        "blocks": Choice(((2, 2), (3, 3))),
+        "growth_rate": IntRange(4, 12, step=4),
+        "bottleneck_width": Choice((None, 4)),
+        "augmentation": Choice(("none", "medical")),
+        "learning_rate": FloatRange(1e-3, 1e-2, log=True),
+        "weight_decay": FloatRange(1e-4, 5e-2, log=True),
+    }
+    assert space.recipe.batch_size == 32
+    path.write_text("[resnet]\nwidths = [8, 16, 32]\n")
+    assert space_of("all", read_space_file(path)).branches["resnet-cifar-20"].fixed["widths"] == (
+        8,
+        16,
+        32,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"growth_rate = \n[", ["space.toml", "not TOML", "line 1"]),
+        (b"growth_rate = 0", ["space.toml: growth_rate", "from 1"]),
+        (b"growth = 8", ["space.toml: ", "'growth'", "growth_rate"]),
+        (b"growth_rate = 8\n[settings]\ngrowth_rate = 4", ["space.toml", "twice", "growth_rate"]),
+        (b"growth_rate = {low = 8}", ["space.toml: growth_rate", "low and high"]),
+        (b"\xff\xfe", ["space.toml", "UTF-8"]),
+        (b"[lenet]\ndropout = 0.1", ["space.toml", "'lenet'", "densenet"]),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_that_names_the_file(
+    tmp_path: Path,
+    content: bytes,
+    parts: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.toml").write_bytes(content)
+    assert main(("sweep", "densenet", "--space", "space.toml")) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert all(part in captured.err for part in parts), captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--space", "nowhere.toml"), ["nowhere.toml", "No such file"]),
+        (("--set", "growth_rate=0..8"), ["--set growth_rate=0..8", "from 1"]),
+        (("--set", "learning_rate=1e-2..1e-3"), ["low below high"]),
+        (("--set", "monitor=val_auc,val_accuracy"), ["monitor", "one value"]),
+        (("--search", "tpee"), ["search must be one of random, grid, tpe", "'tpe'"]),
+        (("--search", "grid"), ["grid", "learning_rate", "--set"]),
+        (("--max-macs", "3M", "--recipe", "papers"), ["--recipe", "papers", "paper"]),
+        (("--against", "price"), ["against", "parameters, macs"]),
+        (("--max-parameters", "few"), ["--max-parameters", "1.5M"]),
+        (("--max-parameters", "0"), ["max_parameters", "1"]),
+        (("--max-parameters", "10"), ["smallest seen", "--max-parameters"]),
+        (("--max-macs", "10"), ["smallest seen", "--max-macs"]),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_starts_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], parts: list[str], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(("sweep", "densenet", *arguments))
+    except SystemExit as exit_:  # argparse leaves this way
+        code = exit_.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.count("\n") == 1
+    assert all(part in captured.err for part in parts), captured.err
+    assert not list(tmp_path.iterdir())
+
+
+ADDED = """
+from dataclasses import dataclass
+from keras_cnns.family import Family, Paper, SearchSpace, Variant
+from keras_cnns.operations import convolution, dense, global_average_pool
+from keras_cnns.settings import IntRange, Settings, free
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinySettings(Settings):
+    layers: int = free(2, IntRange(1, 4))
+    added: int = free(3, IntRange(1, 9))
+
+
+def network(images, settings, classes):
+    x = images
+    for layer in range(settings.layers):
+        x = convolution(x, settings.added, 3, bias=True, name=f"conv{layer}")
+    return dense(global_average_pool(x, name="pool"), classes, name="logits")
+
+
+FAMILY = Family(
+    name="tiny",
+    about="A family of this test.",
+    papers=(Paper(title="None", authors="Nobody", year=2026),),
+    network=network,
+    variants={"tiny-2": Variant(settings=TinySettings(), input_shape=(16, 16, 1), classes=2)},
+    results=(),
+    search=SearchSpace(base="tiny-2", domains={"layers": IntRange(1, 4), "added": IntRange(1, 9)}),
+)
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A family with a setting that no other code knows, added as a user adds one: by its file."""
+    (tmp_path / "tiny.py").write_text(ADDED)
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
+    for cached in (all_families, all_variants):
+        cached.cache_clear()
+    yield "tiny"
+    sys.modules.pop("keras_cnns.families.tiny", None)
+    monkeypatch.undo()
+    for cached in (all_families, all_variants):
+        cached.cache_clear()
+
+
+def test_a_setting_that_is_added_appears_everywhere(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert space_of(tiny, {}).searched()["added"] == IntRange(1, 9)
+    assert "tiny.added" in space_of("all", {}).searched()
+    assert space_of("all", {"added": "2..4"}).branches["tiny-2"].domains["added"] == IntRange(2, 4)
+    with pytest.raises(SettingError, match="added must be a whole number from 1 to 9, not 10"):
+        space_of(tiny, {"added": "1..10"})
+    macs = [count("tiny-2", layers=1, added=added).macs for added in (1, 2)]
+    assert macs[1] - macs[0] == 16 * 16 * 9 + 2
+    assert main(("describe", "tiny-2")) == 0
+    assert "added" in capsys.readouterr().out
+    runs = [run_of(candidate) for candidate in space_of(tiny, {"layers": 1}).draw(2, 0)]
+    for row in Comparison(runs).rows:
+        assert row.differences["added"] == row.run.settings["added"]
+
+
+def test_all_families_have_no_common_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("sweep", "all", "--recipe", "paper")) == 2
+    assert "name one family, or use --recipe modern" in capsys.readouterr().err
+
+
+def run_of(candidate: Candidate) -> Run:
+    """A run of a candidate as the store gives it back."""
+    written = candidate.settings.written()
+    return Run(
+        id=str(written), name="trial", experiment="sweep", status="finished", reason="", model=candidate.model,
+        family=all_variants()[candidate.model].name, settings=written, recipe=candidate.recipe.written(), metrics={},
+        seed=0, data_name="digits", data_fingerprint="d", parent=None, tags={}, started=datetime.now(UTC),
+    )  # fmt: skip

@@ -101,6 +101,17 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
 
 
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """Add what says how often each image is seen."""
+    parser.add_argument(
+        "--views",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="the mean over N views: the image, and augmented ones",
+    )
+
+
 def add_recipe(parser: argparse.ArgumentParser, *, epochs: int | None = None) -> None:
     """Add what says how to train."""
     parser.add_argument(

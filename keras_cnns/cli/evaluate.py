@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import RUN, add_data, add_store, load_images, whole_number
+from keras_cnns.cli.arguments import RUN, add_data, add_store, add_views, load_images
 from keras_cnns.cli.printing import make_console, make_table
 from keras_cnns.cli.waiting import waiting
 from keras_cnns.lazy import load_backend
@@ -40,13 +40,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--groups", metavar="COLUMN", help="what intervals draw as a whole (default: patients, where they are known)"
     )
-    parser.add_argument(
-        "--views",
-        type=whole_number,
-        default=1,
-        metavar="N",
-        help="the mean over N views: the image, and augmented ones",
-    )
+    add_views(parser)
     parser.add_argument("--report", metavar="FILE.html", help="write the report here too, its picture beside it")
     parser.add_argument("--json", action="store_true", help="print the result for programs")
     parser.set_defaults(run=run)

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import add_run, whole_number
+from keras_cnns.cli.arguments import add_run, add_views
 from keras_cnns.cli.waiting import waiting
 from keras_cnns.lazy import load_backend
 
@@ -29,13 +29,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--with", action="append", default=[], metavar="RUN", dest="others", help="let this run say too; repeatable"
     )
-    parser.add_argument(
-        "--views",
-        type=whole_number,
-        default=1,
-        metavar="N",
-        help="the mean over N views: the image, and augmented ones",
-    )
+    add_views(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of CSV, with both probabilities")
     parser.set_defaults(run=run)
 

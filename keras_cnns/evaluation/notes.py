@@ -59,9 +59,9 @@ def of_origin(ensemble: Ensemble, dataset: Dataset, split: str) -> Iterator[str]
             f"they have seen these images is not known."
         )
     elif split == "validation":
-        yield (
-            "These images chose the epoch, the threshold and the temperature: the numbers are too good for new images."
-        )
+        by_epoch = any(member.run.recipe.get("keep") != "last" for member in ensemble.members)
+        settled = f"{'the epoch, ' if by_epoch else ''}the threshold and the temperature"
+        yield f"These images chose {settled}: the numbers are too good for new images."
 
 
 def of_classes(ensemble: Ensemble, dataset: Dataset) -> Iterator[str]:

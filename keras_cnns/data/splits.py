@@ -76,9 +76,11 @@ def choose_validation(
         if not np.isin(groups[held], groups[kept]).any():
             return kept, held, f"Validation: {VALIDATION_FRACTION:.0%} of the training images, stratified, seed {seed}."
     parts = deal(train.labels, groups, round(1 / VALIDATION_FRACTION), seed)
-    held = np.flatnonzero(parts == 0)
+    # A group larger than its share makes one part too large: the part of the best size is held out.
+    chosen = np.abs(np.bincount(parts) - VALIDATION_FRACTION * len(train)).argmin()
+    held = np.flatnonzero(parts == chosen)
     share = f"{len(held) / len(train):.0%} of the training images"
-    return np.flatnonzero(parts), held, f"Validation: {share}, {manner(train)}, seed {seed}."
+    return np.flatnonzero(parts != chosen), held, f"Validation: {share}, {manner(train)}, seed {seed}."
 
 
 def take_part(

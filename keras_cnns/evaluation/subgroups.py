@@ -61,7 +61,8 @@ def in_words(name: str, column: np.ndarray) -> np.ndarray:
     Raises:
         EvaluationError: There are too many values for a table.
     """
-    written = [f"{value:g}" if isinstance(value, float) else str(value).strip() for value in column.tolist()]
+    # Minus zero, which 0.0 is added to, is 0.
+    written = [f"{value + 0.0:g}" if isinstance(value, float) else str(value).strip() for value in column.tolist()]
     words = np.array(written, dtype=object)
     missing = np.array([word.lower() in MISSING for word in words])
     words[missing] = UNKNOWN

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +22,6 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow sets this variable too, whenever a test names a store to it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forgotten_networks() -> Iterator[None]:
-    """Keras keeps the graphs of all networks that were ever built, and collecting garbage among them takes long."""
-    yield
-    if "keras" in sys.modules:
-        sys.modules["keras"].backend.clear_session()
-    gc.collect()
 
 
 def shared(name: str) -> Path:

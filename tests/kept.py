@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -46,3 +48,9 @@ def keep(
     store.log_model(run_id, network, validation.images[:2], class_names=data.class_names)
     store.finish(run_id, metrics={**settled, **more})
     return run_id
+
+
+def copy_store(store: Path, to: Path) -> None:
+    """Copy a store and its files, and nothing else, into another folder."""
+    shutil.copytree(store / "mlartifacts", to / "mlartifacts")
+    shutil.copyfile(store / "mlflow.db", to / "mlflow.db")

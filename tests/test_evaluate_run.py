@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kept import copy_store
 from PIL import Image
 from sklearn import metrics as reference
 
@@ -65,8 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture
 def fresh(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a copy of the store and nothing else."""
-    shutil.copytree(made.folder / "mlartifacts", tmp_path / "mlartifacts")
-    shutil.copyfile(made.folder / "mlflow.db", tmp_path / "mlflow.db")
+    copy_store(made.folder, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

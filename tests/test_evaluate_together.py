@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from kept import fitted, keep
+from kept import copy_store, fitted, keep
 from PIL import Image
 
 from keras_cnns import Dataset, evaluate, load, predict
@@ -64,8 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def fresh(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made.folder / "mlartifacts", tmp_path / "mlartifacts")
-    shutil.copyfile(made.folder / "mlflow.db", tmp_path / "mlflow.db")
+    copy_store(made.folder, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

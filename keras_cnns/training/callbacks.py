@@ -143,7 +143,6 @@ class Keeper(keras.callbacks.Callback):
                 self.stop_broken(self.steps)
             best = is_better(metrics, self.progress.best_score, self.recipe)
             if best:
-                self.folder.mkdir(parents=True, exist_ok=True)
                 strip_auxiliary(self.model).save(self.folder / NEW_BEST)
         metrics["seconds"] = time.perf_counter() - self.begun
         self.progress = Progress(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,13 @@ def claim_unfinished(
         ResumeError: There is none, or another process has it.
     """
     finished = ""
-    for path in sorted(folder.glob(f"*/{record_name}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if any(record.get(key) != value for key, value in identity.items()):
-            continue
-        if (path.parent / FINISHED).exists():
-            finished = finished or f" {path.parent} is finished, as run {record['run_id']}."
-            continue
-        try:
-            with FileLock(path.parent / ".lock", blocking=False):
-                return path.parent, FileLock(path.parent / ".lock"), record
-        except Timeout:
-            raise ResumeError(f"{path.parent} is being worked on by another process; wait for it.") from None
+    for place, record in same_work(folder, record_name, identity):
+        if (place / FINISHED).exists():
+            finished = finished or f" {place} is finished, as run {record['run_id']}."
+        elif is_claimed(place):
+            raise ResumeError(f"{place} is being worked on by another process; wait for it.")
+        else:
+            return place, FileLock(place / ".lock"), record
     raise ResumeError(f"nothing to resume: no unfinished {wanted} in {folder}.{finished}")
 
 
@@ -70,16 +65,22 @@ def join_first_worker(folder: Path, record_name: str, identity: Mapping[str, Any
     """
     end = time.monotonic() + SECONDS_TO_WAIT
     while time.monotonic() < end:
-        for path in sorted(folder.glob(f"*/{record_name}"), key=lambda path: path.stat().st_mtime, reverse=True):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            same = all(record.get(key) == value for key, value in identity.items())
-            if same and not (path.parent / FINISHED).exists() and is_claimed(path.parent):
-                return path.parent, record
+        for place, record in same_work(folder, record_name, identity):
+            if not (place / FINISHED).exists() and is_claimed(place):
+                return place, record
         time.sleep(0.2)
     raise TrainingError(
         f"the first worker has not begun this training in {folder} within {SECONDS_TO_WAIT:.0f} seconds; start all "
         f"workers with the same command, with a --folder and a --tracking-uri that all of them reach."
     )
+
+
+def same_work(folder: Path, record_name: str, identity: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folders of work with an identity, the newest first, and what was written of it."""
+    for path in sorted(folder.glob(f"*/{record_name}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if all(record.get(key) == value for key, value in identity.items()):
+            yield path.parent, record
 
 
 def is_claimed(place: Path) -> bool:

@@ -25,7 +25,7 @@ from keras_cnns.tracking import Store
 from tuning import sweep
 from tuning.journal import Journal, TrialState
 from tuning.limits import Limits
-from tuning.search import Plan
+from tuning.plan import Plan
 from tuning.space import make_space
 
 SMALL = {"blocks": (2, 2), "growth_rate": 4, "bottleneck_width": None}

@@ -1,4 +1,4 @@
-"""Trials on a machine's cores: how Ray Tune gets one candidate after another, and who stops the poor ones."""
+"""Trials on a machine's cores: Ray, and Tune that runs them."""
 
 from __future__ import annotations
 
@@ -14,64 +14,11 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-from ray.tune.search import Searcher
 
 from keras_cnns.data import Dataset
-from tuning.journal import FAILED, JournalKeeper
-from tuning.samplers import Sampler
-from tuning.space import Space
+from tuning.schedulers import make_scheduler
+from tuning.suggester import Suggester
 from tuning.trial import run_trial
-
-
-class Suggester(Searcher):
-    """Gives Tune first the trials that an earlier process began, then new ones, each in the journal before it trains.
-
-    Trials that have ended are given too, for what they reported brings the scheduler to where it was; but failed ones
-    stay failed.
-
-    Args:
-        space: What may be tried.
-        sampler: Proposes what comes next.
-        keeper: Knows the trials so far, and writes the journal.
-        trials: How many there are to be.
-    """
-
-    def __init__(self, space: Space, sampler: Sampler, keeper: JournalKeeper, trials: int) -> None:
-        super().__init__()
-        self.space = space
-        self.sampler = sampler
-        self.keeper = keeper
-        self.begun = [number for number, state in sorted(keeper.known.items()) if state.status != FAILED]
-        self.left = len(self.begun) + trials - len(keeper.known)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Keep out of what Tune writes of itself, which is never read: all is in the journal."""
-        return {}
-
-    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:  # noqa: ARG002
-        """Accept what Tune says: the space has its own domains, and the sampler its own goals."""
-        return True
-
-    def suggest(self, trial_id: str) -> dict[str, Any]:  # noqa: ARG002
-        """Return the next trial's number and candidate."""
-        known = self.keeper.known
-        if self.begun:
-            number = self.begun.pop(0)
-        else:
-            number = len(known)
-            self.keeper.note(number, event="candidate", values=dict(self.sampler.propose(known)))
-        return {"number": number, "candidate": self.space.candidate(known[number].candidate)}
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing: the keeper knows."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write nothing, for the same reason."""
-        Path(checkpoint_path).touch()
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Read nothing, for the same reason."""
 
 
 @contextlib.contextmanager
@@ -135,13 +82,6 @@ def run_candidates(suggester: Suggester, *, dataset: Dataset, seed: int, schedul
     )
     with contextlib.redirect_stdout(io.StringIO()):  # Tune writes tables whatever its verbosity
         tuner.fit()
-
-
-def make_scheduler(name: str, epochs: int) -> Any:
-    """Return what stops trials early."""
-    if name == "asha" and epochs > 1:
-        return ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=max(1, epochs // 4), reduction_factor=3)
-    return FIFOScheduler()
 
 
 def name_trial(trial: Any) -> str:

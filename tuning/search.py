@@ -17,19 +17,21 @@ from keras_cnns.data import Dataset, load
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import ResumeError, SettingError
 from keras_cnns.lazy import load_backend
-from keras_cnns.settings import SEED, Choice, IntRange, Maybe, checked, format_value
+from keras_cnns.settings import SEED, Choice, IntRange, Maybe, checked
 from keras_cnns.tracking import Run, RunDescription, Store
 from keras_cnns.training.checkpoints import best_model, write_text
 from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished
 from keras_cnns.training.recipe import Recipe
 from tuning.comparison import Comparison
 from tuning.delivery import Delivery, SweepObserver, Target
-from tuning.execution import Suggester, local_ray, run_candidates
+from tuning.execution import local_ray, run_candidates
 from tuning.journal import Journal, JournalKeeper, TrialState
 from tuning.limits import Limits
+from tuning.plan import Plan
 from tuning.ranges import find_bases
 from tuning.samplers import SEARCHES, make_sampler
 from tuning.space import Space, make_space
+from tuning.suggester import Suggester
 from tuning.trial import trial_folder
 
 TRIALS = IntRange(1, 100_000)
@@ -67,42 +69,6 @@ class SweepResult:
     notes: tuple[str, ...]
     seconds: float
     utilization: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a sweep does; two sweeps with equal plans try the same candidates."""
-
-    space: Space
-    dataset: Dataset
-    trials: int
-    seed: int
-    scheduler: str
-    search: str
-    against: str | None
-
-    @property
-    def name(self) -> str:
-        """What the sweep is over."""
-        return self.space.name
-
-    def identity(self) -> dict[str, Any]:
-        """Write what a resumed sweep must have in common with the one that was begun, the seed apart."""
-        return {
-            "name": self.name,
-            "settings": {
-                model: branch.settings.written() | {name: format_value(value) for name, value in branch.fixed.items()}
-                for model, branch in self.space.branches.items()
-            },
-            "recipe": self.space.recipe.written(),
-            "searched": {name: repr(domain) for name, domain in sorted(self.space.searched().items())},
-            "limits": vars(self.space.limits),
-            "search": self.search,
-            "against": self.against,
-            "data": self.dataset.fingerprint,
-            "trials": self.trials,
-            "scheduler": self.scheduler,
-        }
 
 
 def sweep(

@@ -7,7 +7,7 @@ anything but a mistake in one operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,9 +52,19 @@ class Tally:
         self.fixed = 0
         self.macs = 0
 
-    def values(self) -> tuple[int, int, int]:
-        """Return the three counts."""
+    def values(self) -> tuple[int, ...]:
+        """Return all that is counted."""
         return self.trainable, self.fixed, self.macs
+
+    def set_values(self, values: Iterable[int]) -> None:
+        """Take over what `values` returns."""
+        self.trainable, self.fixed, self.macs = values
+
+    def add(self, before: Maps, after: Maps, trainable: int, fixed: int, macs: int, kind: str) -> None:  # noqa: ARG002
+        """Add a layer between these maps; `kind` is as in `Maps.after`."""
+        self.trainable += trainable
+        self.fixed += fixed
+        self.macs += macs
 
     def counts(self) -> Counts:
         """Return what a network with these layers costs."""
@@ -79,20 +89,35 @@ class Maps:
         return None, self.height, self.width, self.channels
 
     def after(
-        self, height: int, width: int, channels: int, *, trainable: int = 0, fixed: int = 0, macs: int = 0
+        self,
+        height: int,
+        width: int,
+        channels: int,
+        *,
+        trainable: int = 0,
+        fixed: int = 0,
+        macs: int = 0,
+        kind: str = "",
     ) -> Maps:
         """Return the maps that a layer makes of these, its cost added to the tally.
+
+        Args:
+            height: Their height.
+            width: Their width.
+            channels: How many there are.
+            trainable: The layer's trainable parameters.
+            fixed: Its other variables.
+            macs: Its multiply-accumulates.
+            kind: "grouped" for convolutions in groups and "local_response_norm", whose time follows other laws.
 
         Raises:
             TooSmallError: Nothing is left of them.
         """
         if height < 1 or width < 1:
             raise TooSmallError(f"nothing is left of {self.height}x{self.width} maps.")
-        tally = self.tally
-        tally.trainable += trainable
-        tally.fixed += fixed
-        tally.macs += macs
-        return Maps(height, width, channels, tally)
+        made = Maps(height, width, channels, self.tally)
+        self.tally.add(self, made, trainable, fixed, macs, kind)
+        return made
 
 
 def stack(x: Any, steps: int, step: Callable[[Any, int], Any]) -> Any:
@@ -111,7 +136,5 @@ def stack(x: Any, steps: int, step: Callable[[Any, int], Any]) -> Any:
     growth = second.channels - x.channels
     reached = step(Maps(second.height, second.width, x.channels + (steps - 1) * growth, tally), steps)
     ends = [last - start for start, last in zip(before, tally.values(), strict=True)]
-    tally.trainable, tally.fixed, tally.macs = (
-        start + steps * both // 2 for start, both in zip(before, ends, strict=True)
-    )
+    tally.set_values(start + steps * both // 2 for start, both in zip(before, ends, strict=True))
     return reached

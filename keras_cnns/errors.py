@@ -38,12 +38,16 @@ class StoreError(KerasCnnsError):
     """The place where runs are kept cannot be read or written, or belongs to another program."""
 
 
+class ClusterError(KerasCnnsError):
+    """The machines cannot be reached, or cannot give a trial what it is to have."""
+
+
 class ResumeError(KerasCnnsError):
     """There is nothing to resume, or it was begun with other arguments."""
 
 
 class TrainingError(KerasCnnsError):
-    """A training cannot go on: its loss is no longer a finite number."""
+    """A training cannot go on: its loss is no longer a finite number, or memory is too small for it."""
 
 
 class EvaluationError(KerasCnnsError):

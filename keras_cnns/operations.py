@@ -45,7 +45,8 @@ def convolution(
         height, across = ((side + 2 * pad - kernel_size) // strides + 1 for side in (x.height, x.width))
         weights = kernel_size * kernel_size * (x.channels // groups) * width
         macs = height * across * weights
-        return x.after(height, across, width, trainable=weights + (width if bias else 0), macs=macs)
+        kind = "grouped" if groups > 1 else ""
+        return x.after(height, across, width, trainable=weights + (width if bias else 0), macs=macs, kind=kind)
     same = strides == 1 and pad == kernel_size // 2
     if pad and not same:
         x = keras.layers.ZeroPadding2D(pad, name=f"{name}_pad")(x)
@@ -113,7 +114,7 @@ def local_response_norm(x: Any, *, constants: str, name: str) -> Any:
         name: The layer's name.
     """
     if isinstance(x, Maps):
-        return x
+        return x.after(x.height, x.width, x.channels, kind="local_response_norm")
     bias, alpha = (2.0, 1e-4) if constants == "paper" else (1.0, 1e-4 / 5)
     return layers.LocalResponseNormalization(5, bias=bias, alpha=alpha, beta=0.75, name=name)(x)
 
@@ -193,7 +194,9 @@ def concatenate(tensors: Sequence[Any], *, name: str) -> Any:
 
 def add(tensors: Sequence[Any], *, name: str) -> Any:
     """Add tensors value by value. Shape unchanged."""
-    return tensors[0] if isinstance(tensors[0], Maps) else keras.layers.Add(name=name)(tensors)
+    if isinstance(tensors[0], Maps):
+        return tensors[0].after(tensors[0].height, tensors[0].width, tensors[0].channels)
+    return keras.layers.Add(name=name)(tensors)
 
 
 def zero_maps(x: Any, count: int, *, name: str) -> Any:

@@ -204,13 +204,15 @@ def make_plan(
     return Plan(name=name, family=family, settings=chosen, input_shape=shape, classes=classes, tally=tally)
 
 
-def tally_network(family: Family, settings: Settings, shape: tuple[int, int, int], classes: int) -> Tally:
-    """Count what a network costs.
+def tally_network(
+    family: Family, settings: Settings, shape: tuple[int, int, int], classes: int, tally: Tally | None = None
+) -> Tally:
+    """Count what a network costs, into `tally` where one is given.
 
     Raises:
         TooSmallError: The images are too small for it.
     """
-    tally = Tally()
+    tally = Tally() if tally is None else tally
     family.network(Maps(*shape, tally), settings, classes)
     return tally
 

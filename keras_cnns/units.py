@@ -1,4 +1,4 @@
-"""Large numbers as people write them: 7.98M parameters, 2.8G multiply-accumulates."""
+"""Numbers as people write them: 7.98M parameters, 2.8G multiply-accumulates, 5.2 ms."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 
 UNITS = {"T": 1e12, "G": 1e9, "M": 1e6, "K": 1e3}
 NUMBER = re.compile(r"(\d+(?:_\d+)*(?:\.\d*)?(?:e\+?\d+)?)([kmgt]?)", re.IGNORECASE)
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us)", re.IGNORECASE)
 
 
 def human(value: float) -> str:
@@ -31,3 +33,21 @@ def read_number(text: str) -> int:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is too large.")
     return round(value)
+
+
+def human_seconds(seconds: float) -> str:
+    """Write a time with its unit, to three digits: 0.213 ms, 5.2 ms, 1.5 s."""
+    scaled, unit = (seconds, "s") if seconds >= 1 else (1000 * seconds, "ms")
+    return f"{float(f'{scaled:.3g}'):g} {unit}"
+
+
+def read_seconds(text: str) -> float:
+    """Read a time with its unit, and return it in seconds: 5ms, 0.5 ms, 2s, 800us.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no time; write one like 5ms, 0.5ms or 2s.")
+    return float(found[1]) * SECONDS[found[2].lower()]

@@ -133,10 +133,12 @@ def report(trained: TrainedRun, images: str, arguments: argparse.Namespace) -> s
     ]
     figures += [f"{name} {value:.4f}" for name, value in trained.test.items()]
     uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
+    parts = kept.get("batch_parts", 1)
+    short = f", each batch in {parts:.0f} parts, because memory does not hold it whole" if parts > 1 else ""
     return "\n".join((
         images,
         f"{arguments.model}: {trained.costs.total_parameters:,} parameters, {trained.costs.macs:,} MACs",
         f"kept epoch {kept['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
-        f"{kept['seconds']:.1f} s of training; network: {trained.fitted.best_model}",
+        f"{kept['seconds']:.1f} s of training{short}; network: {trained.fitted.best_model}",
         f"run {trained.run_id}; compare it: keras-cnns compare {arguments.experiment}{uri}",
     ))  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class Dataset:
     Attributes:
         name: What a person calls it.
         source: Where it was read from.
-        splits: "train", "validation" and, where the source has one, "test".
+        splits: "train", "validation" (but see `joined`) and, where the source has one, "test".
         class_names: The classes, by label.
         notes: What a report must say about how splits and pixels came about.
         broken: The files that were left out because they cannot be read.
@@ -166,6 +166,14 @@ class Dataset:
         distances = np.arange(256) - np.array(self.pixel_mean)[:, np.newaxis]
         variances = (self.pixel_counts * distances**2).sum(axis=1) / self.pixel_counts.sum(axis=1)
         return tuple(np.maximum(1.0, np.sqrt(variances)).tolist())
+
+    def joined(self) -> Dataset:
+        """Return the same images without a validation split: its images are training images too."""
+        from keras_cnns.data.splits import join  # noqa: PLC0415 - which knows what a split is from here
+
+        rest = {name: split for name, split in self.splits.items() if name not in ("train", "validation")}
+        both = join([self.training, self.splits["validation"]])
+        return replace(self, splits={"train": both, **rest})
 
     def describe(self) -> str:
         """Say in a few lines what there is."""

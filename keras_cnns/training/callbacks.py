@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_cnns.auxiliary import strip_auxiliary
 from keras_cnns.errors import TrainingError
-from keras_cnns.training.checkpoints import NEW_BEST, Progress, is_better, patience_over, save_checkpoint
+from keras_cnns.training.checkpoints import BATCH_PARTS, NEW_BEST, Progress, is_better, patience_over, save_checkpoint
 from keras_cnns.training.recipe import Recipe
 
 DRAWS_AN_EPOCH = 2**20
@@ -87,6 +87,7 @@ class Keeper(keras.callbacks.Callback):
         start: How far the training came before.
         recipe: What says which network is kept, and when training stops.
         steps: Steps of an epoch.
+        parts: In how many parts each device's batch comes; more than one is told with the metrics.
         validate: Measures a network on the validation images.
         describe_step: Says which images an epoch's step was on, by their numbers from 0.
         observer: Who is told.
@@ -99,6 +100,7 @@ class Keeper(keras.callbacks.Callback):
         recipe: Recipe,
         *,
         steps: int,
+        parts: int,
         validate: Callable[[Any], Mapping[str, float]],
         describe_step: Callable[[int, int], str],
         observer: Observer | None,
@@ -111,6 +113,7 @@ class Keeper(keras.callbacks.Callback):
         self.describe_step = describe_step
         self.observer = observer
         self.steps = steps
+        self.told = {BATCH_PARTS: float(parts)} if parts > 1 else {}
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
         """Start the clock."""
@@ -135,11 +138,11 @@ class Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Keep what this epoch brought."""
-        metrics = {name: float(value) for name, value in (logs or {}).items() if name != FIRST_BROKEN}
+        metrics = {name: float(value) for name, value in (logs or {}).items() if name != FIRST_BROKEN} | self.told
         metrics["learning_rate"] = float(self.model.optimizer.learning_rate)
         with averaged(self.model):
             metrics |= self.validate(self.model)
-            if not math.isfinite(metrics["val_loss"]):
+            if not math.isfinite(metrics.get("val_loss", 0.0)):
                 self.stop_broken(self.steps)
             best = is_better(metrics, self.progress.best_score, self.recipe)
             if best:
@@ -148,7 +151,7 @@ class Keeper(keras.callbacks.Callback):
         self.progress = Progress(
             epoch=epoch + 1,
             seconds=metrics["seconds"],
-            best_score=max(metrics[self.recipe.monitor], self.progress.best_score),
+            best_score=max(metrics.get(self.recipe.monitor, -math.inf), self.progress.best_score),
             history=(*self.progress.history, metrics),
         )
         save_checkpoint(self.folder, self.model, self.progress, new_best=best)

@@ -3,6 +3,7 @@
     job.json              what is trained, on what, and the run that records it
     splits.csv            which image is in which split
     speed.json            in which precision it computes
+    parts.json            in how many parts a batch comes, where memory does not hold it whole
     epoch-0007/           after seven epochs: weights.weights.h5 (optimizer included), state.json, and
                           best.keras, the network that is kept so far
     finished              there once all epochs are done
@@ -27,6 +28,7 @@ WEIGHTS = "weights.weights.h5"
 STATE = "state.json"
 BEST = "best.keras"
 NEW_BEST = ".new-best.keras"
+BATCH_PARTS = "batch_parts"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def kept_metrics(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict
         return {}
     number, metrics = best_epoch(history, recipe)
     best = {f"best_{name}": value for name, value in metrics.items() if name.startswith("val_")}
-    return {**best, "best_epoch": float(number), "seconds": history[-1]["seconds"]}
+    last = {name: history[-1][name] for name in ("seconds", BATCH_PARTS) if name in history[-1]}
+    return {**best, "best_epoch": float(number), **last}
 
 
 def write_text(path: Path, text: str) -> None:

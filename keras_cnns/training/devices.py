@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -24,10 +25,25 @@ def strategy() -> Any:
         return None
     import tensorflow as tf  # noqa: PLC0415 - other backends do not need it
 
+    let_memory_grow()
     if workers() > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices]) if len(devices) > 1 else None
+
+
+def let_memory_grow() -> None:
+    """Let TensorFlow take a GPU's memory as it needs it, not all at once, so that processes can share one.
+
+    What the user has settled stays: by TF_FORCE_GPU_ALLOW_GROWTH, by limits, or by having computed before.
+    """
+    import tensorflow as tf  # noqa: PLC0415 - other backends do not need it
+
+    if "TF_FORCE_GPU_ALLOW_GROWTH" in os.environ:
+        return
+    for device in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(device, enable=True)
 
 
 def replicas() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,20 @@ from keras_cnns.evaluation import scores
 from keras_cnns.training.callbacks import EpochClock, Keeper, Observer
 from keras_cnns.training.checkpoints import BEST, checkpoint, kept_metrics, patience_over, restore
 from keras_cnns.training.devices import cluster, strategy, worker, workers
-from keras_cnns.training.job import Job, class_weights, compiled, steps_per_epoch, usable_batch_size
+from keras_cnns.training.job import (
+    Job,
+    class_weights,
+    compiled,
+    images_a_device,
+    steps_per_epoch,
+    usable_batch_size,
+)
+from keras_cnns.training.memory import parts_that_fit
+from keras_cnns.training.recipe import Recipe
 from keras_cnns.training.several_workers import Agreement
 from keras_cnns.training.speed import Speed, seconds_a_step, settle_speed
+
+MEASURED_AT_A_TIME = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,8 @@ class Fitted:
 
     Attributes:
         history: The metrics of each epoch.
-        kept: Those of the kept epoch by `best_...`, its number `best_epoch`, and the `seconds` spent in `fit`.
+        kept: Those of the kept epoch by `best_...`, its number `best_epoch`, and the `seconds` spent in `fit`;
+            `batch_parts`, the number of parts that each device's batch came in, where memory did not hold it whole.
         best_model: The kept epoch's network, as a file that `keras.saving.load_model` reads.
     """
 
@@ -56,31 +68,41 @@ def fit(
 
     Args:
         job: What to train and how.
-        dataset: Images with a training and a validation split; a test split is not looked at.
+        dataset: Images with a training and mostly a validation split, without which the recipe has to keep the last
+            network; a test split is not looked at.
         folder: Where checkpoints and the kept network are; with several workers one that all of them see.
         observer: Told of every step, and of every epoch once its checkpoint is kept.
 
     Raises:
         SettingError: Network and images do not fit, or the recipe is not possible.
-        TrainingError: The loss is no longer finite.
+        TrainingError: The loss is no longer finite, or memory does not hold the network with one image.
     """
     strategy()  # has to be made before anything is computed
-    recipe, validation = job.recipe, dataset.splits["validation"]
-    if recipe.monitor == "val_auc" and "auc" not in scores(validation.labels, even(validation, dataset.classes)):
-        raise SettingError("monitor='val_auc' needs validation images of every class; use monitor='val_accuracy'.")
+    recipe, validation = job.recipe, dataset.splits.get("validation")
+    check_monitor(recipe, validation, dataset.classes)
     if recipe.precision == "auto" and workers() > 1:
         raise SettingError("precision='auto' is for one machine, because several must agree; say which precision.")
+    return parts_that_fit(
+        folder,
+        images_a_device(job, dataset),
+        lambda parts: fit_in_parts(job, dataset, folder, parts=parts, observer=observer),
+    )
+
+
+def fit_in_parts(job: Job, dataset: Dataset, folder: Path, *, parts: int, observer: Observer | None) -> Fitted:
+    """Train as `fit` does, with each device's batch in so many parts."""
+    recipe = job.recipe
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     batches = job_batches(job, dataset, epoch)
 
     def time_step(precision: str) -> float:
-        model = compiled(job, dataset, Speed(precision=precision, steps_per_execution=1))
+        model = compiled(job, dataset, Speed(precision=precision, steps_per_execution=1), parts)
         return seconds_a_step(model, next(iter(batches)))
 
-    facts = {**job.describe(), "seed": 0, "images": [*dataset.image_shape, dataset.classes]}
+    facts = {**job.describe(), "seed": 0, "images": [*dataset.image_shape, dataset.classes], "parts": parts}
     speed = settle_speed(folder, facts, recipe.precision, time_step)
     keras.utils.set_random_seed(job.seed)
-    model = compiled(job, dataset, speed)
+    model = compiled(job, dataset, speed, parts)
     start = restore(folder, model)
     with keeping(folder) as place:
         keeper = Keeper(
@@ -88,7 +110,8 @@ def fit(
             start,
             recipe,
             steps=steps_per_epoch(job, dataset),
-            validate=validator(validation),
+            parts=parts,
+            validate=validator(dataset.splits.get("validation"), parts),
             describe_step=lambda number, step: name_images(job, dataset, number, step),
             observer=observer,
         )
@@ -112,6 +135,15 @@ def fit(
     return Fitted(
         history=history, kept=kept_metrics(history, recipe), best_model=checkpoint(folder, len(history)) / BEST
     )
+
+
+def check_monitor(recipe: Recipe, validation: Split | None, classes: int) -> None:
+    """Raise a `SettingError` where the validation images cannot say what the recipe asks them."""
+    if validation is None:
+        if recipe.keep != "last" or recipe.patience is not None:
+            raise SettingError("without validation images nothing can be monitored; use keep='last' and no patience.")
+    elif recipe.monitor == "val_auc" and "auc" not in scores(validation.labels, even(validation, classes)):
+        raise SettingError("monitor='val_auc' needs validation images of every class; use monitor='val_accuracy'.")
 
 
 @contextlib.contextmanager
@@ -143,9 +175,11 @@ def even(split: Split, classes: int) -> np.ndarray:
     return np.full((len(split), classes), 1 / classes)
 
 
-def validator(split: Split) -> Any:
-    """Return what measures a network on a split's images."""
-    batches = evaluation_batches(split.images)
+def validator(split: Split | None, parts: int) -> Callable[[Any], dict[str, float]]:
+    """Return what measures a network on a split's images, fewer at a time in more parts; nothing without a split."""
+    if split is None:
+        return lambda network: {}  # noqa: ARG005
+    batches = evaluation_batches(split.images, max(1, MEASURED_AT_A_TIME // parts))
 
     def validate(network: keras.Model) -> dict[str, float]:
         measured = scores(split.labels, network.predict(batches, verbose=0))

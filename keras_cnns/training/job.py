@@ -13,10 +13,11 @@ import numpy as np
 from keras_cnns.counting import Counts
 from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
-from keras_cnns.registry import connect, count, find_variant, make_plan
+from keras_cnns.registry import build, connect, count, find_variant, make_plan
 from keras_cnns.settings import SEED, Settings, checked
 from keras_cnns.training.callbacks import FirstBrokenStep
 from keras_cnns.training.devices import replicas, strategy, workers
+from keras_cnns.training.memory import step_in_parts
 from keras_cnns.training.recipe import Recipe, make_loss, make_optimizer
 from keras_cnns.training.several_workers import step_together, taken_outside
 from keras_cnns.training.speed import Speed, computing_in
@@ -81,8 +82,8 @@ def assemble(job: Job, dataset: Dataset) -> keras.Model:
     return connect(plan, pixels, standardized, "sigmoid" if dataset.task == "multi-label" else "softmax")
 
 
-def compiled(job: Job, dataset: Dataset, speed: Speed) -> keras.Model:
-    """Build the job's network on all devices, ready for `fit`."""
+def compiled(job: Job, dataset: Dataset, speed: Speed, parts: int = 1) -> keras.Model:
+    """Build the job's network on all devices, ready for `fit` with each device's batch in so many parts."""
     mirrored = strategy()
     steps = steps_per_epoch(job, dataset)
     with mirrored.scope() if mirrored else contextlib.nullcontext(), computing_in(speed.precision):
@@ -95,8 +96,11 @@ def compiled(job: Job, dataset: Dataset, speed: Speed) -> keras.Model:
             loss=make_loss(job.recipe, dataset.task),
             metrics=metrics(dataset.task, one_device=mirrored is None),
             steps_per_execution=1 if mirrored else min(speed.steps_per_execution, steps),
+            jit_compile="auto" if parts == 1 else False,  # XLA wants parts of one size
         )
         model.optimizer.build(model.trainable_variables)
+    if parts > 1:
+        model.train_step = step_in_parts(model, math.ceil(images_a_device(job, dataset) / parts))
     if workers() > 1:
         model.train_function = step_together(model, mirrored)
     return model
@@ -116,10 +120,18 @@ def measure(job: Job, dataset: Dataset) -> Counts:
     Raises:
         SettingError: The network cannot be built for them.
     """
-    chosen = job.settings.as_dict()
-    if HEADS in chosen:
-        chosen[HEADS] = False
-    return count(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **chosen)
+    return count(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **as_used(job.settings))
+
+
+def untrained(job: Job, dataset: Dataset) -> keras.Model:
+    """Build the job's network as it will be used, with its first weights, for pixels that are standardized."""
+    return build(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **as_used(job.settings))
+
+
+def as_used(settings: Settings) -> dict[str, Any]:
+    """Return the settings by name, without auxiliary classifiers, which are there in training alone."""
+    chosen = settings.as_dict()
+    return {**chosen, HEADS: False} if HEADS in chosen else chosen
 
 
 def usable_batch_size(job: Job, dataset: Dataset) -> int:
@@ -132,6 +144,11 @@ def usable_batch_size(job: Job, dataset: Dataset) -> int:
     if images < devices:
         raise DataError(f"{images} training images are too few for {devices} devices.")
     return min(job.recipe.batch_size, images // devices * devices)
+
+
+def images_a_device(job: Job, dataset: Dataset) -> int:
+    """Return how many images of a batch each device has."""
+    return usable_batch_size(job, dataset) // replicas()
 
 
 def steps_per_epoch(job: Job, dataset: Dataset) -> int:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 
 from keras_cnns.tracking.runs import Run, below
@@ -21,6 +21,11 @@ def points(metrics: Mapping[str, float], *, step: int) -> list[Metric]:
     """Return metrics as MLflow takes them."""
     now = int(time.time() * 1000)
     return [Metric(name, float(value), now, step) for name, value in metrics.items()]
+
+
+def written(params: Mapping[str, object]) -> list[Param]:
+    """Return params as MLflow takes them."""
+    return [Param(name, str(value)) for name, value in params.items()]
 
 
 def tagged(tags: Mapping[str, str]) -> list[RunTag]:

@@ -3,7 +3,9 @@
 Names in MLflow:
 
     params   model, family, seed, settings.NAME, recipe.NAME
-    tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (why it failed), and MLflow's own
+    tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (why it failed), and MLflow's own;
+             in a sweep: sweep, trial, role ("search", "repeat" or "refit"), repeat_of (the trial that a repeat trains
+             again), chosen_by.SWEEP ("true" for its best), trained_on ("train and validation" for a refit)
     metrics  parameters, trainable_parameters, macs; at each epoch its metrics, and `epochs`, how many are done;
              best_NAME and best_epoch for the network that was kept; threshold and temperature, which its predictions
              of the validation images settle (keras_cnns.evaluation.calibration), each where there is one, and
@@ -31,6 +33,8 @@ from keras_cnns.errors import StoreError
 
 Value = TypeVar("Value")
 SHORT, LISTED = 8, 5
+CHOSEN_BY, TRAINED_ON = "chosen_by.", "trained_on"
+TRAIN_AND_VALIDATION = "train and validation"
 VERSIONED = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
 
 
@@ -135,6 +139,11 @@ class Run:
     tags: dict[str, str]
     started: datetime
 
+    @property
+    def knows_validation(self) -> bool:
+        """It was trained on the validation images of its data too, as the refit of a sweep's winner is."""
+        return self.tags.get(TRAINED_ON) == TRAIN_AND_VALIDATION
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeptNetwork:
@@ -180,6 +189,28 @@ def chosen(reference: str, runs: Sequence[Run], location: str) -> Run:
     if not runs:
         raise StoreError(f"no run {reference!r} in {location}, nor any other: `keras-cnns train` makes some.")
     raise StoreError(f"no run {reference!r} in {location}; the newest are {listed}{more}.")
+
+
+def monitored(run: Run) -> str:
+    """Return the metric that a run's best epoch is the best in."""
+    return run.recipe.get("monitor", "val_accuracy")
+
+
+def sweep_of(reference: str, runs: Sequence[Run]) -> str | None:
+    """Return the id of the sweep that is meant, by its id or the beginning of it; None where a run or none is."""
+    if not reference or any(run.name == reference or run.id.startswith(reference) for run in runs):
+        return None
+    sweeps = {sweep for run in runs for sweep in (run.parent, *below(CHOSEN_BY, run.tags)) if sweep}
+    found = [sweep for sweep in sweeps if sweep.startswith(reference)]
+    return found[0] if len(found) == 1 else None
+
+
+def best_trial(sweep: str, runs: Sequence[Run]) -> Run | None:
+    """Return the run that a sweep has chosen, be it read back from another; else its best trial in what it monitors."""
+    chosen_ones = [run for run in runs if run.tags.get(f"{CHOSEN_BY}{sweep}") == "true"]
+    trials = [run for run in runs if run.parent == sweep]
+    ended = [run for run in trials if run.status == "finished" and monitored(run) in run.metrics]
+    return max(chosen_ones or ended, key=lambda run: run.metrics.get(monitored(run), 0.0), default=None)
 
 
 def below(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:

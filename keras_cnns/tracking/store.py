@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from mlflow.entities import Experiment, LoggedModelOutput, LoggedModelStatus, Param, ViewType
+from mlflow.entities import Experiment, LoggedModelOutput, LoggedModelStatus, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from keras_cnns import __version__
 from keras_cnns.errors import StoreError, nearest
-from keras_cnns.tracking.entries import LOOKED_AT, PARENT, REASON, equals, points, read, tagged
+from keras_cnns.tracking.entries import LOOKED_AT, PARENT, REASON, equals, points, read, tagged, written
 from keras_cnns.tracking.places import (
     artifact_folder,
     check_server,
@@ -28,12 +28,10 @@ from keras_cnns.tracking.places import (
     quiet,
 )
 from keras_cnns.tracking.runs import KeptNetwork, Looks, Run, RunDescription, chosen, installed_version, provenance
+from keras_cnns.tracking.telling import Patience, told
 
 if TYPE_CHECKING:
     import numpy as np
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 GROUP = "keras_cnns.group"
 EPOCHS = "epochs"
@@ -41,22 +39,8 @@ MODEL = "model"
 NETWORK = "data/model.keras"
 CLASS_NAMES = "class_names"
 PAGE = 1000
-
-
-def told(
-    method: Callable[Concatenate[Store, Arguments], Result],
-) -> Callable[Concatenate[Store, Arguments], Result]:
-    """Make a method raise StoreError, in one line, for whatever goes wrong in MLflow or on the disk."""
-
-    @wraps(method)
-    def telling(self: Store, /, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
-        try:
-            return method(self, *arguments, **options)
-        except (MlflowException, OSError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise StoreError(f"the store {self.location} fails: {lines[0]}") from error
-
-    return telling
+FINGERPRINT = "data.fingerprint"
+SAME_VERSIONS = ("versions.tensorflow", "versions.keras", "versions.keras_cnns")
 
 
 class Store:
@@ -66,15 +50,18 @@ class Store:
         uri: `sqlite:///PATH.db` or a server's address; by default MLflow's environment variable, else `mlflow.db`
             in the working directory. Files go to `mlartifacts` beside a database.
         create: Make a database that is not there.
+        patience: Seconds that each thing is tried again for, where a server is away, a database locked or a disk full.
 
     Attributes:
         uri: The store's URI, written out.
+        patience: What waits, and can be told to wait no longer.
 
     Raises:
         StoreError: The place cannot be used.
     """
 
-    def __init__(self, uri: str | None = None, *, create: bool = True) -> None:
+    def __init__(self, uri: str | None = None, *, create: bool = True, patience: float = 0.0) -> None:
+        self.patience = Patience(patience)
         self.uri, self._database = find_place(uri)
         if self._database is None:
             check_server(self.uri)
@@ -83,6 +70,10 @@ class Store:
         self._recorded: dict[str, set[int]] = {}
         self._client = self._connect()
 
+    def forget(self) -> None:
+        """Know no more which epochs are recorded; they are read again where that matters."""
+        self._recorded.clear()
+
     @property
     def location(self) -> str:
         """What to call the store: its database file, or the server's address."""
@@ -90,7 +81,7 @@ class Store:
 
     @told
     def start(self, description: RunDescription, *, experiment: str, parent: str | None = None) -> str:
-        """Begin a run and return its id.
+        """Begin a run and return its id; one that the description's own tags name is gone on with.
 
         Args:
             description: What is known of it.
@@ -98,15 +89,25 @@ class Store:
             parent: Id of the sweep's run that it belongs to.
         """
         tags = description.all_tags() | ({PARENT: parent} if parent else {})
-        run_id = self._create(description.name, experiment, description.params(), tags, description.metrics())
-        self._recorded[run_id] = set()
+        run_id = self.find(experiment=experiment, tags=description.tags)
+        if run_id is None:
+            run_id = self._create(description.name, experiment, tags)
+            self._recorded[run_id] = set()
+        self._client.log_batch(
+            run_id, metrics=points(description.metrics(), step=0), params=written(description.params())
+        )
         return run_id
 
     @told
     def start_group(self, name: str, *, experiment: str, params: Mapping[str, object], tags: Mapping[str, str]) -> str:
-        """Begin a run that only holds others together, as a sweep's does, and return its id."""
-        written = {key: str(value) for key, value in params.items()}
-        return self._create(name, experiment, written, {**tags, GROUP: "true"}, {})
+        """Begin a run that only holds others together, as a sweep's does, and return its id.
+
+        One that has these tags is gone on with.
+        """
+        found = self.find(experiment=experiment, tags=tags)
+        run_id = found or self._create(name, experiment, {**tags, GROUP: "true"})
+        self._client.log_batch(run_id, params=written(params))
+        return run_id
 
     @told
     def record(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -226,6 +227,11 @@ class Store:
         self._client.log_batch(run_id, metrics=points(metrics, step=0))
 
     @told
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a run, finished or not."""
+        self._client.log_batch(run_id, tags=tagged(tags))
+
+    @told
     def log_files(self, run_id: str, *paths: str | Path, into: str = "") -> str:
         """Keep files or whole folders with a run, and return where they are: a path, or a server's URI.
 
@@ -294,12 +300,19 @@ class Store:
                 f"no experiment {experiment!r} in {self.location}; it has {names}.{nearest(experiment, experiments)}"
             )
         chosen = experiments.values() if experiment is None else [experiments[experiment]]
-        names_by_id = {known.experiment_id: known.name for known in chosen}
-        query = equals(PARENT, parent) if parent else ""
-        pages = self._pages(
-            lambda token: self._client.search_runs(list(names_by_id), query, max_results=PAGE, page_token=token)
-        )
-        return [read(run, names_by_id[run.info.experiment_id]) for run in pages if GROUP not in run.data.tags]
+        return self._search(chosen, equals(PARENT, parent) if parent else "")
+
+    @told
+    def done_before(self, fingerprint: str) -> list[Run]:
+        """Return the finished runs on the same images that these versions made and no scheduler stopped early.
+
+        Args:
+            fingerprint: What tells the images from all others.
+        """
+        versions = {name: value for name, value in self._provenance.items() if name in SAME_VERSIONS}
+        clauses = [equals(name, value) for name, value in {FINGERPRINT: fingerprint, **versions}.items()]
+        found = self._search(self._experiments(), " and ".join(["attributes.status = 'FINISHED'", *clauses]))
+        return [run for run in found if "stopped_early" not in run.tags]
 
     @told
     def curves(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
@@ -320,7 +333,7 @@ class Store:
     @told
     def _connect(self) -> MlflowClient:
         with quiet():
-            client = MlflowClient(tracking_uri=self.uri)
+            client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             client.search_experiments(max_results=1)
         return client
 
@@ -332,16 +345,18 @@ class Store:
         self,
         name: str,
         experiment: str,
-        params: Mapping[str, str],
         tags: Mapping[str, str],
-        metrics: Mapping[str, float],
     ) -> str:
         experiment_id = self._experiment_id(experiment)
         run = self._client.create_run(experiment_id, tags={**self._provenance, **tags}, run_name=name)
-        run_id = str(run.info.run_id)
-        written = [Param(key, value) for key, value in params.items()]
-        self._client.log_batch(run_id, metrics=points(metrics, step=0), params=written)
-        return run_id
+        return str(run.info.run_id)
+
+    def _search(self, experiments: Iterable[Experiment], query: str) -> list[Run]:
+        names = {known.experiment_id: known.name for known in experiments}
+        pages = self._pages(
+            lambda token: self._client.search_runs(list(names), query, max_results=PAGE, page_token=token)
+        )
+        return [read(run, names[run.info.experiment_id]) for run in pages if GROUP not in run.data.tags]
 
     def _experiment_id(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

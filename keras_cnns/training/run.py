@@ -31,6 +31,7 @@ from keras_cnns.training.recipe import Recipe
 
 JOB = "job.json"
 EXAMPLES = 2
+PATIENCE = 600.0  # seconds that a store which fails is waited for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def train(
     if test and "test" not in dataset.splits:
         raise DataError(f"{dataset.name} has no test split to measure on; leave out the test, or give one.")
     costs = measure(job, dataset)
-    store = Store(tracking_uri)
+    store = Store(tracking_uri, patience=PATIENCE)
     identity = {**job.describe(), "data": dataset.fingerprint, "store": store.uri}
     if worker() > 0:
         place, record = join_first_worker(Path(folder), JOB, identity)
@@ -108,7 +109,8 @@ def train(
         return TrainedRun(run_id=record["run_id"], folder=place, costs=costs, fitted=fitted, settled={}, test={})
     place, lock, record = claim(Path(folder), identity, resume=resume)
     with lock:
-        run_id = record.get("run_id") or store.start(description(job, dataset, costs), experiment=experiment)
+        begun = description(job, dataset, costs, place.name)
+        run_id = record.get("run_id") or store.start(begun, experiment=experiment)
         write_text(place / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
         write_text(place / SPLIT_TABLE, split_table(dataset))
         store.log_files(run_id, place / SPLIT_TABLE)
@@ -121,6 +123,7 @@ def train(
             store.log_model(run_id, network, training.images[:EXAMPLES], class_names=dataset.class_names)
             store.finish(run_id, metrics={**fitted.kept, **settled, **measured})
         except KeyboardInterrupt:
+            store.patience.end()
             store.finish(run_id, status="killed", reason="interrupted")
             raise
         except Exception as error:
@@ -158,7 +161,7 @@ def claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[P
     return claim_unfinished(folder, JOB, identity, wanted=wanted)
 
 
-def description(job: Job, dataset: Dataset, costs: Counts) -> RunDescription:
+def description(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunDescription:
     """Say what is known of a run before it trains."""
     return RunDescription(
         name=job.model,
@@ -172,6 +175,7 @@ def description(job: Job, dataset: Dataset, costs: Counts) -> RunDescription:
         parameters=costs.total_parameters,
         trainable_parameters=costs.trainable_parameters,
         macs=costs.macs,
+        tags={"folder": folder},
     )
 
 

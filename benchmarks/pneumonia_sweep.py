@@ -42,7 +42,7 @@ def main() -> None:
         print(f"killed after {time.perf_counter() - begun:.0f} s with {ended} trials ended", flush=True)
         done = subprocess.run([*command, "--resume"], stdout=subprocess.PIPE, text=True, check=True)
         wall = time.perf_counter() - begun
-        result = json.loads(done.stdout)
+        result = json.loads(done.stdout.splitlines()[-1])
     trials = result["trials"]
     best = max(trial["val_auc"] or 0 for trial in trials)
     spent = sum(trial["seconds"] or 0 for trial in trials)

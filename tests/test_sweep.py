@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def test_more_trials_than_the_space_holds_are_refused() -> None:
     [
         ({"model": "densenets"}, ModelNameError, "Did you mean"),
         ({"trials": 0}, SettingError, "trials must be a whole number from 1"),
-        ({"scheduler": "ahsa"}, SettingError, "scheduler must be one of asha, none"),
+        ({"scheduler": "ahsa"}, SettingError, "scheduler must be one of asha, hyperband"),
         ({"fixed": {"growth": 4}}, SettingError, "no setting 'growth'"),
         ({"model": "lenet"}, SettingError, "image_size"),
         ({"resume": True}, ResumeError, "nothing to resume"),
@@ -208,6 +209,18 @@ def run_command(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def kill_a_worker(driver: int, journal: Journal) -> int:
+    """Kill a process that trains; return how many trials have noticed."""
+    training = [
+        process for process in psutil.Process(driver).children(recursive=True) if "ImplicitFunc" in process.name()
+    ]
+    training[0].kill()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(state.deaths for state in journal.trials().values()):
+        time.sleep(0.05)
+    return sum(state.deaths for state in journal.trials().values())
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize(("signal_number", "search"), [(signal.SIGKILL, "tpe"), (signal.SIGINT, "random")])
@@ -225,6 +238,7 @@ def test_a_sweep_whose_driver_is_killed_ends_with_exactly_its_trials(
         for path in tmp_path.glob("runs/sweeps/*/journal.jsonl"):
             journal = Journal(path)
         time.sleep(0.1)
+    deaths = kill_a_worker(process.pid, journal) if signal_number == signal.SIGKILL else 0
     os.kill(process.pid, signal_number)
     _, errors = process.communicate()
     if signal_number == signal.SIGINT:
@@ -236,12 +250,13 @@ def test_a_sweep_whose_driver_is_killed_ends_with_exactly_its_trials(
     assert before
     done = run_command(tmp_path, *chosen, "--resume", "--json")
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["trials"]) == 4
+    assert len(json.loads(done.stdout.splitlines()[-1])["trials"]) == 4
     events = [event for event, _ in journal.read()]
     counted = Counter((event["trial"], event["event"]) for event in events)
     assert {trial for trial, _ in counted} == {0, 1, 2, 3}
     for trial in range(4):
         assert [counted[trial, event] for event in ("candidate", "start", "epoch", "end")] == [1, 1, 3, 1]
+    assert sum(state.deaths for state in journal.trials().values()) == deaths
     runs = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").runs(experiment="sweep")
     assert sorted((run.tags["trial"], run.status, run.metrics["epochs"]) for run in runs) == [
         (str(trial), "finished", 3) for trial in range(4)

@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.search import SweepResult, sweep
+    from tuning.result import SweepResult
+    from tuning.search import sweep
 
 __all__ = ["SweepResult", "sweep"]
 

@@ -18,7 +18,7 @@ from keras_cnns.errors import SettingError, nearest
 from keras_cnns.tracking.runs import Run
 
 SCORE = "val_accuracy"
-COSTS = ("parameters", "macs", "seconds")
+COSTS = ("parameters", "macs", "latency", "seconds")
 UNFINISHED = (("failed", "failed"), ("running", "not finished yet"))
 COLUMNS = (SCORE, "val_auc", "test_accuracy", "test_auc", *COSTS, "epochs")
 LESS_IS_BETTER = {*COSTS, "trainable_parameters", "epochs", "best_epoch"}
@@ -80,7 +80,7 @@ class Comparison:
     Args:
         runs: The runs.
         sort: The metric they are ranked by: best first, which is the highest of a score, the lowest of a cost.
-        against: The cost that the Pareto front weighs the score against: "parameters", "macs" or "seconds".
+        against: The cost that the Pareto front weighs the score against: "parameters", "macs", "latency" or "seconds".
 
     Attributes:
         rows: The rows.

@@ -1,87 +1,64 @@
-"""Trials on a machine's cores: Ray, and Tune that runs them."""
+"""The trials of a sweep, as Tune runs them."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import logging
-import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
+from ray.tune import TuneError
 
-from keras_cnns.data import Dataset
-from tuning.schedulers import make_scheduler
+from tuning.images import handed_over
+from tuning.journal import MOST_DEATHS
+from tuning.plan import Plan
+from tuning.schedulers import early_stopping
 from tuning.suggester import Suggester
 from tuning.trial import run_trial
 
 
-@contextlib.contextmanager
-def local_ray(cores: int) -> Iterator[None]:
-    """A Ray of our own with this many cores, or the one that this process has already."""
-    if ray.is_initialized():
-        yield
-        return
-    # No result files beside the journal, no snapshots (the journal is the truth), Ctrl-C comes here, and a worker
-    # is not given up while the trial it had is still being put away: two seconds are too few on a busy machine.
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address="local",
-        num_cpus=cores,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-    )
-    try:
-        yield
-    finally:
-        gc.collect()  # what is left of Tune and dies later, in whatever thread, would end this process
-        ray.shutdown()
-
-
-def run_candidates(suggester: Suggester, *, dataset: Dataset, seed: int, scheduler: str, place: Path) -> None:
-    """Let Tune run the trials, one core each (and a GPU where there are any)."""
-    keeper, recipe = suggester.keeper, suggester.space.recipe
-    trainable = tune.with_parameters(
-        run_trial,
-        dataset=dataset,
-        seed=seed,
-        folder=place.resolve(),
-        ended={number for number, state in keeper.known.items() if state.ended},
-    )
-    resources = {"cpu": 1, "gpu": 1} if ray.cluster_resources().get("GPU") else {"cpu": 1}
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, resources),
-        tune_config=tune.TuneConfig(
-            metric=recipe.monitor,
-            mode="max",
-            search_alg=suggester,
-            num_samples=suggester.left,
-            scheduler=make_scheduler(scheduler, recipe.epochs),
-            reuse_actors=True,
-            trial_name_creator=name_trial,
-            trial_dirname_creator=name_trial,
-        ),
-        run_config=tune.RunConfig(
-            name=f"tune-{uuid.uuid4().hex[:8]}",
-            storage_path=str(place.resolve()),
-            callbacks=[keeper],
-            failure_config=tune.FailureConfig(max_failures=0),
-            verbose=0,
-        ),
-    )
-    with contextlib.redirect_stdout(io.StringIO()):  # Tune writes tables whatever its verbosity
-        tuner.fit()
+def run_candidates(suggester: Suggester, plan: Plan, place: Path, *, scheduler: str) -> None:
+    """Let Tune run what a suggester has left; Ray has to be connected."""
+    keeper, recipe, machines = suggester.keeper, plan.space.recipe, plan.machines
+    stopping = early_stopping(scheduler, recipe, keeper, seed=plan.seed)
+    with handed_over(plan.dataset) as images:
+        trainable = tune.with_parameters(
+            run_trial,
+            images=images,
+            seed=plan.seed,
+            folder=place.resolve(),
+            cores=machines.cores_per_trial,
+            timed=plan.space.latency is not None,
+            storage=machines.kept_in(place),
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, machines.a_trial()),
+            tune_config=tune.TuneConfig(
+                search_alg=suggester,
+                num_samples=suggester.left,
+                max_concurrent_trials=machines.most_at_once,
+                scheduler=stopping,
+                reuse_actors=True,
+                trial_name_creator=name_trial,
+                trial_dirname_creator=name_trial,
+            ),
+            run_config=tune.RunConfig(
+                name=f"tune-{uuid.uuid4().hex[:8]}",
+                storage_path=str(place.resolve()),
+                callbacks=[keeper],
+                failure_config=tune.FailureConfig(max_failures=MOST_DEATHS - 1),
+                verbose=0,
+            ),
+        )
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # of trials that fail the journal tells
+        with contextlib.redirect_stdout(io.StringIO()):  # Tune writes tables whatever its verbosity
+            try:
+                tuner.fit()
+            except TuneError as error:
+                raise error.__cause__ or error from None
 
 
 def name_trial(trial: Any) -> str:

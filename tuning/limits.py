@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from keras_cnns.counting import Counts
-from keras_cnns.units import human
+from keras_cnns.units import human, human_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,19 +16,20 @@ class Limits:
     Attributes:
         parameters: Weights, all of them.
         macs: Multiply-accumulates for one image.
+        latency: Predicted seconds for one image.
     """
 
     parameters: int | None = None
     macs: int | None = None
+    latency: float | None = None
 
-    def pairs(self, counts: Counts) -> list[tuple[str, int, int]]:
+    def pairs(self, costs: Mapping[str, float]) -> list[tuple[str, float, float]]:
         """Return each limit with its name and what a network costs."""
-        costs = {"parameters": counts.total_parameters, "macs": counts.macs}
         return [(name, costs[name], limit) for name, limit in vars(self).items() if limit is not None]
 
-    def excess(self, counts: Counts) -> float:
+    def excess(self, costs: Mapping[str, float]) -> float:
         """Return by how much a network is above them, in logarithms; 0 where it is not."""
-        return sum(max(0.0, math.log(cost / limit)) for _, cost, limit in self.pairs(counts) if cost)
+        return sum(max(0.0, math.log(cost / limit)) for _, cost, limit in self.pairs(costs) if cost)
 
 
 NO_LIMITS = Limits()
@@ -48,17 +49,17 @@ class Rejected:
     count: int = 0
     conflict: str = ""
     too_small: bool = False
-    smallest: dict[str, int] = field(default_factory=dict)
+    smallest: dict[str, float] = field(default_factory=dict)
 
-    def see(self, limits: Limits, counts: Counts) -> None:
+    def see(self, limits: Limits, costs: Mapping[str, float]) -> None:
         """Take in what a candidate costs."""
-        for name, cost, _ in limits.pairs(counts):
+        for name, cost, _ in limits.pairs(costs):
             self.smallest[name] = min(cost, self.smallest.get(name, cost))
 
     def above(self, limits: Limits) -> list[tuple[str, str, str]]:
         """Return the limits that all were above: name, lowest cost seen, and limit."""
         return [
-            (name, human(cost), human(vars(limits)[name]))
+            (name, written(name, cost), written(name, vars(limits)[name]))
             for name, cost in self.smallest.items()
             if cost > vars(limits)[name]
         ]
@@ -92,3 +93,8 @@ class Rejected:
         if self.smallest:
             return f"the smallest has {' and '.join(above) or 'more of one thing or the other than is allowed'}"
         return f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for it"
+
+
+def written(name: str, cost: float) -> str:
+    """Write a cost for people: 1.02M parameters, 5.2 ms of latency."""
+    return human_seconds(cost) if name == "latency" else human(cost)

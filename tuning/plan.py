@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_cnns.data import Dataset
 from keras_cnns.settings import format_value
+from tuning.cluster import Machines
 from tuning.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sweep does; two sweeps with equal plans try the same candidates."""
+    """What a sweep does; two sweeps with equal plans try the same candidates.
+
+    Attributes:
+        space: What may be tried.
+        dataset: The images.
+        trials: How many candidates are tried.
+        seed: Draws the candidates, and trains them.
+        scheduler: Who stops trials early.
+        search: Who proposes candidates.
+        against: The cost that is searched for together with the score, if any.
+        repeats: With how many other seeds the finalists are trained again; None for not at all.
+        register: What the refitted winner is registered as; None where nothing is refitted.
+        machines: What it runs on.
+    """
 
     space: Space
     dataset: Dataset
@@ -21,6 +35,9 @@ class Plan:
     scheduler: str
     search: str
     against: str | None
+    repeats: int | None = None
+    register: str | None = None
+    machines: Machines = field(default_factory=Machines)
 
     @property
     def name(self) -> str:
@@ -41,6 +58,9 @@ class Plan:
             "search": self.search,
             "against": self.against,
             "data": self.dataset.fingerprint,
+            "storage": self.machines.storage,
             "trials": self.trials,
             "scheduler": self.scheduler,
+            "repeats": self.repeats,
+            "register": self.register,
         }

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A00", "#000000")
 INK, FAINT = "#333333", "#E4E4E4"
-TITLES = {"parameters": "parameters", "macs": "multiply-accumulates per image", "seconds": "seconds of training"}
+TITLES = {
+    "parameters": "parameters",
+    "macs": "multiply-accumulates per image",
+    "latency": "milliseconds for one image",
+    "seconds": "seconds of training",
+}
 LABEL_DISTANCES = (8, 16, 28, 42)
 LABEL_SIDES = ((-1, 1), (1, -1), (0, 1), (1, 1), (-1, -1), (0, -1), (1, 0), (-1, 0))
 ALIGNED = {-1: "right", 0: "center", 1: "left"}
@@ -36,7 +41,7 @@ def accuracy_against(comparison: Comparison, path: str | Path, *, cost: str | No
     Args:
         comparison: The runs; those on other images get a panel of their own.
         path: The picture to write, whole or not at all: PNG, SVG or PDF by its name.
-        cost: "parameters", "macs" or "seconds"; what the comparison weighs the score against by default.
+        cost: "parameters", "macs", "latency" or "seconds"; what the comparison weighs the score against by default.
 
     Raises:
         SettingError: There is no such cost, or the picture cannot be written there.
@@ -101,8 +106,9 @@ def draw_panel(panel: Axes, comparison: Comparison, rows: Sequence[Row], colours
     margin = 0.14 * (max(scores) - min(scores)) or 0.02
     panel.set_ylim(min(scores) - margin, max(scores) + margin)
     narrow = max(costs) / min(costs) < 30
+    unit = 1000 if comparison.against == "latency" else 1
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(value)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(unit * value)))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.grid(color=FAINT, linewidth=0.8, zorder=0)
     panel.set_axisbelow(True)

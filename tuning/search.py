@@ -2,77 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
 
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
-from keras_cnns.errors import ResumeError, SettingError
-from keras_cnns.lazy import load_backend
+from keras_cnns.errors import SettingError, StoreError
 from keras_cnns.settings import SEED, Choice, IntRange, Maybe, checked
-from keras_cnns.tracking import Run, RunDescription, Store
-from keras_cnns.training.checkpoints import best_model, write_text
-from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished
+from keras_cnns.tracking import RunDescription, Store
+from keras_cnns.tracking.registry import as_name, check_name
+from keras_cnns.training.checkpoints import write_text
+from keras_cnns.training.claims import FINISHED
 from keras_cnns.training.recipe import Recipe
+from tuning.claims import SWEEP, claim, claim_finished, count_trials
+from tuning.cluster import Machines, check_machines, connected
 from tuning.comparison import Comparison
 from tuning.delivery import Delivery, SweepObserver, Target
-from tuning.execution import local_ray, run_candidates
-from tuning.journal import Journal, JournalKeeper, TrialState
+from tuning.earlier import Earlier
+from tuning.ending import candidate_of, conclude
+from tuning.execution import run_candidates
+from tuning.finals import FINALISTS, REPEATS, left_to_repeat, left_to_search, note_repeats
+from tuning.journal import REPEAT, Journal, JournalKeeper, TrialState
+from tuning.latency import keep_latency, latency_notes, predictor, read_limit
 from tuning.limits import Limits
+from tuning.outcome import write_outcome
 from tuning.plan import Plan
+from tuning.population import POPULATION, check_scheduler, make_population, most_clones
 from tuning.ranges import find_bases
+from tuning.result import SweepResult
 from tuning.samplers import SEARCHES, make_sampler
-from tuning.space import Space, make_space
+from tuning.schedulers import SCHEDULERS
+from tuning.space import make_space
+from tuning.start import find_start, start_from
 from tuning.suggester import Suggester
-from tuning.trial import trial_folder
 
 TRIALS = IntRange(1, 100_000)
-DEFAULT_TRIALS = 16
-SCHEDULER = Choice(("asha", "none"))
+SCHEDULER = Choice(SCHEDULERS)
 SEARCH = Choice(SEARCHES)
-AGAINST = Choice(("parameters", "macs"))
+AGAINST = Choice(("parameters", "macs", "latency"))
 LIMIT = Maybe(IntRange(1, 2**63 - 1))
-SWEEP = "sweep.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepResult:
-    """A finished sweep.
-
-    Attributes:
-        run_id: The sweep's own run in MLflow, the parent of its trials.
-        store: The MLflow store.
-        folder: Where the sweep keeps its journal and checkpoints.
-        runs: Its trials as MLflow gives them back.
-        best: The best of them, or None where all failed.
-        front: Those that no other beats in score and cost together, the cheapest first; the cost is `against`, or the
-            parameters.
-        notes: What the space left out, and why.
-        seconds: How long this process took over it.
-        utilization: Seconds inside `fit` of all trials over cores times seconds.
-    """
-
-    run_id: str
-    store: str
-    folder: Path
-    runs: list[Run]
-    best: Run | None
-    front: list[Run]
-    notes: tuple[str, ...]
-    seconds: float
-    utilization: float
+PATIENCE = 600.0  # seconds that a store which fails is waited for
 
 
 def sweep(
-    model: str,
+    model: str | None = None,
     data: str | Dataset = "digits",
     *,
     trials: int | None = None,
@@ -82,11 +60,22 @@ def sweep(
     search: str = "random",
     max_parameters: int | None = None,
     max_macs: int | None = None,
+    max_latency: float | str | None = None,
     against: str | None = None,
     seed: int | None = None,
+    repeats: int | None = None,
+    refit: bool = False,
+    register: str | None = None,
+    from_run: str | None = None,
     scheduler: str | None = None,
     cores: int | None = None,
+    cores_per_trial: int = 1,
+    gpus_per_trial: float | None = None,
+    memory_per_trial: int | None = None,
+    ray_address: str | None = None,
+    storage: str | None = None,
     resume: bool = False,
+    extend: int | None = None,
     experiment: str = "sweep",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
@@ -95,7 +84,8 @@ def sweep(
     """Search over what a family of networks and the recipe leave free.
 
     Args:
-        model: A family (`"densenet"`), one variant of it to start from, or `"all"` to search all families at once.
+        model: A family (`"densenet"`), one variant of it to start from, or `"all"` to search all families at once;
+            with `from_run` it may be left out.
         data: A source that `load` reads, or images already loaded.
         trials: How many candidates to try: 16 by default, or with search="grid" all that there are.
         recipe: The recipe they start from; `Recipe(epochs=10)` by default.
@@ -108,12 +98,33 @@ def sweep(
         search: "random" draws candidates, "grid" takes all, "tpe" tries what is like the better ones so far (Optuna).
         max_parameters: Candidates with more weights than this are never tried.
         max_macs: Nor are those with more multiply-accumulates for one image.
-        against: "parameters" or "macs": search for networks that score high and cost little, all trade-offs at once.
+        max_latency: Nor are those that take longer for one image on this machine, as predicted from their settings
+            before anything is built: seconds, or text such as `"5ms"`.
+        against: "parameters", "macs" or "latency": search for networks that score high and cost little, all trade-offs
+            at once.
         seed: Draws the candidates, and trains them; another one each time by default.
-        scheduler: "asha" (default) stops candidates early that fall behind (Li et al. 2020); "none" (default with
-            `against`, for it knows the score alone) trains all to the end.
-        cores: How many candidates to train at a time, one a core; all cores by default.
+        repeats: Train the best three again, or of the Pareto front with `against`, with so many other seeds each, and
+            test whether the winner is one; the best is then the one with the highest mean.
+        refit: Train the best once more on training and validation images, for the epochs that were found, and register
+            it in MLflow's model registry.
+        register: What to register it as, which implies `refit`; `sweep-MODEL-DATA` by default.
+        from_run: A run whose network, settings and recipe candidates start from; a sweep's id for its best trial.
+        scheduler: "asha" (default) stops candidates early that fall behind (Li et al. 2020); "hyperband" does so in
+            brackets, some of which spare their candidates longer (Li et al. 2018); "median" stops what never was as
+            good as the others were on average (Golovin et al. 2017); "population" ends the worst after each fifth of
+            the epochs and lets clones of the best go on in their place, with another recipe (Jaderberg et al. 2017);
+            "none" (default with `against`, for the others know the score alone) trains all to the end.
+        cores: How many cores all trials use together; all of the machine, or of the cluster, by default.
+        cores_per_trial: How many of them each trial gets.
+        gpus_per_trial: How many GPUs each trial gets: 1 by default where there are any; below 1 several share one.
+        memory_per_trial: Bytes that each trial is counted with, so that fewer run at a time where memory is short.
+        ray_address: A running Ray cluster, "auto" for the one that this machine belongs to or "HOST:PORT" of its head;
+            a Ray of our own on this machine by default.
+        storage: URI that all machines of a cluster reach (`"s3://bucket/folder"`), where trials keep their checkpoints;
+            the sweep's folder by default, which all machines have to share then.
         resume: Go on with the newest unfinished sweep of the same arguments.
+        extend: Go on with the newest finished sweep of the same arguments for so many more trials; the trials, repeats
+            and refit of before need not be the same.
         experiment: MLflow experiment that the runs belong to.
         tracking_uri: Where runs are kept: MLflow's environment variable or `./mlflow.db` by default.
         folder: Where sweeps keep their journals and checkpoints.
@@ -122,53 +133,85 @@ def sweep(
     Raises:
         KerasCnnsError: Model, settings, recipe, data, store or counts are not usable, each in a subclass.
     """
+    check_together(model, from_run, extend=extend, resume=resume)
     trials = None if trials is None else checked("trials", TRIALS, trials)
+    extend = None if extend is None else checked("extend", TRIALS, extend)
+    repeats = checked("repeats", REPEATS, repeats)
     search = checked("search", SEARCH, search)
     against = None if against is None else checked("against", AGAINST, against)
     scheduler = checked("scheduler", SCHEDULER, scheduler or ("none" if against else "asha"))
     limits = Limits(
-        parameters=checked("max_parameters", LIMIT, max_parameters), macs=checked("max_macs", LIMIT, max_macs)
+        parameters=checked("max_parameters", LIMIT, max_parameters),
+        macs=checked("max_macs", LIMIT, max_macs),
+        latency=read_limit(max_latency),
     )
-    cores = checked("cores", IntRange(1, 4096), os.cpu_count() or 1 if cores is None else cores)
+    machines = Machines(
+        ray_address=ray_address,
+        cores=cores,
+        cores_per_trial=cores_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        memory_per_trial=memory_per_trial,
+        storage=storage,
+    )
     drawn_seed = random.SystemRandom().randrange(2**31) if seed is None else checked("seed", SEED, seed)
+    start = None if from_run is None else find_start(from_run, model=model, tracking_uri=tracking_uri)
+    model = start.model if start is not None else str(model)
     find_bases(model)
     dataset = load(data) if isinstance(data, str) else data
     _ = dataset.training  # or there is nothing to train on
     candidates = make_space(
         model,
-        recipe=recipe or Recipe(epochs=10),
+        recipe=recipe or (start.recipe if start is not None else Recipe(epochs=10)),
         fixed=fixed,
         space=space,
         image_shape=dataset.image_shape,
         classes=dataset.classes,
         limits=limits,
+        latency=predictor(limits.latency, against, dataset.image_shape, machines.cores_per_trial, observer),
     )
+    candidates = start_from(candidates, start)
+    check_scheduler(scheduler, candidates, {"repeats": repeats, "refit": refit, "register": register, "extend": extend})
+    going_on = resume or extend is not None
+    name = register or (as_name(f"sweep-{model}-{dataset.name}") if refit else None)
     plan = Plan(
         space=candidates,
         dataset=dataset,
-        trials=count_trials(candidates, search, trials, drawn_seed),
+        trials=0 if going_on and trials is None else count_trials(candidates, search, trials, drawn_seed),
         seed=drawn_seed,
         scheduler=scheduler,
         search=search,
         against=against,
+        machines=machines,
+        repeats=repeats,
+        register=None if name is None else check_name(name),
     )
-    store = Store(tracking_uri)
-    place, lock, record = claim(Path(folder) / "sweeps", plan, store, resume=resume, seed=seed)
-    plan = replace(plan, seed=record["seed"])
+    check_machines(machines, Path(folder))
+    store = Store(tracking_uri, patience=PATIENCE)
+    sweeps = Path(folder) / "sweeps"
+    if extend is None:
+        place, lock, record = claim(sweeps, plan, store, resume=resume, seed=seed, trials=trials)
+    else:
+        place, lock, record = claim_finished(sweeps, plan, store, more=extend, seed=seed, trials=trials)
+    plan = replace(plan, seed=record["seed"], trials=record["trials"] + record.get("extended", 0))
     with lock:
-        parent = record.get("run_id") or start_parent(plan, store, experiment)
+        plan = replace(plan, space=replace(plan.space, latency=keep_latency(plan.space.latency, place)))
+        parent = record.get("run_id") or start_parent(plan, store, experiment, place.name)
+        (place / FINISHED).unlink(missing_ok=True)
         write_text(place / SWEEP, json.dumps({**record, "run_id": parent}, indent=2))
         write_text(place / SPLIT_TABLE, split_table(dataset))
         store.log_files(parent, place / SPLIT_TABLE)
         try:
-            seconds, utilization, states = run_trials(plan, store, place, parent, experiment, cores, observer)
-            result = conclude(plan, store, place, parent, experiment, states)
+            seconds, utilization, states = run_trials(plan, store, place, parent, experiment, observer)
+            runs, best, finals, refitted = conclude(plan, store, place, parent, experiment, states, observer)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            store.finish(parent, status="killed" if interrupted else "failed", reason=type(error).__name__)
+            store.patience.end()
+            with contextlib.suppress(StoreError):  # what went wrong first is what matters
+                store.finish(parent, status="killed" if interrupted else "failed", reason=type(error).__name__)
             raise
+        outcome = write_outcome(states, plan.space, runs, place, against=against)
+        store.log_files(parent, outcome)
         write_text(place / FINISHED, parent)
-    runs, best = result
     compared = Comparison(runs, sort=plan.space.recipe.monitor, against=against or "parameters")
     return SweepResult(
         run_id=parent,
@@ -177,40 +220,23 @@ def sweep(
         runs=runs,
         best=best,
         front=sorted((row.run for row in compared.rows if row.pareto), key=lambda run: run.metrics[compared.against]),
-        notes=plan.space.notes,
+        finals=finals,
+        refit=refitted,
+        notes=(*plan.space.notes, *latency_notes(plan.space.latency, limits.latency, best)),
         seconds=seconds,
         utilization=utilization,
     )
 
 
-def count_trials(space: Space, search: str, trials: int | None, seed: int) -> int:
-    """Return how many trials there are to be, or say that the space does not hold so many.
-
-    Raises:
-        SettingError: It does not.
-    """
-    if search != "grid":
-        return len(space.draw(trials or DEFAULT_TRIALS, seed))
-    points = len(space.grid())
-    if (trials or points) > points:
-        raise SettingError(f"the grid has {points} points; ask for as many trials or fewer, or for a larger grid.")
-    return trials or points
+def check_together(model: str | None, from_run: str | None, *, extend: int | None, resume: bool) -> None:
+    """Raise a `SettingError` where arguments contradict each other, or say too little."""
+    if extend is not None and resume:
+        raise SettingError("extend goes on with a finished sweep, resume with an unfinished one: give one of them.")
+    if model is None and from_run is None:
+        raise SettingError("there is no model: name a family, a variant or all, or a run to start from.")
 
 
-def claim(
-    folder: Path, plan: Plan, store: Store, *, resume: bool, seed: int | None
-) -> tuple[Path, FileLock, dict[str, Any]]:
-    """Return a sweep's folder, the lock that keeps other processes out, and what was written of it."""
-    identity = {**plan.identity(), "store": store.uri}
-    if not resume:
-        return *claim_new(folder, plan.name), {**identity, "seed": plan.seed}
-    if seed is not None:
-        identity["seed"] = seed
-    wanted = f"sweep over {plan.name} with {plan.trials} trials and these settings, recipe and data"
-    return claim_unfinished(folder, SWEEP, identity, wanted=wanted)
-
-
-def start_parent(plan: Plan, store: Store, experiment: str) -> str:
+def start_parent(plan: Plan, store: Store, experiment: str, folder: str) -> str:
     """Begin the sweep's own run in MLflow."""
     parameters = {"model": plan.name, "trials": plan.trials, "seed": plan.seed, "scheduler": plan.scheduler}
     limits = {f"max_{name}": limit for name, limit in vars(plan.space.limits).items() if limit is not None}
@@ -220,25 +246,33 @@ def start_parent(plan: Plan, store: Store, experiment: str) -> str:
         f"sweep-{plan.name}",
         experiment=experiment,
         params={**parameters, **goals, **searched},
-        tags={"data.name": plan.dataset.name, "data.fingerprint": plan.dataset.fingerprint},
+        tags={"folder": folder, "data.name": plan.dataset.name, "data.fingerprint": plan.dataset.fingerprint},
     )
 
 
-def describe_trial(plan: Plan, parent: str, state: TrialState) -> RunDescription:
+def name_of(state: TrialState, plan: Plan, place: Path) -> str:
+    """Name a trial: no other of the experiment's sweeps has the same four letters of its folder."""
+    if state.repeat_of is None or state.seed is None:
+        return f"trial-{place.name[-4:]}-{state.number:04d}"
+    return f"repeat-{place.name[-4:]}-{state.repeat_of:04d}-{(state.seed - plan.seed) % 2**32}"
+
+
+def describe_trial(plan: Plan, place: Path, parent: str, state: TrialState) -> RunDescription:
     """Say what is known of a trial before it trains."""
-    candidate = plan.space.candidate(state.candidate)
-    if candidate is None:
-        raise ResumeError(f"trial {state.number} of the journal has values that do not fit each other.")
+    candidate = candidate_of(plan, state)
+    repeated = {} if state.repeat_of is None else {"repeat_of": str(state.repeat_of)}
+    if state.donor is not None:
+        repeated |= {"population.donor": str(state.donor), "population.epoch": str(state.inherited)}
     return RunDescription(
-        name=f"trial-{state.number:04d}",
+        name=name_of(state, plan, place),
         model=candidate.model,
         family=plan.space.branches[candidate.model].family.name,
         settings=candidate.settings.written(),
         recipe=candidate.recipe.written(),
-        seed=plan.seed,
+        seed=plan.seed if state.seed is None else state.seed,
         data_name=plan.dataset.name,
         data_fingerprint=plan.dataset.fingerprint,
-        tags={"sweep": parent, "trial": str(state.number)},
+        tags={"sweep": parent, "trial": str(state.number), "role": state.role, **repeated},
     )
 
 
@@ -248,68 +282,64 @@ def run_trials(
     place: Path,
     parent: str,
     experiment: str,
-    cores: int,
     observer: SweepObserver | None,
 ) -> tuple[float, float, dict[int, TrialState]]:
     """Run what is left of a sweep; return its seconds, utilization and trials."""
     journal = Journal(place / "journal.jsonl")
     journal.mend()
     before = journal.trials()
+    clones = most_clones(plan.trials, plan.space.recipe.epochs) if plan.scheduler == POPULATION else 0
     target = Target(
         store=store,
         experiment=experiment,
         parent=parent,
-        trials=plan.trials,
-        describe=lambda state: describe_trial(plan, parent, state),
+        trials=plan.trials + clones + FINALISTS * (plan.repeats or 0),
+        describe=lambda state: describe_trial(plan, place, parent, state),
         recipe=plan.space.recipe,
     )
     delivery = Delivery(journal, place / "delivered", target, observer)
     delivery.start()
-    begun = time.perf_counter()
+    held, begun = 1, time.perf_counter()
     try:
-        if sum(state.ended for state in before.values()) < plan.trials:
+        if left_to_search(plan, before) or left_to_repeat(plan, before):
             keeper = JournalKeeper(place.resolve(), journal, plan.space.recipe.epochs)
-            sampler = make_sampler(plan.search, plan.space, seed=plan.seed, against=plan.against)
-            suggester = Suggester(plan.space, sampler, keeper, plan.trials)
-            with local_ray(cores):
-                run_candidates(suggester, dataset=plan.dataset, seed=plan.seed, scheduler=plan.scheduler, place=place)
+            with connected(plan.machines):
+                held = plan.machines.at_once()
+                if observer is not None:
+                    observer.begin(before, target.trials, held)
+                earlier = Earlier(store, plan.dataset.fingerprint, timed=plan.space.latency is not None)
+                search_and_repeat(plan, keeper, earlier, place)
         seconds = time.perf_counter() - begun
+    except BaseException:
+        store.patience.end()
+        raise
     finally:
         delivery.finish()
     states = journal.trials()
     spent = sum(fit_seconds(state) for state in states.values()) - sum(map(fit_seconds, before.values()))
-    return seconds, spent / (cores * seconds), states
+    return seconds, spent / (held * seconds), states
+
+
+def search_and_repeat(plan: Plan, keeper: JournalKeeper, earlier: Earlier, place: Path) -> None:
+    """Run what is left of the search, then what is left of the finalists' repeats, none of which is stopped early."""
+    sampler = make_sampler(plan.search, plan.space, seed=plan.seed, against=plan.against)
+    if left_to_search(plan, keeper.known):
+        population = make_population(plan.seed, keeper.folder, plan.machines.kept_in(place))
+        suggester = Suggester(
+            plan.space, sampler, keeper, earlier, trials=plan.trials, seed=plan.seed,
+            population=population if plan.scheduler == POPULATION else None,
+        )  # fmt: skip
+        run_candidates(suggester, plan, place, scheduler=plan.scheduler)
+    if not left_to_search(plan, keeper.known) and left_to_repeat(plan, keeper.known):
+        note_repeats(plan, keeper)
+        repeats = len(keeper.of_role(REPEAT))
+        suggester = Suggester(plan.space, sampler, keeper, earlier, trials=repeats, seed=plan.seed, role=REPEAT)
+        run_candidates(suggester, plan, place, scheduler="none")
 
 
 def fit_seconds(state: TrialState) -> float:
-    """Return the seconds that a trial has spent inside `fit` up to its last whole epoch."""
-    return state.curve[-1]["seconds"] if state.curve else 0.0
-
-
-def conclude(
-    plan: Plan, store: Store, place: Path, parent: str, experiment: str, states: Mapping[int, TrialState]
-) -> tuple[list[Run], Run | None]:
-    """Record the best trial's network and close the sweep's run; return all runs and the best."""
-    missing = plan.trials - sum(state.ended for state in states.values())
-    if missing:
-        raise ResumeError(f"{missing} of {plan.trials} trials did not end; run the same again with --resume.")
-    runs = store.runs(experiment=experiment, parent=parent)
-    monitor = plan.space.recipe.monitor
-    scored = [run for run in runs if run.status == "finished" and monitor in run.metrics]
-    best = max(scored, key=lambda run: run.metrics[monitor], default=None)
-    if best is not None:
-        load_backend()  # the driver needs one only now
-        import keras  # noqa: PLC0415
-
-        import keras_cnns.layers  # noqa: F401, PLC0415 - registers what the saved network is made of
-        from keras_cnns.training.run import EXAMPLES, settle  # noqa: PLC0415
-
-        network = keras.saving.load_model(best_model(trial_folder(place, int(best.tags["trial"]))), compile=False)
-        examples = plan.dataset.training.images[:EXAMPLES]
-        store.log_model(best.id, network, examples, class_names=plan.dataset.class_names)
-        store.log_metrics(best.id, settle(network, plan.dataset))
-        kept = {name: best.metrics[name] for name in (monitor, "parameters", "macs") if name in best.metrics}
-        store.finish(parent, metrics=kept, tags={"best_trial": best.id})
-    else:
-        store.finish(parent, status="failed", reason="no trial finished")
-    return runs, best
+    """Return the seconds that a trial has spent inside `fit` in whole epochs of its own."""
+    if state.read_back or len(state.curve) <= state.inherited:
+        return 0.0
+    before = state.curve[state.inherited - 1]["seconds"] if state.inherited else 0.0
+    return state.curve[-1]["seconds"] - before

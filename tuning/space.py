@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_cnns.counting import TooSmallError
+from keras_cnns.counting import Tally, TooSmallError
 from keras_cnns.errors import SettingError
 from keras_cnns.family import Family
+from keras_cnns.latency import Work
 from keras_cnns.registry import tally_network
 from keras_cnns.settings import Choice, Domain, FloatRange, IntRange, Settings
 from keras_cnns.training.recipe import SEARCH as RECIPE_SEARCH
 from keras_cnns.training.recipe import Recipe
+from tuning.latency import Latency
 from tuning.limits import NO_LIMITS, Limits, Rejected
 from tuning.ranges import RECIPE, Base, Choices, find_bases, is_fixed, read_choices
 
@@ -76,6 +78,7 @@ class Space:
         image_shape: Height, width and channels of the images.
         classes: How many classes they have.
         limits: What candidates may cost.
+        latency: What predicts how long they take, where that matters.
         notes: What a user should know of it.
     """
 
@@ -86,6 +89,7 @@ class Space:
     image_shape: tuple[int, int, int]
     classes: int
     limits: Limits = NO_LIMITS
+    latency: Latency | None = None
     notes: tuple[str, ...] = ()
 
     def searched(self) -> dict[str, Domain]:
@@ -171,16 +175,27 @@ class Space:
 
     def excess(self, candidate: Candidate, seen: Rejected | None = None) -> float:
         """Return by how much a candidate is above the limits or too large for the images; 0 where it can be trained."""
-        family = self.branches[candidate.model].family
         try:
-            counts = tally_network(family, candidate.settings, self.image_shape, self.classes).counts()
+            costs = self.costs(candidate)
         except TooSmallError:
             if seen is not None:
                 seen.too_small = True
             return TOO_SMALL
         if seen is not None:
-            seen.see(self.limits, counts)
-        return self.limits.excess(counts)
+            seen.see(self.limits, costs)
+        return self.limits.excess(costs)
+
+    def costs(self, candidate: Candidate) -> dict[str, float]:
+        """Return what a candidate costs, by name, with its predicted latency where that matters.
+
+        Raises:
+            TooSmallError: The images are too small for it.
+        """
+        work = Tally() if self.latency is None else Work()
+        family = self.branches[candidate.model].family
+        counts = tally_network(family, candidate.settings, self.image_shape, self.classes, work).counts()
+        predicted = {"latency": self.latency.predict(work)} if self.latency and isinstance(work, Work) else {}
+        return {**counts.as_metrics(), **predicted}
 
     def candidate(self, values: Values, seen: Rejected | None = None) -> Candidate | None:
         """Return the candidate with these values, or None where they do not fit each other."""
@@ -256,6 +271,7 @@ def make_space(
     image_shape: tuple[int, int, int],
     classes: int = 1,
     limits: Limits = NO_LIMITS,
+    latency: Latency | None = None,
 ) -> Space:
     """Return what a sweep may try.
 
@@ -268,6 +284,7 @@ def make_space(
         image_shape: Height, width and channels of the images.
         classes: How many classes they have.
         limits: What candidates may cost.
+        latency: What predicts how long they take, for a limit on that.
 
     Raises:
         ModelNameError: There is no such family or variant.
@@ -288,6 +305,7 @@ def make_space(
         image_shape=image_shape,
         classes=classes,
         limits=limits,
+        latency=latency,
     )
     return leave_out(made) if len(bases) > 1 else made
 

@@ -138,6 +138,32 @@ def add_space(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_machines(parser: argparse.ArgumentParser) -> None:
+    """Add what says which machines a sweep runs on, and what of them each trial gets."""
+    group = parser.add_argument_group("machines")
+    group.add_argument("--cores", type=whole_number, metavar="N", help="cores of all trials together (default: all)")
+    group.add_argument("--cores-per-trial", type=whole_number, default=1, metavar="N", help="cores a trial (1)")
+    group.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="N",
+        help="GPUs a trial; 0.5 for two on one GPU (default: 1 where there are any)",
+    )
+    group.add_argument(
+        "--memory-per-trial", type=large_number, metavar="BYTES", help="what a trial is counted with, such as 4G"
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="a running Ray cluster: auto for this machine's, or HOST:PORT of its head",
+    )
+    group.add_argument(
+        "--storage",
+        metavar="URI",
+        help="where all machines reach checkpoints, such as s3://bucket/folder (default: --folder, which they share)",
+    )
+
+
 def add_keeping(parser: argparse.ArgumentParser, *, experiment: str) -> None:
     """Add what says where runs are kept."""
     group = parser.add_argument_group("keeping")

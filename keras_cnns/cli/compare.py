@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cnns.cli.arguments import add_store, whole_number
 from keras_cnns.errors import SettingError, StoreError
-from keras_cnns.units import human
+from keras_cnns.units import human, human_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tuning.comparison import Comparison, Row
 
-COSTS = ("parameters", "macs", "seconds")
+COSTS = ("parameters", "macs", "latency", "seconds")
 SCORES = ("val_accuracy", "val_auc", "test_accuracy", "test_auc")
 MARK = "*"
 WIDTH = 100
@@ -106,7 +106,7 @@ def make_table(comparison: Comparison, rows: list[Row]) -> Table:
     figures = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
     if comparison.sort not in (*figures, *COSTS, "epochs"):
         figures.append(comparison.sort)
-    figures += COSTS
+    figures += [cost for cost in COSTS if cost != "latency" or any(row.value(cost) is not None for row in rows)]
     models = {row.run.model for row in rows}
     of_model = f" of {rows[0].run.model}" if len(models) == 1 else ""
     table = Table(
@@ -178,11 +178,13 @@ def shortened(value: str) -> str:
 
 
 def written(column: str, value: float | None) -> str:
-    """Write a number for people: 0.9712, 1.02M, 264.8M, 12.5."""
+    """Write a number for people: 0.9712, 1.02M, 264.8M, 5.2 ms, 12.5."""
     if value is None:
         return ""
     if column in ("parameters", "macs"):
         return human(value)
+    if column == "latency":
+        return human_seconds(value)
     if column == "seconds":
         return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
     return f"{value:.4f}"

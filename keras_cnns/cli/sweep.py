@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Mapping
+import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.cli.arguments import (
     add_data,
     add_keeping,
+    add_machines,
     add_recipe,
     add_space,
     large_number,
@@ -20,16 +21,19 @@ from keras_cnns.cli.arguments import (
     read_space,
     whole_number,
 )
+from keras_cnns.cli.sweep_view import JsonLines, Progress, Together, View
 from keras_cnns.errors import SettingError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
-    from rich.table import Table
 
-    from tuning.journal import TrialState
-    from tuning.search import SweepResult
+    from keras_cnns.training.recipe import Recipe
+    from tuning.delivery import SweepObserver
+    from tuning.ranges import Base
+    from tuning.result import SweepResult
 
-SHOWN_TRIALS = 12
+EPOCHS = 10
 
 
 def add_parser(commands: Any) -> None:
@@ -40,11 +44,14 @@ def add_parser(commands: Any) -> None:
         description="Train many candidates of a family, every one a run in MLflow, and compare them.",
     )
     parser.add_argument(
-        "model", help="a family (densenet, lenet, resnet), all of them (all), or a network to start from"
+        "model",
+        nargs="?",
+        help="a family (densenet, lenet, resnet), all of them (all), or a network to start from; not needed with "
+        "--from-run",
     )
     add_data(parser)
     parser.add_argument("--trials", type=whole_number, help="candidates to try (default: 16, or the whole grid)")
-    add_recipe(parser, epochs=10)
+    add_recipe(parser, epochs=EPOCHS)
     add_space(parser)
     parser.add_argument(
         "--search",
@@ -54,16 +61,46 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--max-parameters", type=large_number, metavar="N", help="try nothing larger, such as 1M")
     parser.add_argument("--max-macs", type=large_number, metavar="N", help="try nothing slower, such as 300M")
     parser.add_argument(
-        "--against", metavar="COST", help="search for score and low cost together: parameters or macs; none by default"
+        "--max-latency", metavar="TIME", help="try nothing that takes longer for one image here, such as 5ms"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="COST",
+        help="search for score and low cost together: parameters, macs or latency; none by default",
     )
     parser.add_argument("--seed", type=whole_number, help="draws the candidates; another one each time by default")
     parser.add_argument(
-        "--scheduler", help="asha (default) stops early what falls behind; none (default with --against) nothing"
+        "--scheduler",
+        help="who stops early what falls behind: asha (default), hyperband or median; population clones the best in "
+        "place of the worst; none (default with --against) lets all train to the end",
     )
-    parser.add_argument("--cores", type=whole_number, help="candidates at a time, one a core (default: all cores)")
-    parser.add_argument("--plot", metavar="FILE.png", help="picture (default: comparison.png in the sweep's folder)")
+    parser.add_argument(
+        "--from-run", metavar="RUN", help="start from a run's network, settings and recipe; a sweep's: its best trial"
+    )
+    add_finals(parser)
+    add_machines(parser)
+    parser.add_argument(
+        "--plot", metavar="FILE.png", help="also draw the comparison there; it is in the sweep's folder in any case"
+    )
     add_keeping(parser, experiment="sweep")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, epochs=None, recipe=None)
+
+
+def add_finals(parser: argparse.ArgumentParser) -> None:
+    """Add what says what is done once the search is over."""
+    group = parser.add_argument_group("after the search")
+    group.add_argument(
+        "--repeats", type=whole_number, metavar="N", help="train the best three again with N other seeds, and test them"
+    )
+    group.add_argument(
+        "--refit", action="store_true", help="train the best on training and validation images, and register it"
+    )
+    group.add_argument(
+        "--register", metavar="NAME", help="register the refit as NAME (default: sweep-MODEL-DATA); implies --refit"
+    )
+    group.add_argument(
+        "--extend", type=whole_number, metavar="N", help="go on with the newest finished sweep of these arguments"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,18 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415 - `--help` waits for none of these
     from rich.live import Live  # noqa: PLC0415
 
-    from tuning.ranges import find_bases  # noqa: PLC0415
     from tuning.space import fix_recipe  # noqa: PLC0415
 
-    bases = find_bases(arguments.model)
+    bases, recipe = read_start(arguments)
     space, choices = read_space(arguments, bases)
-    # Epochs and batch size of their own arguments are only where candidates start.
-    given = {"epochs": arguments.epochs, "batch_size": arguments.batch_size}
-    started = {name: value for name, value in given.items() if value is not None}
-    if len(bases) > 1 and arguments.recipe == "paper":
-        raise SettingError("--recipe paper: each family has its own; name one family, or use --recipe modern.")
-    recipe = make_recipe(arguments.recipe, bases[0][1].name, started)
-    monitor = fix_recipe(recipe, choices).monitor
+    shared = fix_recipe(recipe, choices)
+    monitor = shared.monitor
     dataset = load_images(arguments)
     from keras_cnns.pictures import check_picture  # noqa: PLC0415
     from tuning.search import sweep  # noqa: PLC0415
@@ -92,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     terminal = Console(stderr=True)
     if terminal.is_terminal:
         terminal.print(dataset.describe(), highlight=False)
-    with Live(console=terminal, transient=True, auto_refresh=False, redirect_stdout=False) as live:
+    with Live(console=terminal, transient=True, refresh_per_second=2, redirect_stdout=False) as live:
         result = sweep(
             arguments.model,
             dataset,
@@ -102,59 +133,65 @@ def run(arguments: argparse.Namespace) -> int:
             search=arguments.search,
             max_parameters=arguments.max_parameters,
             max_macs=arguments.max_macs,
+            max_latency=arguments.max_latency,
             against=arguments.against,
             seed=arguments.seed,
+            repeats=arguments.repeats,
+            refit=arguments.refit,
+            register=arguments.register,
+            from_run=arguments.from_run,
             scheduler=arguments.scheduler,
             cores=arguments.cores,
+            cores_per_trial=arguments.cores_per_trial,
+            gpus_per_trial=arguments.gpus_per_trial,
+            memory_per_trial=arguments.memory_per_trial,
+            ray_address=arguments.ray_address,
+            storage=arguments.storage,
             resume=arguments.resume,
+            extend=arguments.extend,
             experiment=arguments.experiment,
             tracking_uri=arguments.tracking_uri,
             folder=arguments.folder,
-            observer=View(live, monitor) if terminal.is_terminal else None,
+            observer=observers(terminal, live, shared, as_json=arguments.json),
         )
     report(result, arguments, monitor, dataset.describe())
     return 0
 
 
-class View:
-    """Shows a sweep as a table of its trials, the running and the best."""
+def read_start(arguments: argparse.Namespace) -> tuple[list[Base], Recipe]:
+    """Return the variants and the recipe that candidates start from, those of a run where one is named.
 
-    def __init__(self, live: Live, monitor: str) -> None:
-        self.live = live
-        self.monitor = monitor
-        self.begun = time.monotonic()
-        self.live.update("starting Ray and TensorFlow ...", refresh=True)
+    Raises:
+        KerasCnnsError: There is no model, no such run, or the arguments contradict each other.
+    """
+    from tuning.ranges import find_bases  # noqa: PLC0415
+    from tuning.start import find_start  # noqa: PLC0415
 
-    def trials(self, states: Mapping[int, TrialState], count: int) -> None:
-        """Show the table anew."""
-        self.live.update(self.table(states, count), refresh=True)
-
-    def table(self, states: Mapping[int, TrialState], count: int) -> Table:
-        """Lay out the trials: running ones first, then the best."""
-        from rich.table import Table  # noqa: PLC0415
-
-        ended = sum(state.ended for state in states.values())
-        seconds = time.monotonic() - self.begun
-        left = f", about {seconds / ended * (count - ended):.0f} s left" if ended else ""
-        table = Table(title=f"{ended} of {count} trials, {seconds:.0f} s{left}", title_justify="left")
-        for column in ("trial", "status", "epoch", self.monitor, "parameters", "seconds"):
-            table.add_column(column, justify="left" if column == "status" else "right")
-        order = sorted(states.values(), key=lambda state: (state.ended, -best_score(state, self.monitor)))
-        for state in order[:SHOWN_TRIALS]:
-            table.add_row(
-                str(state.number),
-                state.reason or state.status,
-                str(len(state.curve)),
-                f"{best_score(state, self.monitor):.4f}" if state.curve else "",
-                f"{state.costs['parameters']:,.0f}" if state.costs else "",
-                f"{state.curve[-1]['seconds']:.1f}" if state.curve else "",
-            )
-        return table
+    # Epochs and batch size of their own arguments are only where candidates start.
+    given = {"epochs": arguments.epochs, "batch_size": arguments.batch_size}
+    started = {name: value for name, value in given.items() if value is not None}
+    if arguments.from_run is not None:
+        if arguments.recipe is not None:
+            raise SettingError("--recipe and --from-run both say what training starts from: give one of them.")
+        start = find_start(arguments.from_run, model=arguments.model, tracking_uri=arguments.tracking_uri)
+        return find_bases(start.model), start.recipe.replace(started)
+    if arguments.model is None:
+        raise SettingError("there is no model: name a family, a network or all, or a run with --from-run.")
+    bases, recipe = find_bases(arguments.model), arguments.recipe or "plain"
+    if len(bases) > 1 and recipe == "paper":
+        raise SettingError("--recipe paper: each family has its own; name one family, or use --recipe modern.")
+    return bases, make_recipe(recipe, bases[0][1].name, {"epochs": EPOCHS, **started})
 
 
-def best_score(state: TrialState, monitor: str) -> float:
-    """Return the best validation score of a trial so far."""
-    return max((metrics[monitor] for metrics in state.curve), default=-1.0)
+def observers(terminal: Console, live: Live, recipe: Recipe, *, as_json: bool) -> SweepObserver | None:
+    """Return who is told of the sweep: a view where there is a terminal, and who prints lines for programs.
+
+    The two do not share one terminal.
+    """
+    told: list[SweepObserver] = [JsonLines(Progress(recipe.monitor))] if as_json else []
+    if terminal.is_terminal and not (as_json and sys.stdout.isatty()):
+        told.append(View(live, Progress(recipe.monitor), recipe.epochs))
+    return Together(told) if told else None
 
 
 def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, images: str) -> None:
@@ -163,22 +200,29 @@ def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, ima
 
     from keras_cnns.cli.compare import show  # noqa: PLC0415
     from tuning.comparison import Comparison  # noqa: PLC0415
+    from tuning.outcome import OUTCOME, brief_importance  # noqa: PLC0415
     from tuning.plots import accuracy_against  # noqa: PLC0415
 
     cost = arguments.against or "parameters"
     comparison = Comparison(result.runs, sort=monitor, against=cost)
-    picture = Path(arguments.plot) if arguments.plot else result.folder / "comparison.png"
-    accuracy_against(comparison, picture)
+    outcome = result.folder / OUTCOME
+    picture = Path(arguments.plot) if arguments.plot else outcome / "comparison.png"
+    if arguments.plot:
+        accuracy_against(comparison, picture)
     if arguments.json:
         found = {
+            "event": "result",
             "run_id": result.run_id,
             "folder": str(result.folder),
             "best_run_id": result.best.id if result.best else None,
             "front": [run.id for run in result.front],
+            "finals": result.finals.as_dict() if result.finals else None,
+            "refit": refit_as_dict(result),
             "notes": result.notes,
             "seconds": result.seconds,
             "utilization": result.utilization,
             "picture": str(picture),
+            "outcome": str(outcome),
             "trials": comparison.as_dicts(),
         }
         print(json.dumps(found))
@@ -186,14 +230,21 @@ def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, ima
     console = Console()
     console.print(images, highlight=False)
     show(comparison, console)
+    show_finals(result, console)
     uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
     best, other = result.best, "parameters" if cost == "macs" else "macs"
     lines = [
         *result.notes,
         f"{len(result.runs)} trials in {result.seconds:.0f} s; cores inside fit for {result.utilization:.0%} of that",
-        f"picture: {picture}",
+        *brief_importance(outcome),
+        f"pictures: {outcome}" + (f" and {picture}" if arguments.plot else ""),
         f"runs: experiment {arguments.experiment!r} in {result.store}",
     ]
+    if (refit := result.refit) is not None:
+        lines.append(
+            f"refit: run {refit.run_id}, {refit.epochs} epochs on training and validation images, registered as "
+            f"{refit.registered.name} version {refit.registered.version} ({refit.registered.alias})"
+        )
     if best is not None:
         lines += [
             "next:",
@@ -202,3 +253,34 @@ def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, ima
         ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def refit_as_dict(result: SweepResult) -> dict[str, Any] | None:
+    """Return what came of the refit for programs."""
+    if result.refit is None:
+        return None
+    return {"run_id": result.refit.run_id, "epochs": result.refit.epochs, **vars(result.refit.registered)}
+
+
+def show_finals(result: SweepResult, console: Console) -> None:
+    """Print what came of training the best again: a table, and what it says."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    if result.finals is None:
+        return
+    table = Table(title="finalists, with other seeds", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    mean, lead = f"mean\n{result.finals.monitor}", "95 % of the first's\nlead, over images"
+    for column in ("trial", mean, "95 % of it,\nover seeds", "seeds", "p", lead):
+        table.add_column(column, justify="left" if column == "trial" else "right", no_wrap=True)
+    for finalist in result.finals.finalists:
+        table.add_row(
+            finalist.name,
+            f"{finalist.mean:.4f}",
+            "" if math.isnan(finalist.low) else f"{finalist.low:.4f} to {finalist.high:.4f}",
+            str(len(finalist.scores)),
+            "" if finalist.p is None else f"{finalist.p:.2g}",
+            "" if finalist.lead is None else "{:+.4f} to {:+.4f}".format(*finalist.lead),
+        )
+    console.print(table)
+    console.print(result.finals.verdict, highlight=False, soft_wrap=True)

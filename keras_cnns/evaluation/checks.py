@@ -62,6 +62,8 @@ def check_fit(ensemble: Ensemble, dataset: Dataset, split: Split, name: str) -> 
         raise EvaluationError(
             f"--split all: run {run} was trained on these images; choose --split test, or a source of other images."
         )
+    if name == "validation":
+        check_unseen(ensemble, dataset)
     shape = tuple(split.images.shape[1:])
     if shape != network.image_shape:
         height, width, channels = network.image_shape
@@ -83,6 +85,16 @@ def check_fit(ensemble: Ensemble, dataset: Dataset, split: Split, name: str) -> 
             f"({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}); give images in those classes."
         )
     return to_classes(split.labels, dataset.class_names, names)
+
+
+def check_unseen(ensemble: Ensemble, dataset: Dataset) -> None:
+    """Raise an `EvaluationError` where a network was trained on the validation images that it is to be measured on."""
+    for member in ensemble.members:
+        if member.run.knows_validation and member.run.data_fingerprint == dataset.fingerprint:
+            raise EvaluationError(
+                f"--split validation: run {member.run.id} is a refit, trained on these validation images too; choose "
+                f"--split test, or evaluate what it repeats, run {member.run.tags.get('refit_of', 'unknown')}."
+            )
 
 
 def is_own(ensemble: Ensemble, dataset: Dataset) -> bool:

@@ -15,7 +15,7 @@ from keras_cnns.evaluation.calibration import settled_by_validation
 from keras_cnns.evaluation.metrics import Threshold
 from keras_cnns.evaluation.network import RunNetwork, Tell, by, open_kept, read_threshold
 from keras_cnns.tracking import Run, Store
-from keras_cnns.tracking.runs import chosen
+from keras_cnns.tracking.runs import best_trial, chosen, monitored, sweep_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,11 @@ class Ensemble:
     def single(self) -> bool:
         """Whether this is one network only."""
         return len(self.members) == 1
+
+    @property
+    def knows_validation(self) -> bool:
+        """Whether one of them was trained on validation images too."""
+        return any(member.run.knows_validation for member in self.members)
 
     @cached_property
     def key(self) -> str:
@@ -165,20 +170,18 @@ def find_runs(store: Store, references: str | Sequence[str]) -> tuple[Found, ...
 
 
 def find_run(reference: str, runs: Sequence[Run], location: str) -> Found:
-    """Return the run that is meant; of a sweep the trial that is best in what it monitors, as the sweep chooses it."""
-    named = any(run.name == reference or run.id.startswith(reference) for run in runs)
-    trials = [run for run in runs if run.parent and reference and run.parent.startswith(reference)]
-    if named or len({run.parent for run in trials}) != 1:
+    """Return the run that is meant; of a sweep the trial that it has chosen."""
+    sweep = sweep_of(reference, runs)
+    if sweep is None:
         return Found(run=chosen(reference, runs, location))
-    ended = [run for run in trials if run.status == "finished" and monitored(run) in run.metrics]
-    if not ended:
+    best = best_trial(sweep, runs)
+    if best is None:
         raise EvaluationError(
             f"{reference} is a sweep of which no trial has finished; go on with it by `keras-cnns sweep --resume`."
         )
-    best = max(ended, key=lambda run: run.metrics[monitored(run)])
+    trials = sum(run.parent == sweep and run.tags.get("role", "search") == "search" for run in runs)
     reached = f"{monitored(best)} {best.metrics[monitored(best)]:.4f}"
-    note = f"{best.parent} is a sweep; this is its best trial of {len(trials)}, {best.name}, by {reached}."
-    return Found(run=best, note=note)
+    return Found(run=best, note=f"{sweep} is a sweep; this is its best trial of {trials}, {best.name}, by {reached}.")
 
 
 def open_ensemble(store: Store, found: Sequence[Found], *, tell: Tell | None = None) -> Ensemble:
@@ -201,11 +204,6 @@ def open_ensemble(store: Store, found: Sequence[Found], *, tell: Tell | None = N
     for member in members[1:]:
         check_together(members[0], member)
     return Ensemble(members=tuple(members), notes=tuple(one.note for one in found if one.note))
-
-
-def monitored(run: Run) -> str:
-    """Return the metric that a run's best epoch is the best in."""
-    return run.recipe.get("monitor", "val_accuracy")
 
 
 def check_together(first: RunNetwork, other: RunNetwork) -> None:

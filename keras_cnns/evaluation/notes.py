@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from keras_cnns.data import Dataset
 from keras_cnns.data.dataset import Split
@@ -29,7 +29,7 @@ def notes(
     yield from ensemble.notes
     yield from of_origin(ensemble, dataset, split)
     yield from of_classes(ensemble, dataset)
-    twice = repeated(dataset, split, chosen)
+    twice = repeated(dataset, split, chosen, ("train", "validation") if ensemble.knows_validation else ("train",))
     if twice:
         yield f"Images that are, pixel by pixel, training images too: {twice:,} of {len(chosen):,}."
     yield from of_settling(ensemble, settled, views)
@@ -79,6 +79,11 @@ def of_classes(ensemble: Ensemble, dataset: Dataset) -> Iterator[str]:
 def of_settling(ensemble: Ensemble, settled: Settled, views: int) -> Iterator[str]:
     """Say what validation images did not settle, or settled otherwise than it is used here."""
     names = ensemble.first.class_names
+    if ensemble.knows_validation:
+        yield (
+            "A refit: trained on training and validation images together, so its threshold and temperature come from "
+            "the trial that it repeats, which had not seen the validation images."
+        )
     whose = "The run has" if ensemble.single else "The runs together have"
     if isinstance(settled.threshold, tuple):
         halves = [name for name, own in zip(names, settled.threshold, strict=True) if own == HALF]
@@ -103,9 +108,10 @@ def of_groups(grouped: str) -> str:
     return f"The intervals draw whole {origin.get(grouped, f'groups, by the column {grouped}')}."
 
 
-def repeated(dataset: Dataset, split: str, chosen: Split) -> int:
-    """Return how many images of a split are among the training images of the same data set."""
-    if split == ALL or "train" not in dataset.splits:
+def repeated(dataset: Dataset, split: str, chosen: Split, trained_on: Sequence[str] = ("train",)) -> int:
+    """Return how many images of a split are among the training images, in some splits of the same data set."""
+    learned = [dataset.splits[name] for name in trained_on if name in dataset.splits and name != split]
+    if split == ALL or not learned:
         return 0
-    known = {hashlib.sha256(image.tobytes()).digest() for image in dataset.splits["train"].images}
+    known = {hashlib.sha256(image.tobytes()).digest() for part in learned for image in part.images}
     return sum(hashlib.sha256(image.tobytes()).digest() in known for image in chosen.images)

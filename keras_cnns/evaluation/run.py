@@ -253,7 +253,7 @@ def settle(store: Store, ensemble: Ensemble, dataset: Dataset, *, views: int, te
     What several networks together have is kept with each of them, so that `predict` decides as `evaluate` does.
     """
     all_own = all(member.run.data_fingerprint == dataset.fingerprint for member in ensemble.members)
-    if not all_own or (ensemble.single and views == 1):
+    if not all_own or ensemble.knows_validation or (ensemble.single and views == 1):
         return ensemble.carried()
     settled = ensemble.settle(dataset, views=views, tell=tell)
     if not ensemble.single and views == 1:

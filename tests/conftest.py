@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not beside the project")
     return path
+
+
+@pytest.fixture(scope="session")
+def own_ray() -> Iterator[None]:
+    """A Ray that all sweeps of this process share, which saves starting one for each."""
+    from tuning.cluster import Machines, connected
+
+    with connected(Machines(cores=2)):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -171,10 +171,12 @@ def test_the_kubernetes_file_has_one_image_and_the_version_of_ray_that_is_instal
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("cluster")  # away from a Ray that other tests share
 def test_a_sweep_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
+    import ray
     from ray.cluster_utils import Cluster
 
+    ray.shutdown()  # the one that other tests share
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = cluster.add_node(num_cpus=1)
     killed = threading.Thread(target=kill_in_mid_training, args=(cluster, second, tmp_path), daemon=True)

@@ -211,6 +211,7 @@ def test_a_machine_where_nothing_can_be_timed_is_told_in_one_line(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
 def test_a_sweep_with_a_limit_measures_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predicting, "calibrated", lambda *_: LATENCY)
     result = sweep(
@@ -222,7 +223,6 @@ def test_a_sweep_with_a_limit_measures_its_trials(tmp_path: Path, monkeypatch: p
         max_latency="1ms",
         against="latency",
         seed=1,
-        cores=1,
         tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
         folder=tmp_path,
     )

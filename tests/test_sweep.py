@@ -30,7 +30,7 @@ from tuning.plan import Plan
 from tuning.space import make_space
 
 SMALL = {"blocks": (2, 2), "growth_rate": 4, "bottleneck_width": None}
-COMMAND = ["sweep", "densenet", "--trials", "4", "--epochs", "3", "--seed", "5", "--scheduler", "none",
+COMMAND = ["sweep", "densenet", "--trials", "3", "--epochs", "3", "--seed", "5", "--scheduler", "none",
            "--set", "blocks=2,2", "--set", "growth_rate=4"]  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_the_journal_survives_a_torn_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Store]:
+def swept(tmp_path_factory: pytest.TempPathFactory, own_ray: None) -> tuple[Any, Store]:  # noqa: ARG001
     folder = tmp_path_factory.mktemp("sweep")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     # One of the learning rates makes the loss infinite: that trial fails, the others go on.
@@ -145,6 +145,7 @@ def test_every_trial_is_a_run_below_the_sweeps_own(swept: tuple[Any, Store]) -> 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
 def test_all_families_are_searched_in_one_sweep_for_score_and_cost(tmp_path: Path) -> None:
     result = sweep("all", "digits", trials=3, recipe=Recipe(epochs=1), max_parameters=30_000, max_macs=500_000, seed=1,
                    space={"learning_rate": "1e-3..1e-2"}, search="tpe", against="parameters", folder=tmp_path,
@@ -181,6 +182,7 @@ def test_the_best_network_of_a_sweep_is_kept(swept: tuple[Any, Store]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
 def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     broken = tmp_path / "runs" / "sweeps"
@@ -250,17 +252,18 @@ def test_a_sweep_whose_driver_is_killed_ends_with_exactly_its_trials(
     assert before
     done = run_command(tmp_path, *chosen, "--resume", "--json")
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout.splitlines()[-1])["trials"]) == 4
+    assert len(json.loads(done.stdout.splitlines()[-1])["trials"]) == 3
     events = [event for event, _ in journal.read()]
     counted = Counter((event["trial"], event["event"]) for event in events)
-    assert {trial for trial, _ in counted} == {0, 1, 2, 3}
-    for trial in range(4):
+    assert {trial for trial, _ in counted} == {0, 1, 2}
+    for trial in range(3):
         assert [counted[trial, event] for event in ("candidate", "start", "epoch", "end")] == [1, 1, 3, 1]
     assert sum(state.deaths for state in journal.trials().values()) == deaths
     runs = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").runs(experiment="sweep")
     assert sorted((run.tags["trial"], run.status, run.metrics["epochs"]) for run in runs) == [
-        (str(trial), "finished", 3) for trial in range(4)
+        (str(trial), "finished", 3) for trial in range(3)
     ]
-    again = run_command(tmp_path, *chosen, "--resume")
-    assert again.returncode == 2
-    assert "nothing to resume" in again.stderr
+    if signal_number == signal.SIGKILL:
+        again = run_command(tmp_path, *chosen, "--resume")
+        assert again.returncode == 2
+        assert "nothing to resume" in again.stderr

@@ -20,7 +20,7 @@ from keras_cnns.errors import StoreError
 from tuning.trial import AWAY, FAILURE, FULL
 
 COSTS = ("parameters", "trainable_parameters", "macs", "latency")
-MOST_DEATHS = 3
+MOST_DEATHS = 4
 SEARCH, REPEAT = "search", "repeat"
 WAITING, RUNNING, FINISHED, STOPPED, FAILED = "waiting", "running", "finished", "stopped early", "failed"
 
@@ -208,8 +208,10 @@ class JournalKeeper(tune.Callback):
         self.note(state.number, event="end", status=status, reason="")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """A trial's process died, and the trial will go on in another."""
-        self.note(trial.config["number"], event="death")
+        """A trial's process died, and the trial will go on in another, which is told how often that was."""
+        number = trial.config["number"]
+        self.note(number, event="death")
+        trial.config["deaths"] = self.known[number].deaths
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         """A trial's process died too often."""

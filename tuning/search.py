@@ -57,7 +57,7 @@ def sweep(
     recipe: Recipe | None = None,
     fixed: Mapping[str, object] | None = None,
     space: Mapping[str, object] | None = None,
-    search: str = "random",
+    search: str = "tpe",
     max_parameters: int | None = None,
     max_macs: int | None = None,
     max_latency: float | str | None = None,
@@ -95,7 +95,7 @@ def sweep(
             with "low", "high" and perhaps "step" and "log", or an `IntRange` or `FloatRange`; a choice is text
             (`"4,8,12"`, or `"2,2|3,3"` of settings with several values), a list, or a `Choice`. With several families
             `"resnet.widths"` is that of one of them.
-        search: "random" draws candidates, "grid" takes all, "tpe" tries what is like the better ones so far (Optuna).
+        search: "tpe" tries what is like the better ones so far (Optuna), "random" draws candidates, "grid" takes all.
         max_parameters: Candidates with more weights than this are never tried.
         max_macs: Nor are those with more multiply-accumulates for one image.
         max_latency: Nor are those that take longer for one image on this machine, as predicted from their settings

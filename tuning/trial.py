@@ -22,6 +22,7 @@ from tuning.scratch import drop_left_over, of_process
 from tuning.space import Candidate
 from tuning.storage import Storage
 
+CHANCE = 1  # deaths of a process that say nothing of its candidate
 FAILURE, FULL, AWAY = "failure", "full", "away"
 
 
@@ -80,6 +81,8 @@ def run_trial(
                 tune.report({**history[epoch - 1], "epoch": epoch})
             if len(history) >= config["until"]:
                 return
+            if config.get("deaths", 0) > CHANCE:
+                settle_smaller_parts(place, candidate)
             keep = partial(storage.keep, number, place) if storage else nothing
             try:
                 train_candidate(
@@ -100,6 +103,13 @@ def run_trial(
         reached = history[-1] if history else {candidate.recipe.monitor: 0.0}
         reason = (str(error) if kind_of(error) == AWAY else f"{type(error).__name__}: {error}").splitlines()[0]
         tune.report({**reached, "epoch": len(history), kind_of(error): reason})
+
+
+def settle_smaller_parts(place: Path, candidate: Candidate) -> None:
+    """Let a candidate whose process died again take its batches in smaller parts: that is how memory runs out."""
+    from keras_cnns.training.memory import settle_more_parts  # noqa: PLC0415 - loads a backend
+
+    settle_more_parts(place, candidate.recipe.batch_size)
 
 
 def nothing() -> None:

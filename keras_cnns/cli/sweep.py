@@ -55,8 +55,8 @@ def add_parser(commands: Any) -> None:
     add_space(parser)
     parser.add_argument(
         "--search",
-        default="random",
-        help="random (default), grid (all there are), or tpe (like the better ones so far)",
+        default="tpe",
+        help="tpe (default; like the better ones so far), random, or grid (all there are)",
     )
     parser.add_argument("--max-parameters", type=large_number, metavar="N", help="try nothing larger, such as 1M")
     parser.add_argument("--max-macs", type=large_number, metavar="N", help="try nothing slower, such as 300M")

@@ -49,15 +49,25 @@ def parts_that_fit(folder: Path, images: int, train: Callable[[int], Result]) ->
                 raise
         # Outside of the handler, because the error holds the frames that hold the network.
         gc.collect()
-        parts = more_parts(parts, images)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / PARTS, json.dumps({BATCH_PARTS: parts}))
+        parts = settle_more_parts(folder, images)
 
 
 def read_parts(folder: Path) -> int:
     """Return in how many parts a training has each batch."""
     path = folder / PARTS
     return int(json.loads(path.read_text("utf-8"))[BATCH_PARTS]) if path.exists() else 1
+
+
+def settle_more_parts(folder: Path, images: int) -> int:
+    """Let a training go on with each batch in twice as many parts, and return how many that are.
+
+    Raises:
+        TrainingError: There is no such number.
+    """
+    parts = more_parts(read_parts(folder), images)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / PARTS, json.dumps({BATCH_PARTS: parts}))
+    return parts
 
 
 def more_parts(parts: int, images: int) -> int:

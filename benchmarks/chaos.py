@@ -61,7 +61,6 @@ class World:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.returning = threading.Timer(0, lambda: None)
         self.returning.start()
-        self.resumes = 0
 
     def start(self, name: str, *command: str) -> None:
         """Start a process of ours; what it says goes to a file."""
@@ -158,7 +157,6 @@ class World:
         driver.kill()
         driver.wait()
         self.returning.join()  # nobody resumes while the server is away: that is one line, and tried again
-        self.resumes += 1
         self.start_driver("--resume")
 
     def stop(self) -> None:

@@ -54,6 +54,11 @@ class EvaluationError(KerasCnnsError):
     """A run's network and these images do not fit, or a report cannot be written."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or what it is where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'a' or 'b'?" for the known words nearest to `word`, or ""."""
     matches = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)

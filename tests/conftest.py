@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from keras_cnns.data import Dataset, load
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A worker a core, a thread a worker: threads of several workers that wait for each other double the time.
 for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
@@ -30,6 +32,11 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not beside the project")
     return path
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load("digits")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from keras_cnns import Recipe
-from keras_cnns.data import Dataset, load
+from keras_cnns.data import Dataset
+from tests.sweeps import plan
 from tuning.finals import (
     Finalist,
     Finals,
@@ -32,21 +33,8 @@ from tuning.finals import (
 )
 from tuning.journal import FAILED, REPEAT, SEARCH, Journal, JournalKeeper, TrialState
 from tuning.paired_images import compare_on_images
-from tuning.plan import Plan
-from tuning.space import make_space
 
 SCORES = st.floats(0, 1, allow_nan=False)
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load("digits")
-
-
-def plan(digits: Dataset, **changes: Any) -> Plan:
-    space = make_space("densenet", recipe=Recipe(epochs=2), space={"growth_rate": "4..8"}, image_shape=(8, 8, 1))
-    chosen = {"trials": 5, "seed": 7, "scheduler": "none", "search": "random", "against": None, "repeats": 2}
-    return Plan(**{"space": space, "dataset": digits, **chosen, **changes})
 
 
 def ended(number: int, score: float, *, cost: float = 1.0, **more: Any) -> TrialState:

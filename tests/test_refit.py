@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cnns import Recipe
-from keras_cnns.data import Dataset, load
+from keras_cnns.data import Dataset
 from keras_cnns.data.dataset import Split
 from keras_cnns.errors import EvaluationError, KerasCnnsError, ResumeError, SettingError, StoreError
 from keras_cnns.evaluation import evaluate
@@ -28,24 +28,12 @@ from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON, best_tria
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
 from tests.kept import fitted, keep
+from tests.sweeps import plan
 from tuning import sweep
 from tuning.claims import SWEEP, claim, claim_finished
 from tuning.journal import Journal
-from tuning.plan import Plan
 from tuning.space import make_space
 from tuning.start import find_start, start_from
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load("digits")
-
-
-def plan(digits: Dataset, **changes: Any) -> Plan:
-    space = make_space("densenet", recipe=Recipe(epochs=2), space={"growth_rate": "4..8"}, image_shape=(8, 8, 1))
-    chosen = {"trials": 5, "seed": 7, "scheduler": "none", "search": "random", "against": None, "repeats": 2}
-    return Plan(**{"space": space, "dataset": digits, **chosen, **changes})
-
 
 # Training on training and validation images.
 

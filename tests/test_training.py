@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnns import Dataset, Recipe, load, train
+from keras_cnns import Dataset, Recipe, train
 from keras_cnns.data import Split
 from keras_cnns.errors import DataError, ResumeError, SettingError, TrainingError
 from keras_cnns.registry import network_settings
@@ -30,11 +30,6 @@ from keras_cnns.training.job import Job, assemble
 from keras_cnns.training.speed import Speed, settle_speed
 
 TINY = {"blocks": (2, 2), "growth_rate": 4, "dropout": 0.1}
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load("digits")
 
 
 def job(epochs: int, *, seed: int = 3, **recipe: Any) -> Job:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from keras_cnns.settings import IntRange, Maybe
-from keras_cnns.training.checkpoints import kept_metrics
+from keras_cnns.training.checkpoints import kept_metrics, kept_score
 from keras_cnns.training.recipe import Recipe
 from tuning.comparison import pareto_front
 from tuning.journal import FAILED, REPEAT, SEARCH, JournalKeeper, TrialState
@@ -106,9 +106,7 @@ class Finals:
 
 def score_of(state: TrialState, recipe: Recipe) -> float:
     """Return what the monitor reached in the kept epoch of a trial; NaN where it did not get so far."""
-    if state.status == FAILED:
-        return math.nan
-    return kept_metrics(state.curve, recipe).get(f"best_{recipe.monitor}", math.nan)
+    return math.nan if state.status == FAILED else kept_score(state.curve, recipe)
 
 
 def choose_finalists(states: Mapping[int, TrialState], recipe: Recipe, against: str | None) -> list[int]:

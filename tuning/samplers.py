@@ -19,7 +19,7 @@ from optuna.trial import TrialState as Told
 
 from keras_cnns.errors import SettingError
 from keras_cnns.settings import Choice, Domain, FloatRange, IntRange, format_value
-from keras_cnns.training.checkpoints import kept_metrics
+from keras_cnns.training.checkpoints import kept_score
 from tuning.journal import FAILED, STOPPED, TrialState
 from tuning.space import Candidate, Space, Values, rounded
 
@@ -145,7 +145,7 @@ class Guided:
         recipe = self.space.recipe
         if state.status == FAILED:
             return self.record(state.candidate, state=Told.PRUNED, constraints={"failed": FAILURE})
-        score = kept_metrics(state.curve, recipe)[f"best_{recipe.monitor}"]
+        score = kept_score(state.curve, recipe)
         if self.against:
             return self.record(state.candidate, values=[score, math.log10(state.costs[self.against])])
         if state.status == STOPPED:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_cnns.settings import Choice, Domain, FloatRange, IntRange, format_value
-from keras_cnns.training.checkpoints import kept_metrics
+from keras_cnns.training.checkpoints import kept_score
 from keras_cnns.training.recipe import Recipe
 from tuning.journal import FAILED, FINISHED, STOPPED, TrialState
 from tuning.space import Space
@@ -89,11 +89,6 @@ def find_scored(states: Mapping[int, TrialState], space: Space) -> list[Scored]:
                 )
             )
     return found
-
-
-def kept_score(curve: Sequence[Mapping[str, float]], recipe: Recipe) -> float:
-    """Return the score of the epoch whose network is kept; not a number where there is none."""
-    return kept_metrics(curve, recipe).get(f"best_{recipe.monitor}", math.nan)
 
 
 def later_gain(finished: Sequence[Sequence[Mapping[str, float]]], epochs: int, recipe: Recipe) -> float:

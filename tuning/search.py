@@ -16,6 +16,7 @@ from keras_cnns.errors import SettingError, StoreError
 from keras_cnns.settings import SEED, Choice, IntRange, Maybe, checked
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.registry import as_name, check_name
+from keras_cnns.tracking.telling import PATIENCE
 from keras_cnns.training.checkpoints import write_text
 from keras_cnns.training.claims import FINISHED
 from keras_cnns.training.recipe import Recipe
@@ -46,7 +47,6 @@ SCHEDULER = Choice(SCHEDULERS)
 SEARCH = Choice(SEARCHES)
 AGAINST = Choice(("parameters", "macs", "latency"))
 LIMIT = Maybe(IntRange(1, 2**63 - 1))
-PATIENCE = 600.0  # seconds that a store which fails is waited for
 
 
 def sweep(

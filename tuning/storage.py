@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem, copy_files
 
-from keras_cnns.errors import StoreError
+from keras_cnns.errors import StoreError, first_line
 from keras_cnns.training.checkpoints import checkpoints
 
 WHOLE = "whole"
@@ -55,8 +55,8 @@ def reach(uri: str) -> tuple[FileSystem, str]:
 
 
 def said(error: Exception) -> str:
-    """Return the first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    """Return the first line of what an error says, to go on after it."""
+    return first_line(error).rstrip(".")
 
 
 @dataclass(frozen=True)

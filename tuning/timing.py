@@ -6,7 +6,6 @@ timed, and last one that names the file with what was learnt of them.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import sys
@@ -18,13 +17,12 @@ import tensorflow as tf
 from filelock import FileLock
 
 from keras_cnns import Recipe, build
-from keras_cnns.data.streaming import cache_folder
 from keras_cnns.errors import SettingError
 from keras_cnns.latency import KINDS, Work
 from keras_cnns.registry import all_families, tally_network
 from keras_cnns.training.job import as_used
 from keras_cnns.training.recipe import SEARCH as RECIPE_SEARCH
-from keras_cnns.training.speed import machine, seconds_an_image
+from keras_cnns.training.speed import file_of, machine, seconds_an_image
 from tuning.latency import Latency, learn
 from tuning.space import Candidate, make_space
 
@@ -40,9 +38,7 @@ def main() -> None:
     shape = (height, width, channels)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    facts = {"image_shape": shape, "kinds": KINDS, **machine()}
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-    known = cache_folder("latency") / f"{key}.json"
+    known = file_of("latency", {"image_shape": shape, "kinds": KINDS, **machine()})
     with FileLock(known.with_suffix(".lock")):
         if not known.exists():
             measure(shape).write(known)

@@ -10,9 +10,10 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from mlflow.exceptions import MlflowException
 
-from keras_cnns.errors import StoreError
+from keras_cnns.errors import StoreError, first_line
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
+PATIENCE = 600.0  # seconds that trainings and sweeps have for a store that fails
 # What MLflow says of servers that are away, of databases that are locked and of full disks; all else stays wrong.
 PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 
@@ -80,8 +81,7 @@ def told(
             try:
                 result = method(self, *arguments, **options)
             except (MlflowException, OSError) as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                reason = f"the store {self.location} fails: {lines[0]}"
+                reason = f"the store {self.location} fails: {first_line(error)}"
                 self.forget()
                 self.patience.trouble = reason
                 if not passing(error) or not self.patience.wait(attempts, begun):

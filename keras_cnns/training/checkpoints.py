@@ -14,6 +14,7 @@ Everything is written under a temporary name and renamed, so that whatever has i
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,11 @@ def kept_metrics(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict
     best = {f"best_{name}": value for name, value in metrics.items() if name.startswith("val_")}
     last = {name: history[-1][name] for name in ("seconds", BATCH_PARTS) if name in history[-1]}
     return {**best, "best_epoch": float(number), **last}
+
+
+def kept_score(history: Sequence[Mapping[str, float]], recipe: Recipe) -> float:
+    """Return what is monitored of the kept epoch; not a number where no epoch was done."""
+    return kept_metrics(history, recipe).get(f"best_{recipe.monitor}", math.nan)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from keras_cnns.evaluation.calibration import settled_by_validation
 from keras_cnns.evaluation.network import probabilities
 from keras_cnns.registry import find_variant, network_settings
 from keras_cnns.tracking import RunDescription, Store
+from keras_cnns.tracking.telling import PATIENCE
 from keras_cnns.training.callbacks import Observer
 from keras_cnns.training.checkpoints import write_text
 from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished, join_first_worker
@@ -31,7 +32,6 @@ from keras_cnns.training.recipe import Recipe
 
 JOB = "job.json"
 EXAMPLES = 2
-PATIENCE = 600.0  # seconds that a store which fails is waited for
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,8 +66,7 @@ def settle_speed(folder: Path, facts: Mapping[str, Any], wanted: str, time_step:
 
 def remembered(facts: Mapping[str, Any], time_step: Callable[[str], float]) -> Speed:
     """Return what was measured for these facts before, or measure it."""
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-    known = cache_folder("speed") / f"{key}.json"
+    known = file_of("speed", facts)
     if not known.exists():
         times = {precision: time_step(precision) for precision in PRECISIONS}
         fastest = min(times, key=lambda precision: times[precision])
@@ -75,6 +74,12 @@ def remembered(facts: Mapping[str, Any], time_step: Callable[[str], float]) -> S
         speed = Speed(precision=fastest, steps_per_execution=max(1, min(steps, MOST_STEPS_PER_EXECUTION)))
         write_text(known, json.dumps(asdict(speed)))
     return Speed(**json.loads(known.read_text("utf-8")))
+
+
+def file_of(room: str, facts: Mapping[str, Any]) -> Path:
+    """Return the file that keeps what was measured for these facts, in a room of the cache."""
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return cache_folder(room) / f"{key}.json"
 
 
 def machine() -> dict[str, Any]:

@@ -55,6 +55,12 @@ def test_evaluation_keeps_the_order_and_the_last_images() -> None:
     assert len(batches[-1]) == 3
 
 
+def test_no_batches_are_tuned_while_they_run_for_tensorflow_would_wait_for_that_at_their_end() -> None:
+    training = training_batches(SPLIT, classes=3, batch_size=4, seed=0, epoch=tf.Variable(0, dtype=tf.int64))
+    for batches in (training, evaluation_batches(SPLIT.images)):
+        assert batches.options().autotune.enabled is False
+
+
 MIRRORED = """
 import numpy as np
 import tensorflow as tf

@@ -18,6 +18,7 @@ from keras_cnns.data import Dataset, Split
 from keras_cnns.data.pipeline import evaluation_batches, places_of, training_batches
 from keras_cnns.errors import SettingError
 from keras_cnns.evaluation import scores
+from keras_cnns.training.batch_norm import relu_apart
 from keras_cnns.training.callbacks import EpochClock, Keeper, Observer
 from keras_cnns.training.checkpoints import BEST, checkpoint, kept_metrics, patience_over, restore
 from keras_cnns.training.devices import cluster, strategy, worker, workers
@@ -89,6 +90,7 @@ def fit(
     )
 
 
+@relu_apart()
 def fit_in_parts(job: Job, dataset: Dataset, folder: Path, *, parts: int, observer: Observer | None) -> Fitted:
     """Train as `fit` does, with each device's batch in so many parts."""
     recipe = job.recipe

@@ -15,6 +15,7 @@ from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.registry import build, connect, count, find_variant, make_plan
 from keras_cnns.settings import SEED, Settings, checked
+from keras_cnns.training.batch_norm import fuse_batch_norm
 from keras_cnns.training.callbacks import FirstBrokenStep
 from keras_cnns.training.devices import replicas, strategy, workers
 from keras_cnns.training.memory import step_in_parts
@@ -90,6 +91,7 @@ def compiled(job: Job, dataset: Dataset, speed: Speed, parts: int = 1) -> keras.
         model = assemble(job, dataset)
     if workers() > 1:
         model = taken_outside(model)
+    fuse_batch_norm(model)
     with mirrored.scope() if mirrored else contextlib.nullcontext():
         model.compile(
             optimizer=make_optimizer(job.recipe, steps),

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
+from ray import tune
 
 from keras_cnns import Recipe
+from keras_cnns.data import load
 from keras_cnns.errors import StoreError
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.telling import Patience, told
+from tests.sweeps import plan as a_plan
+from tuning import execution, search
 from tuning.earlier import Earlier
 from tuning.journal import Journal
 from tuning.space import Candidate, make_space
@@ -156,3 +163,25 @@ def test_nothing_else_is_read_back(store: Store, candidate: Candidate, changed: 
     }.get(changed, candidate)
     found = Earlier(store, "other" if changed == "images" else fingerprint)
     assert found.find(other, "densenet", 4 if changed == "seed" else 3) is None
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
+@pytest.mark.parametrize("worn", [True, False])
+def test_a_process_that_has_grown_too_much_trains_no_other_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worn: bool
+) -> None:
+    def stub(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001
+        metrics = {"loss": 0.5, "accuracy": 0.5, "val_accuracy": 0.5, "val_auc": 0.5, "val_loss": 0.5}
+        tune.report({**metrics, "seconds": float(os.getpid()), "epoch": 1, "worn": worn})
+
+    monkeypatch.setattr(execution, "run_trial", stub)
+    plan = a_plan(load("digits"), trials=8, repeats=None)
+    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    plan = replace(plan, space=replace(plan.space, recipe=Recipe(epochs=1)))
+    search.run_trials(plan, store, tmp_path, search.start_parent(plan, store, "sweep", "here"), "sweep", None)
+    states = Journal(tmp_path / "journal.jsonl").trials().values()
+    processes = {state.curve[0]["seconds"] for state in states}
+    assert len(states) == 8
+    assert len(processes) > 2 if worn else len(processes) <= 2

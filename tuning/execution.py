@@ -13,11 +13,14 @@ from ray import tune
 from ray.tune import TuneError
 
 from tuning.images import handed_over
-from tuning.journal import MOST_DEATHS
+from tuning.journal import GENERATION, MOST_DEATHS
 from tuning.plan import Plan
 from tuning.schedulers import early_stopping
 from tuning.suggester import Suggester
+from tuning.team import Workers
 from tuning.trial import run_trial
+
+WORN_AT = 2**30
 
 
 def run_candidates(suggester: Suggester, plan: Plan, place: Path, *, scheduler: str) -> None:
@@ -33,9 +36,12 @@ def run_candidates(suggester: Suggester, plan: Plan, place: Path, *, scheduler: 
             cores=machines.cores_per_trial,
             timed=plan.space.latency is not None,
             storage=machines.kept_in(place),
+            team=Workers(machines.workers_per_trial, machines.a_worker()) if machines.workers_per_trial > 1 else None,
+            worn_at=WORN_AT,
         )
+        wanted = machines.a_trial()
         tuner = tune.Tuner(
-            tune.with_resources(trainable, machines.a_trial()),
+            tune.with_resources(trainable, lambda config: of_generation(wanted, config[GENERATION])),
             tune_config=tune.TuneConfig(
                 search_alg=suggester,
                 num_samples=suggester.left,
@@ -59,6 +65,16 @@ def run_candidates(suggester: Suggester, plan: Plan, place: Path, *, scheduler: 
                 tuner.fit()
             except TuneError as error:
                 raise error.__cause__ or error from None
+
+
+def of_generation(wanted: Any, generation: int) -> Any:
+    """Return what a trial gets; a byte of memory more for each generation of processes.
+
+    Tune gives a process to another trial if that wants exactly the same, so those of earlier generations end.
+    """
+    if not isinstance(wanted, dict) or not generation:
+        return wanted
+    return {**wanted, "memory": wanted.get("memory", 0.0) + generation}
 
 
 def name_trial(trial: Any) -> str:

@@ -51,16 +51,16 @@ class HandedOver:
     """A dataset as Ray sends it.
 
     Attributes:
-        dataset: The dataset without its streamed images.
+        dataset: The dataset without its streamed images, in Ray's object store.
         streamed: These, by split.
     """
 
-    dataset: Dataset
+    dataset: Any
     streamed: Mapping[str, Streamed]
 
     def received(self) -> Dataset:
         """Return the dataset as it was before it was handed over."""
-        return with_images(self.dataset, {name: each.images() for name, each in self.streamed.items()})
+        return with_images(ray.get(self.dataset), {name: each.images() for name, each in self.streamed.items()})
 
 
 @contextlib.contextmanager
@@ -82,9 +82,8 @@ def handed_over(dataset: Dataset) -> Iterator[HandedOver]:
             )
             for name, images in streamed.items()
         }
-        yield HandedOver(
-            with_images(dataset, {name: np.array(images[:0]) for name, images in streamed.items()}), handed
-        )
+        without = with_images(dataset, {name: np.array(images[:0]) for name, images in streamed.items()})
+        yield HandedOver(ray.put(without), handed)
 
 
 def with_images(dataset: Dataset, images: Mapping[str, np.ndarray]) -> Dataset:

@@ -17,10 +17,11 @@ from typing import Any
 from ray import tune
 
 from keras_cnns.errors import StoreError
-from tuning.trial import AWAY, FAILURE, FULL
+from tuning.trial import AWAY, FAILURE, FULL, WORN
 
 COSTS = ("parameters", "trainable_parameters", "macs", "latency")
 MOST_DEATHS = 4
+GENERATION = "generation"
 SEARCH, REPEAT = "search", "repeat"
 WAITING, RUNNING, FINISHED, STOPPED, FAILED = "waiting", "running", "finished", "stopped early", "failed"
 
@@ -152,6 +153,9 @@ class JournalKeeper(tune.Callback):
         folder: The sweep's folder.
         journal: Where to write.
         epochs: How many epochs a trial has when it is not stopped.
+
+    Attributes:
+        generation: How often processes were worn, so that others have to take over.
     """
 
     def __init__(self, folder: Path, journal: Journal, epochs: int) -> None:
@@ -159,6 +163,7 @@ class JournalKeeper(tune.Callback):
         self.journal = journal
         self.epochs = epochs
         self.known = journal.trials()
+        self.generation = 0
 
     def of_role(self, role: str) -> dict[int, TrialState]:
         """Return the trials of the search, or the repeats of its finalists."""
@@ -187,6 +192,8 @@ class JournalKeeper(tune.Callback):
     ) -> None:
         """An epoch is done, or the trial failed. What an earlier process had reported is not written again."""
         state = self.known[trial.config["number"]]
+        if result.get(WORN) and trial.config[GENERATION] == self.generation:
+            self.generation += 1
         if FULL in result:
             raise StoreError(f"{self.folder} is full ({result[FULL]}): free some space, then go on with --resume.")
         if AWAY in result:

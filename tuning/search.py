@@ -72,6 +72,7 @@ def sweep(
     cores_per_trial: int = 1,
     gpus_per_trial: float | None = None,
     memory_per_trial: int | None = None,
+    workers_per_trial: int = 1,
     ray_address: str | None = None,
     storage: str | None = None,
     resume: bool = False,
@@ -118,6 +119,8 @@ def sweep(
         cores_per_trial: How many of them each trial gets.
         gpus_per_trial: How many GPUs each trial gets: 1 by default where there are any; below 1 several share one.
         memory_per_trial: Bytes that each trial is counted with, so that fewer run at a time where memory is short.
+        workers_per_trial: How many processes share each batch of a trial, each with its cores, GPUs and memory, on one
+            machine or several (`MultiWorkerMirroredStrategy`).
         ray_address: A running Ray cluster, "auto" for the one that this machine belongs to or "HOST:PORT" of its head;
             a Ray of our own on this machine by default.
         storage: URI that all machines of a cluster reach (`"s3://bucket/folder"`), where trials keep their checkpoints;
@@ -151,6 +154,7 @@ def sweep(
         cores_per_trial=cores_per_trial,
         gpus_per_trial=gpus_per_trial,
         memory_per_trial=memory_per_trial,
+        workers_per_trial=workers_per_trial,
         storage=storage,
     )
     drawn_seed = random.SystemRandom().randrange(2**31) if seed is None else checked("seed", SEED, seed)
@@ -185,7 +189,7 @@ def sweep(
         repeats=repeats,
         register=None if name is None else check_name(name),
     )
-    check_machines(machines, Path(folder))
+    check_machines(machines, candidates, Path(folder))
     store = Store(tracking_uri, patience=PATIENCE)
     sweeps = Path(folder) / "sweeps"
     if extend is None:

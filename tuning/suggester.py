@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tuning.earlier import Earlier
-from tuning.journal import SEARCH, STOPPED, WAITING, JournalKeeper, TrialState
+from tuning.journal import GENERATION, SEARCH, STOPPED, WAITING, JournalKeeper, TrialState
 from tuning.population import Population, epochs_a_turn, find_clones
 from tuning.samplers import Sampler
 from tuning.space import Candidate, Space
@@ -81,6 +81,7 @@ class Suggester(Searcher):
                     "seed": state.seed,
                     "known": len(state.curve),
                     "until": self.goal(state),
+                    GENERATION: self.keeper.generation,
                 }
                 return self.given[trial_id]
         return None if self.population and self.given else Searcher.FINISHED

@@ -144,6 +144,14 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cores", type=whole_number, metavar="N", help="cores of all trials together (default: all)")
     group.add_argument("--cores-per-trial", type=whole_number, default=1, metavar="N", help="cores a trial (1)")
     group.add_argument(
+        "--workers-per-trial",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="processes that share each batch of a trial, each with its cores, GPUs and memory, on one machine or "
+        "several (1)",
+    )
+    group.add_argument(
         "--gpus-per-trial",
         type=float,
         metavar="N",

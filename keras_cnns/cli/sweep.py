@@ -145,6 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
             cores_per_trial=arguments.cores_per_trial,
             gpus_per_trial=arguments.gpus_per_trial,
             memory_per_trial=arguments.memory_per_trial,
+            workers_per_trial=arguments.workers_per_trial,
             ray_address=arguments.ray_address,
             storage=arguments.storage,
             resume=arguments.resume,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from keras_cnns.errors import SettingError
 from keras_cnns.evaluation import scores
 from keras_cnns.training.batch_norm import relu_apart
 from keras_cnns.training.callbacks import EpochClock, Keeper, Observer
-from keras_cnns.training.checkpoints import BEST, checkpoint, kept_metrics, patience_over, restore
+from keras_cnns.training.checkpoints import BEST, checkpoint, checkpoints, kept_metrics, patience_over, restore
 from keras_cnns.training.devices import cluster, strategy, worker, workers
 from keras_cnns.training.job import (
     Job,
@@ -155,6 +156,8 @@ def keeping(folder: Path) -> Iterator[Path]:
         yield folder
         return
     with tempfile.TemporaryDirectory() as nowhere:
+        for begun in checkpoints(folder)[-1:]:  # the network that is kept so far may stay the best
+            shutil.copytree(begun, Path(nowhere) / begun.name)
         yield Path(nowhere)
 
 

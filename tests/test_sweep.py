@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -205,65 +205,60 @@ sys.exit(main())
 """
 
 
-def run_command(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "keras_cnns", *COMMAND, *more], cwd=folder, capture_output=True, text=True, check=False
-    )
+def begun(folder: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *COMMAND, *more],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
 
 
-def kill_a_worker(driver: int, journal: Journal) -> int:
-    """Kill a process that trains; return how many trials have noticed."""
+def wait_for(state_is: Callable[[TrialState], bool], folder: Path) -> Journal:
+    """Wait until a trial of the folder's sweep is in such a state, and return the journal."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        for path in folder.glob("runs/sweeps/*/journal.jsonl"):
+            if any(state_is(state) for state in Journal(path).trials().values()):
+                return Journal(path)
+        time.sleep(0.1)
+    raise AssertionError
+
+
+def kill_a_worker(driver: int) -> None:
     training = [
         process for process in psutil.Process(driver).children(recursive=True) if "ImplicitFunc" in process.name()
     ]
     training[0].kill()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not any(state.deaths for state in journal.trials().values()):
-        time.sleep(0.05)
-    return sum(state.deaths for state in journal.trials().values())
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.parametrize(("signal_number", "search"), [(signal.SIGKILL, "tpe"), (signal.SIGINT, "random")])
-def test_a_sweep_whose_driver_is_killed_ends_with_exactly_its_trials(
-    tmp_path: Path, signal_number: signal.Signals, search: str
-) -> None:
-    chosen = ("--search", search)
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *COMMAND, *chosen],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 180
-    journal = Journal(Path("nowhere"))
-    while time.monotonic() < deadline and not any(state.ended for state in journal.trials().values()):
-        for path in tmp_path.glob("runs/sweeps/*/journal.jsonl"):
-            journal = Journal(path)
-        time.sleep(0.1)
-    deaths = kill_a_worker(process.pid, journal) if signal_number == signal.SIGKILL else 0
-    os.kill(process.pid, signal_number)
-    _, errors = process.communicate()
-    if signal_number == signal.SIGINT:
-        assert process.returncode == 130
-        assert errors.strip().splitlines() == [
-            "keras-cnns: interrupted; what is finished is kept, and --resume goes on."
-        ]
-    before = {number for number, state in journal.trials().items() if state.ended}
-    assert before
-    done = run_command(tmp_path, *chosen, "--resume", "--json")
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout.splitlines()[-1])["trials"]) == 3
+def test_a_sweep_that_is_interrupted_and_killed_ends_with_exactly_its_trials(tmp_path: Path) -> None:
+    interrupted = begun(tmp_path)
+    journal = wait_for(lambda state: bool(state.curve), tmp_path)
+    interrupted.send_signal(signal.SIGINT)
+    _, errors = interrupted.communicate()
+    assert interrupted.returncode == 130
+    assert errors.strip().splitlines() == ["keras-cnns: interrupted; what is finished is kept, and --resume goes on."]
+    killed = begun(tmp_path, "--resume")
+    wait_for(lambda state: state.ended, tmp_path)
+    kill_a_worker(killed.pid)
+    wait_for(lambda state: state.deaths > 0, tmp_path)
+    killed.kill()
+    killed.communicate()
+    ended = begun(tmp_path, "--resume", "--json")
+    told, errors = ended.communicate()
+    assert ended.returncode == 0, errors
+    assert len(json.loads(told.splitlines()[-1])["trials"]) == 3
     events = [event for event, _ in journal.read()]
     counted = Counter((event["trial"], event["event"]) for event in events)
     assert {trial for trial, _ in counted} == {0, 1, 2}
     for trial in range(3):
         assert [counted[trial, event] for event in ("candidate", "start", "epoch", "end")] == [1, 1, 3, 1]
-    assert sum(state.deaths for state in journal.trials().values()) == deaths
     runs = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").runs(experiment="sweep")
     assert sorted((run.tags["trial"], run.status, run.metrics["epochs"]) for run in runs) == [
         (str(trial), "finished", 3) for trial in range(3)
     ]
-    if signal_number == signal.SIGKILL:
-        again = run_command(tmp_path, *chosen, "--resume")
-        assert again.returncode == 2
-        assert "nothing to resume" in again.stderr
+    again = begun(tmp_path, "--resume")
+    _, errors = again.communicate()
+    assert again.returncode == 2
+    assert "nothing to resume" in errors

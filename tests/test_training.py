@@ -84,9 +84,7 @@ def test_another_seed_trains_otherwise(digits: Dataset, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_training(digits: Dataset, tmp_path: Path) -> None:
     broken = job(3, optimizer="sgd", learning_rate=10.0, schedule="constant", weight_decay=1.0)
-    with pytest.raises(
-        TrainingError, match=r"epoch \d, step \d+ of 23.* on 64 training images \(.*lower learning"
-    ):
+    with pytest.raises(TrainingError, match=r"epoch \d, step \d+ of 23.* on 64 training images \(.*lower learning"):
         fit(broken, digits, tmp_path)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from keras_cnns.counting import Counts
 from keras_cnns.errors import SettingError
 from keras_cnns.registry import all_families, all_variants
 from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Maybe, format_value
-from keras_cnns.tracking import Run
+from keras_cnns.tracking import RunDescription, Store
 from tuning.comparison import Comparison
 from tuning.limits import Limits
 from tuning.ranges import find_bases, read_choices, read_domain, read_space_file
@@ -354,7 +354,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         cached.cache_clear()
 
 
-def test_a_setting_that_is_added_appears_everywhere(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_setting_that_is_added_appears_everywhere(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert space_of(tiny, {}).searched()["added"] == IntRange(1, 9)
     assert "tiny.added" in space_of("all", {}).searched()
     assert space_of("all", {"added": "2..4"}).branches["tiny-2"].domains["added"] == IntRange(2, 4)
@@ -364,7 +366,14 @@ def test_a_setting_that_is_added_appears_everywhere(tiny: str, capsys: pytest.Ca
     assert macs[1] - macs[0] == 16 * 16 * 9 + 2
     assert main(("describe", "tiny-2")) == 0
     assert "added" in capsys.readouterr().out
-    runs = [run_of(candidate) for candidate in space_of(tiny, {"layers": 1}).draw(2, 0)]
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "docs" / "hooks")
+    pages = importlib.import_module("architectures")
+    assert "| `added` |" in "".join(pages.sections(all_families()[tiny]))
+    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for candidate in space_of(tiny, {"layers": 1}).draw(2, 0):
+        store.finish(store.start(described(candidate), experiment="sweep"), metrics={"val_accuracy": 0.5})
+    runs = store.runs(experiment="sweep")
+    assert {run.settings["layers"] for run in runs} == {"1"}
     for row in Comparison(runs).rows:
         assert row.differences["added"] == row.run.settings["added"]
 
@@ -374,11 +383,10 @@ def test_all_families_have_no_common_paper(capsys: pytest.CaptureFixture[str]) -
     assert "name one family, or use --recipe modern" in capsys.readouterr().err
 
 
-def run_of(candidate: Candidate) -> Run:
-    """A run of a candidate as the store gives it back."""
-    written = candidate.settings.written()
-    return Run(
-        id=str(written), name="trial", experiment="sweep", status="finished", reason="", model=candidate.model,
-        family=all_variants()[candidate.model].name, settings=written, recipe=candidate.recipe.written(), metrics={},
-        seed=0, data_name="digits", data_fingerprint="d", parent=None, tags={}, started=datetime.now(UTC),
+def described(candidate: Candidate) -> RunDescription:
+    """What a sweep logs of a candidate."""
+    return RunDescription(
+        name="trial", model=candidate.model, family=all_variants()[candidate.model].name,
+        settings=candidate.settings.written(), recipe=candidate.recipe.written(), seed=0, data_name="digits",
+        data_fingerprint="d",
     )  # fmt: skip

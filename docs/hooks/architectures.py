@@ -1,0 +1,217 @@
+"""The pages of the architectures: what is written by hand, and below it what the code knows of the family.
+
+A family without a written page has one all the same, so that a file in `keras_cnns/families` is all that is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras_cnns
+from diagrams import diagram
+from keras_cnns.description import DIFFERENCES, IDEA, describe_settings, paragraph
+from keras_cnns.family import Family
+from keras_cnns.lazy import keras
+from keras_cnns.registry import all_families, count, smallest_side
+from keras_cnns.settings import format_value
+from keras_cnns.units import human
+
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
+
+FOLDER = "architectures"
+NAVIGATION = "The networks"
+EQUATION = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
+CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
+Maps = tuple[int, int, int]
+
+
+def part(shape: Maps, block: Callable[..., Any], **options: Any) -> Callable[[], Any]:
+    """Return what makes a model of one block on maps of a shape."""
+
+    def make() -> Any:
+        maps = keras.Input(shape)
+        return keras.Model(maps, block(maps, **options))
+
+    return make
+
+
+DRAWN: Mapping[str, Mapping[str, Callable[[], Any]]] = {
+    "densenet": {
+        "A dense block of three layers with bottlenecks, growth rate 12": part(
+            (32, 32, 24), keras_cnns.dense_block, layers=3, growth_rate=12
+        ),
+    },
+    "googlenet": {
+        "Inception module 3a": part((28, 28, 192), keras_cnns.inception_module),
+        "The naive module, of the same widths": part((28, 28, 192), keras_cnns.inception_module, naive=True),
+        "The first auxiliary classifier": part((14, 14, 512), keras_cnns.auxiliary_classifier, classes=1000),
+    },
+    "resnet": {
+        "A unit of the first paper that halves height and width": part(
+            (56, 56, 64), keras_cnns.residual_unit, width=128, stride=2
+        ),
+        "A bottleneck unit of the first paper": part(
+            (56, 56, 256), keras_cnns.residual_unit, width=64, kind="bottleneck"
+        ),
+        "One of the second paper": part(
+            (56, 56, 256), keras_cnns.residual_unit, width=64, kind="bottleneck", pre_activation=True
+        ),
+    },
+    "nin": {
+        "An mlpconv block": part((32, 32, 3), keras_cnns.mlpconv, width=192, kernel_size=5, pointwise_widths=(160, 96)),
+    },
+    "vgg": {"Configuration A": lambda: keras_cnns.build("vgg11")},
+    "alexnet": {"The paper's network": lambda: keras_cnns.build("alexnet")},
+    "lenet": {"The modern reading, for 28×28 pixels": lambda: keras_cnns.build("lenet5")},
+}
+LAYERS_OF = {"densenet": "densenet-bc-40", "resnet": "resnet-cifar-20"}
+"""Whose layers are listed, where the family's first network has hundreds."""
+
+
+def on_config(config: Any) -> Any:
+    """Put a page for each family into the navigation."""
+    pages = [f"{FOLDER}/{name}.md" for name in by_year()]
+    config.nav = [{NAVIGATION: [*entry[NAVIGATION], *pages]} if NAVIGATION in entry else entry for entry in config.nav]
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Make a page for each family that has none."""
+    from mkdocs.structure.files import File  # noqa: PLC0415 - the sections below need no mkdocs
+
+    for name in by_year():
+        uri = f"{FOLDER}/{name}.md"
+        if uri not in files.src_uris:
+            files.append(File.generated(config, uri, content=f"# {name}\n"))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Write below each family's page what the code knows of it, and equations as MathML."""
+    path = Path(page.file.src_uri)
+    if path.parent.name == FOLDER:
+        markdown = "\n\n".join([markdown.rstrip(), *sections(all_families()[path.stem])])
+    if path.name == "networks.md":
+        markdown = f"{markdown.rstrip()}\n\n{networks_table(by_year().values())}"
+    pieces = CODE.split(markdown)
+    pieces[::2] = [EQUATION.sub(equation, piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def by_year() -> dict[str, Family]:
+    """Return the families in the order of their papers."""
+    return dict(sorted(all_families().items(), key=lambda item: item[1].papers[0].year))
+
+
+def equation(found: re.Match[str]) -> str:
+    """Write an equation as MathML, which browsers show by themselves."""
+    import latex2mathml.converter  # noqa: PLC0415
+
+    whole, within = found.groups()
+    written = latex2mathml.converter.convert(whole or within, display="block" if whole else "inline")
+    return f'<div class="equation">{written}</div>' if whole else f"<span>{written}</span>"
+
+
+def sections(family: Family) -> Iterator[str]:
+    """Write what the code knows of a family."""
+    yield "## The idea\n\n" + paragraph(family.about, IDEA)
+    yield "\n".join(
+        ["*Published in*", "", *(f"- {paper.authors}: “{paper.title}”, {paper.year}" for paper in family.papers)]
+    )
+    yield "## What the builder makes"
+    for caption, make in DRAWN.get(family.name, {"Where a sweep starts": whole(family)}).items():
+        yield f'<figure markdown="0">\n{diagram(make(), caption)}\n<figcaption>{caption}</figcaption>\n</figure>'
+    yield "## Paper and popular code\n\n" + paragraph(family.about, DIFFERENCES)
+    yield "## Its networks\n\n" + networks_table([family])
+    if family.results:
+        yield "## Published results\n\n" + table(
+            ("network", "data", "measure", "value", "source"),
+            [
+                (f"`{found.variant}`", found.data, found.measure, f"{found.value:g}", found.source)
+                for found in family.results
+            ],
+        )
+    yield "## Layer by layer\n\n" + layers_table(LAYERS_OF.get(family.name, next(iter(family.variants))))
+    yield "## Settings\n\n" + settings_table(family)
+    yield "## Build it, vary it, search it\n\n" + examples(family)
+
+
+def whole(family: Family) -> Callable[[], Any]:
+    """Return what makes the network that a sweep starts from."""
+    return lambda: keras_cnns.build(family.search.base)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
+    """Write a table."""
+    lines = [head, ["---:" if name in right else "---" for name in head], *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def networks_table(families: Any) -> str:
+    """List networks with what they cost, as counted by their builders."""
+    rows = []
+    for family in families:
+        for name, variant in family.variants.items():
+            costs, side = count(name), smallest_side(family, variant.settings)
+            images = "×".join(map(str, variant.input_shape))
+            sizes = (f"{costs.total_parameters:,}", human(costs.macs), images, f"{variant.classes:,}", str(side))
+            rows.append((f"`{name}`", *sizes))
+    numbers = ("parameters", "MACs", "smallest images")
+    return table(("network", "parameters", "MACs", "images", "classes", "smallest images"), rows, right=numbers)
+
+
+def layers_table(name: str) -> str:
+    """List the layers of a network with what they cost, counted from its graph."""
+    costs = keras_cnns.profile(keras_cnns.build(name))
+    rows = [
+        (
+            f"`{layer.name}`",
+            layer.kind,
+            "×".join(map(str, layer.output_shape)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.macs:,}" if layer.macs else "",
+        )
+        for layer in costs.layers
+    ]
+    head = ("layer", "kind", "output", "parameters", "multiply-accumulates")
+    total = f"`{name}`: {len(costs.layers)} layers, {costs.total_parameters:,} parameters, {costs.macs:,} " + head[-1]
+    body = table(head, rows, right=head[3:]).replace("\n", "\n    ")
+    return f'??? note "{total.replace("`", "")}"\n\n    {body}'
+
+
+def settings_table(family: Family) -> str:
+    """List what the family leaves free, and what a sweep tries of it."""
+    base = family.variants[family.search.base].settings
+    rows = [
+        (
+            f"`{setting.name}`",
+            f"{setting.meaning} Legal: {setting.legal}.",
+            f"`{format_value(setting.value)}`",
+            str(family.search.domains.get(setting.name, "")),
+        )
+        for setting in describe_settings(base)
+    ]
+    return table(("setting", "what it is", f"in {family.search.base}", "what a sweep tries"), rows)
+
+
+def examples(family: Family) -> str:
+    """Show how a network of the family is built, varied and searched."""
+    name, setting = family.search.base, next(iter(family.search.domains))
+    value = getattr(family.variants[name].settings, setting)
+    shape = family.variants[name].input_shape
+    return f"""```python
+import keras_cnns
+
+model = keras_cnns.build("{name}", input_shape={shape}, classes=2, {setting}={value!r})
+print(keras_cnns.profile(model))
+```
+
+```sh
+keras-cnns describe {name}
+keras-cnns train {name} --data photos/
+keras-cnns sweep {family.name} --data photos/ --trials 20
+```"""

@@ -23,15 +23,13 @@ from tuning.finals import (
     Finals,
     choose_finalists,
     compare,
-    holm,
-    interval_of_mean,
     judge,
     middle_repeat,
     missing_repeats,
     note_repeats,
-    paired_test,
 )
 from tuning.journal import FAILED, REPEAT, SEARCH, Journal, JournalKeeper, TrialState
+from tuning.over_seeds import holm, interval_of_mean, paired_test
 from tuning.paired_images import compare_on_images
 
 SCORES = st.floats(0, 1, allow_nan=False)

@@ -15,22 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from keras_cnns.settings import IntRange, Maybe
 from keras_cnns.training.checkpoints import kept_metrics, kept_score
 from keras_cnns.training.recipe import Recipe
 from tuning.comparison import pareto_front
 from tuning.journal import FAILED, REPEAT, SEARCH, JournalKeeper, TrialState
+from tuning.over_seeds import LEVEL, differences, holm, interval_of_mean, paired_test, reach
 from tuning.plan import Plan
 
 FINALISTS = 3
 REPEATS = Maybe(IntRange(2, 1000))
-LEVEL = 0.95
 FEW_SEEDS = 5
 FINALISTS_FILE = "finalists.json"
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,49 +198,6 @@ def compare(finalists: Sequence[Finalist], monitor: str) -> Finals:
         Finalist(**{**vars(finalist), "p": corrected.get((0, place))}) for place, finalist in enumerate(order)
     )
     return Finals(monitor=monitor, finalists=tested, verdict=verdict(tested, monitor))
-
-
-def interval_of_mean(scores: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of a mean over seeds, by Student's t, within 0 and 1; NaN of fewer than two."""
-    if len(scores) < 2:
-        return math.nan, math.nan
-    mean, half = float(np.mean(scores)), reach(scores)
-    return max(0.0, mean - half), min(1.0, mean + half)
-
-
-def reach(values: Sequence[float]) -> float:
-    """Return half the width of the 95 % interval of a mean: from which size on a difference shows."""
-    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
-
-
-def differences(one: Mapping[int, float], other: Mapping[int, float]) -> np.ndarray:
-    """Return the differences of scores with the same seeds."""
-    return np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
-
-
-def paired_test(one: Mapping[int, float], other: Mapping[int, float]) -> float | None:
-    """Return the p-value of a two-sided t-test over the seeds that two finalists share; None of fewer than two.
-
-    Differences that are all the same have no spread to test by. Then it is the chance that all signs agree, which
-    claims nothing about how large a difference may be.
-    """
-    found = differences(one, other)
-    if len(found) < 2:
-        return None
-    if np.ptp(found) < 1e-12:
-        return 1.0 if abs(found[0]) < 1e-12 else float(2.0 ** (1 - len(found)))
-    return float(stats.ttest_1samp(found, 0.0).pvalue)
-
-
-def holm(p_values: Mapping[Pair, float]) -> dict[Pair, float]:
-    """Return p-values corrected for their number (Holm 1979, "A Simple Sequentially Rejective Multiple Test")."""
-    corrected: dict[Pair, float] = {}
-    highest = 0.0
-    for place, pair in enumerate(sorted(p_values, key=lambda pair: p_values[pair])):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[pair]))
-        corrected[pair] = highest
-    return corrected
 
 
 def verdict(finalists: Sequence[Finalist], monitor: str) -> str:

@@ -4,22 +4,27 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy import stats
 
 from keras_cnns.cli import main
 from keras_cnns.cli.compare import render
-from keras_cnns.errors import KerasCnnsError
+from keras_cnns.errors import KerasCnnsError, SettingError
 from keras_cnns.tracking import Run, RunDescription, Store
 from keras_cnns.units import human
 from tuning.comparison import Comparison, pareto_front
 from tuning.plots import accuracy_against
+from tuning.selecting import select
 
 
 def make_run(name: str, *, data: str = "digits", status: str = "finished", **metrics: float) -> Run:
@@ -191,6 +196,123 @@ def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> 
         accuracy_against(Comparison([SMALL]), tmp_path / name)
 
 
+def seeded(
+    name: str, scores: list[float], *, growth_rate: str = "8", role: str = "repeat", first: int = 0
+) -> list[Run]:
+    return [
+        replace(
+            make_run(f"{name}-{seed}", val_accuracy=score, parameters=1_000, macs=1, seconds=2.0 + seed),
+            seed=seed,
+            settings={"growth_rate": growth_rate, "stem": "cifar"},
+            tags={"role": role},
+        )
+        for seed, score in enumerate(scores, start=first)
+    ]
+
+
+SCORES = st.lists(st.floats(0, 1, allow_nan=False), min_size=2, max_size=6)
+
+
+@given(SCORES, SCORES)
+def test_runs_that_differ_in_the_seed_alone_are_one_row_with_what_pandas_and_scipy_find(
+    narrow: list[float], wide: list[float]
+) -> None:
+    runs = [*seeded("narrow", narrow), *seeded("wide", wide, growth_rate="12")]
+    comparison = Comparison([*runs, FAILED], by_seed=True)
+    table = pd.DataFrame([
+        {"growth_rate": run.settings["growth_rate"], "score": run.metrics["val_accuracy"]} for run in runs
+    ])  # fmt: skip
+    by_hand = table.groupby("growth_rate")["score"].agg(["mean", "count", "sem"])
+    rows = {row.run.settings["growth_rate"]: row for row in comparison.rows if row.run.status == "finished"}
+    assert rows.keys() == set(by_hand.index)
+    for growth_rate, mean, count, sem in by_hand.itertuples():
+        row = rows[growth_rate]
+        assert (row.value("val_accuracy"), len(row.runs)) == (pytest.approx(mean), count)
+        assert "seed" not in row.differences
+        low, high = row.interval("val_accuracy") or (math.nan, math.nan)
+        reach = stats.t.ppf(0.975, count - 1) * sem
+        assert (low, high) == (pytest.approx(max(0, mean - reach)), pytest.approx(min(1, mean + reach)))
+    shared = min(len(narrow), len(wide))
+    first, second = (row for row in comparison.rows if row.run.status == "finished")
+    differences = np.subtract(
+        *([row.by_seed("val_accuracy")[seed] for seed in range(shared)] for row in (first, second))
+    )
+    assert first.p is None
+    if np.ptp(differences) > 1e-9:
+        assert second.p == pytest.approx(stats.ttest_rel(differences, np.zeros(shared)).pvalue)
+
+
+def test_p_values_are_corrected_for_the_rows_that_are_tested() -> None:
+    columns = {"8": [0.9, 0.91, 0.93, 0.92], "12": [0.8, 0.85, 0.83, 0.84], "16": [0.89, 0.92, 0.9, 0.91]}
+    runs = [run for rate, scores in columns.items() for run in seeded(f"r{rate}", scores, growth_rate=rate)]
+    rows = {row.run.settings["growth_rate"]: row.p for row in Comparison(runs, by_seed=True).rows}
+    single = {rate: stats.ttest_rel(columns["8"], columns[rate]).pvalue for rate in ("12", "16")}
+    assert rows == {"8": None, "12": pytest.approx(2 * single["12"]), "16": pytest.approx(single["16"])}
+
+
+def test_what_a_search_chose_does_not_stand_with_its_repeats_and_no_run_is_lost() -> None:
+    searched, repeats = seeded("searched", [0.99], role="search"), seeded("repeat", [0.9, 0.92], first=1)
+    again = replace(repeats[0], id="again")
+    alone = replace(repeats[0], id="stopped", tags={"role": "repeat", "stopped_early": "true"})
+    rows = Comparison([*searched, *repeats, again, alone], by_seed=True).rows
+    assert sorted(len(row.runs) for row in rows) == [1, 1, 1, 2]
+    assert sum(len(row.runs) for row in rows) == 5
+    assert len(Comparison([*searched, *repeats]).rows) == 3
+
+
+def test_programs_get_the_runs_of_a_row_and_its_intervals() -> None:
+    (row,) = Comparison(seeded("run", [0.9, 0.92, 0.94]), by_seed=True).as_dicts()
+    assert (row["runs"], row["seeds"], len(row["ids"])) == (3, [0, 1, 2], 3)
+    assert row["val_accuracy"] == pytest.approx(0.92)
+    low, high = row["intervals"]["val_accuracy"]
+    assert low < 0.92 < high
+    csv_row = next(csv.DictReader(io.StringIO(Comparison(seeded("run", [0.9, 0.92]), by_seed=True).to_csv())))
+    assert (csv_row["seeds"], csv_row["runs"]) == ("0 1", "2")
+    assert float(csv_row["val_accuracy_low"]) < 0.91
+
+
+def test_the_table_says_means_and_what_they_may_be_off_by() -> None:
+    runs = [*seeded("narrow", [0.9, 0.92, 0.91]), *seeded("wide", [0.8, 0.86, 0.84], growth_rate="12")]
+    text = printed(Comparison(runs, by_seed=True))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "narrow-0 (×3)" in text
+    assert "0.9100 ±0.0248" in text
+    assert "6 runs of densenet121" in text
+    assert "paired t-test of val_accuracy" in text
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("parameters < 2500 and family == 'densenet'", {"small", "worse", "failed", "running"}),
+        ("growth_rate == 8 and seconds > 4.5", {"small", "large"}),
+        ("`recipe.epochs` == 3 and status == 'failed'", {"failed"}),
+        ("name.str.startswith('wo')", {"worse"}),
+        ("val_accuracy > 0.97 or data == 'mnist'", {"failed", "running", "other"}),
+    ],
+)
+def test_a_condition_chooses_runs(condition: str, expected: set[str]) -> None:
+    everything = [SMALL, WORSE, LARGE, FAILED, RUNNING, OTHER_DATA]
+    assert {run.name for run in select(everything, condition)} == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("parameter < 3", "no run has 'parameter'. Did you mean 'parameters'"),
+        ("parameters <", "write for example"),
+        ("parameters", "write for example"),
+        ("name < 3", "write for example"),
+        ("@pd.io", "only columns"),
+        ("name.__class__ == 3", "only columns"),
+    ],
+)
+def test_what_is_no_condition_is_told_in_one_line(condition: str, message: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)) as caught:
+        select([SMALL, LARGE], condition)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     store = Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
@@ -243,6 +365,10 @@ def test_the_command_prints_json_and_csv_alone(uri: str, capsys: pytest.CaptureF
         (["--sort", "accuracyy"], "Did you mean"),
         (["--limit", "0"], "--limit 0"),
         (["--plot", "/nowhere/picture.png"], "/nowhere/picture.png"),
+        (["--where", "parameters > 1e9"], "none of 2 runs is like that"),
+        (["--columns", "growth"], "Did you mean 'growth_rate'"),
+        (["trial-0001", "trial-0003"], "trial-0003"),
+        (["sweep", "trial-0001"], "no experiment 'trial-0001'"),
     ],
 )
 def test_the_commands_mistakes_are_one_line(
@@ -253,3 +379,25 @@ def test_the_commands_mistakes_are_one_line(
     assert not out
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_columns_can_be_chosen(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--tracking-uri", uri, "--columns", "growth_rate,model,parameters"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()[2:]
+    assert head.split() == ["run", "growth", "model", "params", "epochs"] or "growth" in head
+    assert any("densenet121" in line and "12" in line for line in lines)
+
+
+def test_two_runs_are_told_apart(uri: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = tmp_path / "curves.png"
+    assert main(["compare", "trial-0001", "trial-0002", "--tracking-uri", uri, "--plot", str(picture)]) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"growth_rate +8 +12", out)
+    assert re.search(r"val_accuracy +0\.6000 +0\.7000", out)
+    assert "0.7000 in epoch 1 of 1" in out
+    assert picture.exists()
+    assert "picture" in err
+    assert main(["compare", "trial-0001", "trial-0002", "--tracking-uri", uri, "--json"]) == 0
+    found = {(each["part"], each["name"]): each["values"] for each in json.loads(capsys.readouterr().out)}
+    assert found["setting", "growth_rate"] == ["8", "12"]
+    assert ("run", "model") not in found

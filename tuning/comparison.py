@@ -1,6 +1,7 @@
 """Runs side by side: ranked, and marked where no other run is both better and cheaper.
 
-Runs on different images are never ranked against each other.
+Runs on different images are never ranked against each other. Runs that differ in nothing but the seed can stand in one
+row, with the mean of each metric and its interval, and rows are tested against the best.
 """
 
 from __future__ import annotations
@@ -16,44 +17,72 @@ from typing import Any
 
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.tracking.runs import Run
+from tuning.over_seeds import holm, interval_of_mean, paired_test
 
 SCORE = "val_accuracy"
 COSTS = ("parameters", "macs", "latency", "seconds")
 UNFINISHED = (("failed", "failed"), ("running", "not finished yet"))
 COLUMNS = (SCORE, "val_auc", "test_accuracy", "test_auc", *COSTS, "epochs")
+ABOUT = ("model", "family", "experiment", "status")
 LESS_IS_BETTER = {*COSTS, "trainable_parameters", "epochs", "best_epoch"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A run in a comparison.
+    """Runs in a comparison that differ in nothing but the seed; one, unless they are put together.
 
     Attributes:
-        run: The run.
-        data: What its images are called, told apart from others of the same name.
-        differences: The settings, parts of the recipe and seed in which it differs from other runs.
-        pareto: No other run on the same images scores at least as high for less, or higher for no more.
+        runs: The runs, by rising seed.
+        data: What their images are called, told apart from others of the same name.
+        differences: The settings, parts of the recipe and seed in which they differ from other runs.
+        pareto: No other row on the same images scores at least as high for less, or higher for no more.
+        p: Of the paired test against the best row on the same images, over the seeds that both have, corrected for the
+            number of rows that are tested; None for the best, and where fewer than two seeds are shared.
     """
 
-    run: Run
+    runs: tuple[Run, ...]
     data: str
     differences: dict[str, str]
     pareto: bool = False
+    p: float | None = None
+
+    @property
+    def run(self) -> Run:
+        """The first of its runs."""
+        return self.runs[0]
 
     @property
     def status(self) -> str:
         """How it stands: "finished", "stopped" early by the sweep's scheduler, "running" or "failed"."""
-        early = self.run.status == "finished" and self.run.tags.get("stopped_early") == "true"
-        return "stopped" if early else self.run.status
+        return status_of(self.run)
+
+    def by_seed(self, column: str) -> dict[int, float]:
+        """Return a metric of each run that has it as a finite number, by the run's seed."""
+        found = {run.seed: run.metrics.get(column, math.nan) for run in self.runs if run.seed is not None}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
 
     def value(self, column: str) -> float | None:
-        """Return a metric; None unless it is a finite number."""
-        number = self.run.metrics.get(column)
-        return float(number) if number is not None and math.isfinite(number) else None
+        """Return the mean of a metric over the runs that have it as a finite number; None where none has."""
+        numbers = [number for run in self.runs if math.isfinite(number := run.metrics.get(column, math.nan))]
+        return math.fsum(numbers) / len(numbers) if numbers else None
+
+    def interval(self, column: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a score's mean over seeds; None of a cost, and of fewer than two runs."""
+        scores = list(self.by_seed(column).values())
+        return None if less_is_better(column) or len(scores) < 2 else interval_of_mean(scores)
+
+    def cell(self, column: str) -> float | str | None:
+        """Return what stands in a column: a metric, a setting, a part of the recipe, or what the run says of itself."""
+        number = self.value(column)
+        if number is not None:
+            return number
+        about = {name: getattr(self, name) if name == "status" else getattr(self.run, name) for name in ABOUT}
+        return {**self.run.recipe, **self.run.settings, **about}.get(column)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything about the run in values that JSON can hold."""
+        """Return everything about the row in values that JSON can hold."""
         run = self.run
+        intervals = {name: self.interval(name) for name in COLUMNS}
         return {
             "id": run.id,
             "name": run.name,
@@ -69,6 +98,11 @@ class Row:
             "status": self.status,
             "reason": run.reason,
             "pareto": self.pareto,
+            "p": self.p,
+            "runs": len(self.runs),
+            "ids": [each.id for each in self.runs],
+            "seeds": [each.seed for each in self.runs],
+            "intervals": {name: list(interval) for name, interval in intervals.items() if interval is not None},
             "parent": run.parent,
             "started": run.started.isoformat(),
         }
@@ -81,6 +115,8 @@ class Comparison:
         runs: The runs.
         sort: The metric they are ranked by: best first, which is the highest of a score, the lowest of a cost.
         against: The cost that the Pareto front weighs the score against: "parameters", "macs", "latency" or "seconds".
+        by_seed: Put finished runs that differ in nothing but the seed into one row. The trials of a sweep's search and
+            the repeats of its finalists stay apart: the former were chosen for their scores.
 
     Attributes:
         rows: The rows.
@@ -93,7 +129,9 @@ class Comparison:
         SettingError: There is no such metric or cost.
     """
 
-    def __init__(self, runs: Sequence[Run], *, sort: str = SCORE, against: str = "parameters") -> None:
+    def __init__(
+        self, runs: Sequence[Run], *, sort: str = SCORE, against: str = "parameters", by_seed: bool = False
+    ) -> None:
         if against not in COSTS:
             raise SettingError(f"against={against!r} is no cost: choose {', '.join(COSTS)}.{nearest(against, COSTS)}")
         known = {*COLUMNS, *(name for run in runs for name in run.metrics)}
@@ -103,11 +141,24 @@ class Comparison:
         self.sort = sort
         self.against = against
         self.score = SCORE if less_is_better(sort) else sort
+        self.by_seed = by_seed
         differences = find_differences(runs)
         labels = label_data(runs)
-        rows = [Row(run=run, data=labels[run.data_fingerprint], differences=differences[run.id]) for run in runs]
+        rows = [
+            Row(
+                runs=alike,
+                data=labels[alike[0].data_fingerprint],
+                differences=shared([differences[run.id] for run in alike]),
+            )
+            for alike in (group_by_seed(runs) if by_seed else [(run,) for run in runs])
+        ]
         self.rows = [row for group in group_by_data(rows) for row in self._rank(group)]
         self.notes = self._notes()
+
+    def columns(self) -> set[str]:
+        """Return the names that `Row.cell` knows of any run."""
+        runs = [run for row in self.rows for run in row.runs]
+        return {*ABOUT, *(name for run in runs for name in (*run.metrics, *run.settings, *run.recipe))}
 
     def first(self, count: int) -> Comparison:
         """Return the comparison with no more than the first rows of each set of images, their marks unchanged."""
@@ -126,6 +177,9 @@ class Comparison:
         rows = []
         for row in self.rows:
             values = row.as_dict()
+            for name, (low, high) in values.pop("intervals").items():
+                values |= {f"{name}_low": low, f"{name}_high": high}
+            values |= {name: " ".join(map(str, values[name])) for name in ("ids", "seeds")}
             settings = {f"settings.{name}": value for name, value in values.pop("settings").items()}
             recipe = {f"recipe.{name}": value for name, value in values.pop("recipe").items()}
             rows.append({**values, **settings, **recipe})
@@ -145,7 +199,16 @@ class Comparison:
 
         candidates = [(row, point) for row in rows if (point := self.point(row)) is not None]
         front = {candidates[index][0].run.id for index in pareto_front([point for _, point in candidates])}
-        return sorted((replace(row, pareto=row.run.id in front) for row in rows), key=place)
+        return self._test(sorted((replace(row, pareto=row.run.id in front) for row in rows), key=place))
+
+    def _test(self, rows: list[Row]) -> list[Row]:
+        """Test ranked rows on the same images against the first of them, over the seeds that both have."""
+        if len(rows) < 2 or self.score != self.sort:
+            return rows
+        scores = [row.by_seed(self.score) for row in rows]
+        tested = {(0, place): paired_test(scores[0], scores[place]) for place in range(1, len(rows))}
+        corrected = holm({pair: p for pair, p in tested.items() if p is not None})
+        return [replace(row, p=corrected.get((0, place))) for place, row in enumerate(rows)]
 
     def point(self, row: Row) -> tuple[float, float] | None:
         """Return cost and score of a run, or None where it has not finished or one of them is missing."""
@@ -159,9 +222,35 @@ class Comparison:
         data = len({row.run.data_fingerprint for row in self.rows})
         if data > 1:
             notes.append(f"{data} sets of images: runs are ranked and marked only among those on the same images.")
-        states = Counter(row.run.status for row in self.rows)
-        notes += [f"{states[state]} of {len(self.rows)} {verb}." for state, verb in UNFINISHED if states[state]]
+        states = Counter(run.status for row in self.rows for run in row.runs)
+        notes += [f"{states[state]} of {states.total()} {verb}." for state, verb in UNFINISHED if states[state]]
         return notes
+
+
+def status_of(run: Run) -> str:
+    """Return how a run stands, told apart from finished ones those that a sweep's scheduler stopped early."""
+    early = run.status == "finished" and run.tags.get("stopped_early") == "true"
+    return "stopped" if early else run.status
+
+
+def group_by_seed(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
+    """Return finished runs that differ in nothing but the seed together, by rising seed, and all others alone."""
+    groups: dict[object, dict[object, Run]] = {}
+    for run in runs:
+        chosen = run.tags.get("role") == "search", run.knows_validation
+        what = run.model, tuple(sorted(run.settings.items())), tuple(sorted(run.recipe.items()))
+        key: object = (run.data_fingerprint, *what, *chosen)
+        again = run.seed in groups.get(key, {})
+        if again or run.seed is None or status_of(run) != "finished":
+            key = run.id
+        groups.setdefault(key, {})[run.seed] = run
+    return [tuple(sorted(group.values(), key=lambda run: run.seed or 0)) for group in groups.values()]
+
+
+def shared(differences: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return what all runs of a row have in common of that in which they differ from others."""
+    first, *others = differences
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

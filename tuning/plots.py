@@ -48,7 +48,8 @@ def accuracy_against(comparison: Comparison, path: str | Path, *, cost: str | No
     """
     path = check_picture(path)
     if cost is not None and cost != comparison.against:
-        comparison = Comparison([row.run for row in comparison.rows], sort=comparison.sort, against=cost)
+        runs = [run for row in comparison.rows for run in row.runs]
+        comparison = Comparison(runs, sort=comparison.sort, against=cost, by_seed=comparison.by_seed)
     save(draw(comparison), path)
 
 
@@ -116,7 +117,7 @@ def draw_panel(panel: Axes, comparison: Comparison, rows: Sequence[Row], colours
     panel.tick_params(colors=INK)
     panel.set_xlabel(TITLES[comparison.against], color=INK)
     panel.set_ylabel(comparison.score.replace("val_", "validation ").replace("_", " ").replace("auc", "AUC"), color=INK)
-    panel.set_title(f"{rows[0].data}: {len(rows)} runs", loc="left", color=INK)
+    panel.set_title(f"{rows[0].data}: {sum(len(row.runs) for row in rows)} runs", loc="left", color=INK)
     panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, labelcolor=INK)
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.cli.arguments import add_store, whole_number
-from keras_cnns.errors import SettingError, StoreError
+from keras_cnns.errors import SettingError, StoreError, nearest
 from keras_cnns.units import human, human_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
+    from keras_cnns.tracking import Run
     from tuning.comparison import Comparison, Row
 
 COSTS = ("parameters", "macs", "latency", "seconds")
 SCORES = ("val_accuracy", "val_auc", "test_accuracy", "test_auc")
-MARK = "*"
+MARK, TIMES = "*", "×"
 WIDTH = 100
 HEADINGS = {"parameters": "params"}
 
@@ -30,12 +32,23 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "compare",
         help="compare runs",
-        description="Rank the runs of experiments; mark those that no other beats in both score and cost.",
+        description="Rank the runs of experiments; mark those that no other beats in both score and cost. Runs that "
+        "differ in nothing but the seed stand in one row. Two runs instead of experiments: what they differ in.",
     )
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="MLflow experiments (default: all)")
+    parser.add_argument(
+        "experiments",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="MLflow experiments (default: all), or the ids or names of two runs",
+    )
     add_store(parser)
     parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="default: val_accuracy")
     parser.add_argument("--against", default="parameters", choices=COSTS, help="cost to weigh (default: parameters)")
+    parser.add_argument(
+        "--where", metavar="CONDITION", help="only such runs: \"parameters < 1e6 and family == 'densenet'\""
+    )
+    parser.add_argument("--columns", metavar="NAME,...", help="metrics, settings and parts of the recipe to print")
+    parser.add_argument("--each", action="store_true", help="a row for each run, also where only the seed differs")
     parser.add_argument("--limit", type=whole_number, metavar="N", help="print the first N runs on the same images")
     parser.add_argument("--plot", metavar="FILE.png", help="draw score against cost")
     form = parser.add_mutually_exclusive_group()
@@ -52,14 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
     from tuning.comparison import Comparison  # noqa: PLC0415
 
     store = Store(arguments.tracking_uri, create=False)
-    names = dict.fromkeys(arguments.experiments or store.experiments())
+    known = store.experiments()
+    if len(arguments.experiments) == 2 and not set(arguments.experiments) & set(known):
+        from keras_cnns.cli.compare_two import compare_two  # noqa: PLC0415
+
+        return compare_two(store, arguments)
+    names = dict.fromkeys(arguments.experiments or known)
     runs = [run for name in names for run in store.runs(experiment=name)]
     if not runs:
         raise StoreError(
             f"no runs to compare in {', '.join(map(repr, names))} of {store.location}: `keras-cnns train` makes some, "
             f"or name another store with --tracking-uri."
         )
-    comparison = Comparison(runs, sort=arguments.sort, against=arguments.against)
+    comparison = Comparison(
+        chosen(runs, arguments.where), sort=arguments.sort, against=arguments.against, by_seed=not arguments.each
+    )
+    columns = read_columns(arguments.columns, comparison)
     shown = comparison.first(arguments.limit) if arguments.limit else comparison
     if arguments.plot:
         from tuning.plots import accuracy_against  # noqa: PLC0415
@@ -72,45 +93,89 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         from rich.console import Console  # noqa: PLC0415
 
-        show(shown, Console())
+        show(shown, Console(), columns)
     if arguments.plot:
         print(f"picture: {arguments.plot}", file=sys.stderr)
     return 0
 
 
-def show(comparison: Comparison, console: Console) -> None:
+def chosen(runs: list[Run], condition: str | None) -> list[Run]:
+    """Return the runs that fulfil a condition, if there is one.
+
+    Raises:
+        SettingError: It is no condition, or none does.
+    """
+    if condition is None:
+        return runs
+    from tuning.selecting import select  # noqa: PLC0415
+
+    found = select(runs, condition)
+    if not found:
+        raise SettingError(f"--where {condition!r}: none of {len(runs)} runs is like that.")
+    return found
+
+
+def read_columns(text: str | None, comparison: Comparison) -> tuple[str, ...]:
+    """Read the columns that are to be printed; none for the usual ones.
+
+    Raises:
+        SettingError: No run has such a thing.
+    """
+    names = tuple(filter(None, map(str.strip, (text or "").split(","))))
+    known = comparison.columns() if names else set()
+    for name in names:
+        if name not in known:
+            raise SettingError(f"--columns {name}: no run has it.{nearest(name, known)}")
+    return names
+
+
+def show(comparison: Comparison, console: Console, columns: Sequence[str] = ()) -> None:
     """Print a comparison; where the output goes to no terminal, at a fixed width."""
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(render(comparison))
+    console.print(render(comparison, columns))
 
 
-def render(comparison: Comparison) -> Group:
-    """Lay out a comparison: for each set of images a table and what its runs differ in, then what the marks mean."""
+def render(comparison: Comparison, columns: Sequence[str] = ()) -> Group:
+    """Lay out a comparison: for each set of images a table and what its runs differ in, then what the marks mean.
+
+    Args:
+        comparison: The comparison.
+        columns: What to print of each row; scores and costs by default.
+    """
     from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from tuning.comparison import group_by_data  # noqa: PLC0415
 
     groups = group_by_data(comparison.rows)
-    tables = [table for rows in groups for table in (make_table(comparison, rows), list_differences(rows))]
+    tables = [
+        table
+        for rows in groups
+        for table in (make_table(rows, columns or usual_columns(comparison, rows)), list_differences(rows))
+    ]
     return Group(*tables, *(Text(line) for line in footer(comparison)))
 
 
-def make_table(comparison: Comparison, rows: list[Row]) -> Table:
+def usual_columns(comparison: Comparison, rows: list[Row]) -> list[str]:
+    """Return what is printed of rows where nothing else was asked for: the scores and costs that any has."""
+    figures = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
+    if comparison.sort not in (*figures, *COSTS, "epochs"):
+        figures.append(comparison.sort)
+    return figures + [cost for cost in COSTS if cost != "latency" or any(row.value(cost) is not None for row in rows)]
+
+
+def make_table(rows: list[Row], figures: Sequence[str]) -> Table:
     """Lay out the runs on one set of images."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    figures = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
-    if comparison.sort not in (*figures, *COSTS, "epochs"):
-        figures.append(comparison.sort)
-    figures += [cost for cost in COSTS if cost != "latency" or any(row.value(cost) is not None for row in rows)]
     models = {row.run.model for row in rows}
     of_model = f" of {rows[0].run.model}" if len(models) == 1 else ""
+    runs = sum(len(row.runs) for row in rows)
     table = Table(
-        title=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'}{of_model} on {rows[0].data}",
+        title=f"{runs} {'run' if runs == 1 else 'runs'}{of_model} on {rows[0].data}",
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -120,10 +185,15 @@ def make_table(comparison: Comparison, rows: list[Row]) -> Table:
     table.add_column("run", overflow="fold", min_width=10)
     for column in figures:
         table.add_column(HEADINGS.get(column, column.replace("_", "\n")), justify="right", no_wrap=True)
+    tested = any(row.p is not None for row in rows)
+    if tested:
+        table.add_column("p", justify="right", no_wrap=True)
     table.add_column("epochs", no_wrap=True)
     for row in rows:
-        cells = [MARK if row.pareto else "", row.run.name]
-        cells += [written(column, row.value(column)) for column in figures]
+        several = f" ({TIMES}{len(row.runs)})" if len(row.runs) > 1 else ""
+        cells = [MARK if row.pareto else "", row.run.name + several]
+        cells += [in_cell(row, column) for column in figures]
+        cells += ["" if row.p is None else f"{row.p:.2g}"] if tested else []
         epochs = row.value("epochs")
         state = "" if row.status == "finished" else row.status
         cells.append(" ".join(filter(None, [f"{epochs:.0f}" if epochs else "", state])))
@@ -155,12 +225,22 @@ def footer(comparison: Comparison) -> list[str]:
     meaning = f"{MARK} Pareto front: a higher {comparison.score} takes more {comparison.against}."
     if not any(row.pareto for row in comparison.rows):
         meaning = f"No finished run has both {comparison.score} and {comparison.against}."
+    lines = [meaning]
+    if any(len(row.runs) > 1 for row in comparison.rows):
+        lines.append(
+            f"({TIMES}N) N runs that differ in the seed alone: means, and ± the 95 % interval of a mean (Student's t)."
+        )
+    if any(row.p is not None for row in comparison.rows):
+        lines.append(
+            f"p: paired t-test of {comparison.score} against the first row, over the seeds that both have, corrected "
+            "for the number of rows (Holm)."
+        )
     names: dict[str, list[str]] = {}
     for row in comparison.rows:
         if row.run.reason:
             names.setdefault(" ".join(row.run.reason.split()), []).append(row.run.name)
     reasons = [f"  {', '.join(failed)}: {reason}" for reason, failed in names.items()]
-    return [meaning, *comparison.notes, *reasons]
+    return [*lines, *comparison.notes, *reasons]
 
 
 def describe(row: Row, *, with_model: bool) -> str:
@@ -175,6 +255,16 @@ def shortened(value: str) -> str:
         return f"{float(value):.3g}" if "." in value or "e-" in value else value
     except ValueError:
         return value
+
+
+def in_cell(row: Row, column: str) -> str:
+    """Write what stands in a column of the table: a number, with what its mean may be off by, or words."""
+    value = row.cell(column)
+    if isinstance(value, str):
+        return shortened(value)
+    interval = row.interval(column)
+    reach = "" if interval is None or value is None else f" ±{max(interval[1] - value, value - interval[0]):.4f}"
+    return written(column, value) + reach
 
 
 def written(column: str, value: float | None) -> str:

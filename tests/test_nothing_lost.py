@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 from ray import tune
+from ray.tune.experiment import Trial
 
 from keras_cnns import Recipe
 from keras_cnns.data import load
@@ -23,7 +24,7 @@ from keras_cnns.tracking.telling import Patience, told
 from tests.sweeps import plan as a_plan
 from tuning import execution, search
 from tuning.earlier import Earlier
-from tuning.journal import Journal
+from tuning.journal import MOST_DEATHS, Journal, JournalKeeper, TrialState
 from tuning.space import Candidate, make_space
 from tuning.trial import is_full
 
@@ -165,6 +166,23 @@ def test_nothing_else_is_read_back(store: Store, candidate: Candidate, changed: 
     assert found.find(other, "densenet", 4 if changed == "seed" else 3) is None
 
 
+Stub = Callable[..., None]
+METRICS = {"loss": 0.5, "accuracy": 0.5, "val_accuracy": 0.5, "val_auc": 0.5, "val_loss": 0.5, "epoch": 1}
+
+
+def run_stubs(folder: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> list[TrialState]:
+    """Run eight trials of one epoch that train nothing, with the real Ray and MLflow."""
+    monkeypatch.setattr(execution, "run_trial", stub)
+    plan = a_plan(load("digits"), trials=8, repeats=None)
+    store = Store(f"sqlite:///{folder / 'mlflow.db'}")
+    plan = replace(plan, space=replace(plan.space, recipe=Recipe(epochs=1)))
+    search.run_trials(plan, store, folder, search.start_parent(plan, store, "sweep", "here"), "sweep", None)
+    states = list(Journal(folder / "journal.jsonl").trials().values())
+    assert len(states) == 8
+    assert sorted(run.tags["trial"] for run in store.runs(experiment="sweep")) == sorted(map(str, range(8)))
+    return states
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
@@ -173,15 +191,32 @@ def test_a_process_that_has_grown_too_much_trains_no_other_candidate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worn: bool
 ) -> None:
     def stub(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001
-        metrics = {"loss": 0.5, "accuracy": 0.5, "val_accuracy": 0.5, "val_auc": 0.5, "val_loss": 0.5}
-        tune.report({**metrics, "seconds": float(os.getpid()), "epoch": 1, "worn": worn})
+        tune.report({**METRICS, "seconds": float(os.getpid()), "worn": worn})
 
-    monkeypatch.setattr(execution, "run_trial", stub)
-    plan = a_plan(load("digits"), trials=8, repeats=None)
-    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    plan = replace(plan, space=replace(plan.space, recipe=Recipe(epochs=1)))
-    search.run_trials(plan, store, tmp_path, search.start_parent(plan, store, "sweep", "here"), "sweep", None)
-    states = Journal(tmp_path / "journal.jsonl").trials().values()
+    states = run_stubs(tmp_path, monkeypatch, stub)
     processes = {state.curve[0]["seconds"] for state in states}
-    assert len(states) == 8
     assert len(processes) > 2 if worn else len(processes) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
+def test_a_process_that_dies_between_two_trials_fails_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stub(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001
+        tune.report({**METRICS, "seconds": 0.0})
+        if config["number"] % 3 == 0:
+            threading.Timer(0.01, os._exit, [1]).start()
+
+    states = run_stubs(tmp_path, monkeypatch, stub)
+    assert {(state.status, len(state.curve)) for state in states} == {("finished", 1)}
+
+
+def test_a_trial_is_given_up_when_its_process_has_died_too_often_before_it_began(tmp_path: Path) -> None:
+    keeper = JournalKeeper(tmp_path, Journal(tmp_path / "journal.jsonl"), 3)
+    keeper.note(0, event="candidate", values={})
+    trial = Trial("run_trial", stub=True, config={"number": 0})
+    for deaths in range(1, MOST_DEATHS):
+        keeper.on_trial_error(0, [], trial)
+        assert (keeper.known[0].deaths, keeper.known[0].ended) == (deaths, False)
+    keeper.on_trial_error(0, [], trial)
+    assert keeper.known[0].status == "failed"

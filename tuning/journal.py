@@ -221,7 +221,10 @@ class JournalKeeper(tune.Callback):
         trial.config["deaths"] = self.known[number].deaths
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """A trial's process died too often."""
+        """A trial's process died too often; or before the trial began, which Tune does not try again, but we do."""
         state = self.known[trial.config["number"]]
+        if state.deaths + 1 < MOST_DEATHS:
+            self.note(state.number, event="death")
+            return
         reason = f"its process died {state.deaths + 1} times, as one does that runs out of memory"
         self.note(state.number, event="end", status=FAILED, reason=reason)

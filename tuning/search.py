@@ -327,18 +327,27 @@ def run_trials(
 def search_and_repeat(plan: Plan, keeper: JournalKeeper, earlier: Earlier, place: Path) -> None:
     """Run what is left of the search, then what is left of the finalists' repeats, none of which is stopped early."""
     sampler = make_sampler(plan.search, plan.space, seed=plan.seed, against=plan.against)
-    if left_to_search(plan, keeper.known):
+    while left_to_search(plan, keeper.known):
         population = make_population(plan.seed, keeper.folder, plan.machines.kept_in(place))
         suggester = Suggester(
             plan.space, sampler, keeper, earlier, trials=plan.trials, seed=plan.seed,
             population=population if plan.scheduler == POPULATION else None,
         )  # fmt: skip
         run_candidates(suggester, plan, place, scheduler=plan.scheduler)
-    if not left_to_search(plan, keeper.known) and left_to_repeat(plan, keeper.known):
+        if not died_unbegun(suggester):
+            break
+    while not left_to_search(plan, keeper.known) and left_to_repeat(plan, keeper.known):
         note_repeats(plan, keeper)
         repeats = len(keeper.of_role(REPEAT))
         suggester = Suggester(plan.space, sampler, keeper, earlier, trials=repeats, seed=plan.seed, role=REPEAT)
         run_candidates(suggester, plan, place, scheduler="none")
+        if not died_unbegun(suggester):
+            break
+
+
+def died_unbegun(suggester: Suggester) -> bool:
+    """Return whether Tune has left trials whose process died before it began them."""
+    return any(state.deaths for state in suggester.unended())
 
 
 def fit_seconds(state: TrialState) -> float:

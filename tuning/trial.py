@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 import ray
@@ -23,6 +23,9 @@ from tuning.images import HandedOver
 from tuning.scratch import drop_left_over, of_process
 from tuning.space import Candidate
 from tuning.storage import Storage
+
+if TYPE_CHECKING:
+    from keras_cnns.training.job import Job
 
 CHANCE = 1  # deaths of a process that say nothing of its candidate
 FAILURE, FULL, AWAY = "failure", "full", "away"
@@ -130,9 +133,11 @@ def run_trial(
     try:
         with training_folder(folder, task.number, storage) as place:
             history = read_progress(place).history
+            trained = len(history) >= task.until
+            costs = costs_of(task, images.received(), place) if trained else {}
             for epoch in range(max(1, config["known"]), len(history) + 1):
-                tell({**history[epoch - 1], "epoch": epoch})
-            if len(history) >= task.until:
+                tell({**history[epoch - 1], **costs, "epoch": epoch})
+            if trained:
                 return
             if team is None:
                 train_candidate(task, images.received(), place, tell)
@@ -202,9 +207,7 @@ def train_candidate(task: Task, dataset: Dataset, place: Path, tell: Tell) -> No
 
     from keras_cnns.training.devices import worker, workers  # noqa: PLC0415
     from keras_cnns.training.fit import fit  # noqa: PLC0415
-    from keras_cnns.training.job import Job, measure, untrained  # noqa: PLC0415
     from keras_cnns.training.memory import settle_more_parts  # noqa: PLC0415
-    from keras_cnns.training.speed import settle_latency  # noqa: PLC0415
 
     keras.backend.clear_session()
     gc.collect()
@@ -213,13 +216,31 @@ def train_candidate(task: Task, dataset: Dataset, place: Path, tell: Tell) -> No
     candidate, first = task.candidate, worker() == 0
     if task.deaths > CHANCE and workers() == 1:
         settle_more_parts(place, candidate.recipe.batch_size)  # a process that dies again may be one for want of memory
-    job = Job(model=candidate.model, settings=candidate.settings, recipe=candidate.recipe, seed=task.seed)
-    costs: dict[str, float] = {**measure(job, dataset).as_metrics()}
-    if task.timed and first:
-        costs["latency"] = settle_latency(place, lambda: untrained(job, dataset))
+    costs = costs_of(task, dataset, place)
     keep = functools.partial(task.storage.keep, task.number, place) if task.storage and first else nothing
     until = task.until if task.until < candidate.recipe.epochs else None
-    fit(job, dataset, place, observer=Reporter({**costs, WORN: worn}, keep, tell if first else nothing, until))
+    fit(job_of(task), dataset, place, observer=Reporter({**costs, WORN: worn}, keep, tell if first else nothing, until))
+
+
+def job_of(task: Task) -> Job:
+    """Return what a task trains."""
+    from keras_cnns.training.job import Job  # noqa: PLC0415 - loads a backend
+
+    candidate = task.candidate
+    return Job(model=candidate.model, settings=candidate.settings, recipe=candidate.recipe, seed=task.seed)
+
+
+def costs_of(task: Task, dataset: Dataset, place: Path) -> dict[str, float]:
+    """Return what a candidate's network costs; where that is asked for, and by the first worker, its latency too."""
+    from keras_cnns.training.devices import worker  # noqa: PLC0415 - loads a backend
+    from keras_cnns.training.job import measure, untrained  # noqa: PLC0415
+    from keras_cnns.training.speed import settle_latency  # noqa: PLC0415
+
+    job = job_of(task)
+    costs: dict[str, float] = {**measure(job, dataset).as_metrics()}
+    if task.timed and worker() == 0:
+        costs["latency"] = settle_latency(place, lambda: untrained(job, dataset))
+    return costs
 
 
 def kept_bytes() -> int:

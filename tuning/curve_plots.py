@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
@@ -12,12 +13,15 @@ from tuning.outcome_plots import make_figure, plain_axes, say, spelled
 from tuning.plots import COLOURS, INK
 from tuning.two_runs import Curves
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 FEW = 30  # epochs that are told apart by points
 DRAWN = ("loss", "val_loss", "accuracy", "val_accuracy", "val_auc", "learning_rate")
 
 
 def draw_curves(curves: Mapping[str, Curves], path: str | Path) -> None:
-    """Draw the curves of runs over each other, a panel for each metric that any of them has.
+    """Draw the curves of runs over each other.
 
     Args:
         curves: By what a run is called, its metrics by epoch.
@@ -27,10 +31,15 @@ def draw_curves(curves: Mapping[str, Curves], path: str | Path) -> None:
         SettingError: The picture cannot be written there.
     """
     path = check_picture(path)
-    names = [name for name in DRAWN if any(name in of_run for of_run in curves.values())]
-    if not names:
+    if any(curves.values()):
+        save(curves_figure(curves), path)
+    else:
         say(path, "No curve to draw: these runs have no metric by epoch.")
-        return
+
+
+def curves_figure(curves: Mapping[str, Curves]) -> Figure:
+    """Return the picture, a panel for each metric that any run has; one of them has to have any."""
+    names = [name for name in DRAWN if any(name in of_run for of_run in curves.values())]
     columns = min(3, len(names))
     lines = -(-len(names) // columns)
     figure = make_figure(4.2 * columns, 3.0 * lines + 0.5)
@@ -46,4 +55,4 @@ def draw_curves(curves: Mapping[str, Curves], path: str | Path) -> None:
                 panel.plot(epochs, values, color=colour, label=label, linewidth=1.5, marker=marker, markersize=3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", frameon=False, labelcolor=INK, ncols=2)
-    save(figure, path)
+    return figure

@@ -51,6 +51,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--each", action="store_true", help="a row for each run, also where only the seed differs")
     parser.add_argument("--limit", type=whole_number, metavar="N", help="print the first N runs on the same images")
     parser.add_argument("--plot", metavar="FILE.png", help="draw score against cost")
+    parser.add_argument("--html", metavar="FILE.html", help="write a page of it: tables to sort, pictures, curves")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the runs for programs")
     form.add_argument("--csv", action="store_true", help="print the runs for spreadsheets")
@@ -86,6 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
         from tuning.plots import accuracy_against  # noqa: PLC0415
 
         accuracy_against(comparison, Path(arguments.plot))
+    if arguments.html:
+        from tuning.page import write_page  # noqa: PLC0415
+
+        write_page(
+            comparison,
+            store,
+            arguments.html,
+            title=f"Comparison: {', '.join(dict.fromkeys(run.experiment for run in runs))}",
+        )
     if arguments.json:
         print(json.dumps(shown.as_dicts(), allow_nan=False))
     elif arguments.csv:
@@ -94,8 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         from rich.console import Console  # noqa: PLC0415
 
         show(shown, Console(), columns)
-    if arguments.plot:
-        print(f"picture: {arguments.plot}", file=sys.stderr)
+    for written_file, what in ((arguments.plot, "picture"), (arguments.html, "page")):
+        if written_file:
+            print(f"{what}: {written_file}", file=sys.stderr)
     return 0
 
 

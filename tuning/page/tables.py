@@ -1,0 +1,117 @@
+"""Comparisons as the page's script reads them: columns, and of each row what is shown and what it is sorted by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from keras_cnns.units import human, human_seconds
+from tuning.comparison import COSTS, Comparison, Row, group_by_data, less_is_better
+
+SCORES = ("val_accuracy", "val_auc", "test_accuracy", "test_auc")
+MOST_SETTINGS = 24
+Cell = list[Any]
+"""What is shown, and what it is sorted by: a number, words, or null."""
+
+
+def tables(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return a table for each set of images."""
+    return [make_table(comparison, rows) for rows in group_by_data(comparison.rows)]
+
+
+def make_table(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the rows on one set of images, with the columns that any of them has something in."""
+    columns = [*own_columns(rows), *number_columns(comparison, rows), *setting_columns(rows)]
+    runs = sum(len(row.runs) for row in rows)
+    return {
+        "title": f"{runs:,} {'run' if runs == 1 else 'runs'} on {rows[0].data}",
+        "columns": [{"name": name, "number": number, "less": less} for name, number, less, _ in columns],
+        "rows": [
+            {
+                "front": row.pareto,
+                "id": row.run.id,
+                "failed": row.status == "failed",
+                "cells": [of(row) for *_, of in columns],
+            }
+            for row in rows
+        ],
+    }
+
+
+Column = tuple[str, bool, bool, Callable[[Row], Cell]]
+"""Its name, whether it has numbers, whether less is better, and what stands in it."""
+
+
+def own_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return what runs are called, and their network and state where those are not the same for all."""
+    columns: list[Column] = [("run", False, False, named)]
+    if len({row.run.model for row in rows}) > 1:
+        columns.append(("network", False, False, lambda row: [row.run.model, row.run.model]))
+    if len({row.status for row in rows}) > 1:
+        columns.append(("state", False, False, lambda row: [row.status, row.status]))
+    return columns
+
+
+def named(row: Row) -> Cell:
+    """Return what a row is called, and how many runs it is."""
+    several = f" (×{len(row.runs)})" if len(row.runs) > 1 else ""
+    return [row.run.name + several, row.run.name]
+
+
+def number_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
+    """Return scores, costs, the p-value and the epochs, where any row has them."""
+    wanted = dict.fromkeys([comparison.sort, *SCORES, *COSTS, "epochs"])
+    columns: list[Column] = [
+        (spelled(name), True, less_is_better(name), partial(number_cell, name=name))
+        for name in wanted
+        if any(row.value(name) is not None for row in rows)
+    ]
+    if any(row.p is not None for row in rows):
+        columns.append(("p", True, True, lambda row: ["" if row.p is None else f"{row.p:.2g}", row.p]))
+    return columns
+
+
+def number_cell(row: Row, name: str) -> Cell:
+    """Return a number, and what its mean may be off by."""
+    value, interval = row.value(name), row.interval(name)
+    if value is None:
+        return ["", None]
+    reach = "" if interval is None else f" ±{max(interval[1] - value, value - interval[0]):.4f}"
+    return [written(name, value) + reach, value]
+
+
+def written(name: str, value: float) -> str:
+    """Write a number for people."""
+    if name in ("parameters", "macs"):
+        return human(value)
+    if name in ("latency", "seconds"):
+        return human_seconds(value)
+    return f"{value:.0f}" if name == "epochs" else f"{value:.4f}"
+
+
+def spelled(name: str) -> str:
+    """Write the name of a metric for people."""
+    known = {"macs": "MACs", "seconds": "training", "parameters": "parameters"}
+    return known.get(name, name.replace("val_", "validation ").replace("_", " ").replace("auc", "AUC"))
+
+
+def setting_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the settings and parts of the recipe in which the rows differ."""
+    names = [*dict.fromkeys(name for row in rows for name in row.differences)][:MOST_SETTINGS]
+    return [(name, is_number(rows, name), False, partial(setting_cell, name=name)) for name in names]
+
+
+def is_number(rows: Sequence[Row], name: str) -> bool:
+    """Return whether all rows that have a setting have a number there."""
+    return all(isinstance(setting_cell(row, name)[1], float) for row in rows if name in row.differences)
+
+
+def setting_cell(row: Row, name: str) -> Cell:
+    """Return a setting, long fractions to three digits."""
+    text = row.differences.get(name, "")
+    try:
+        number = float(text)
+    except ValueError:
+        return [text, text or None]
+    return [f"{number:.3g}" if "." in text or "e-" in text else text, number]

@@ -1,0 +1,130 @@
+"""The page of a comparison is put together and written."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib import rc_context
+
+from keras_cnns.errors import SettingError
+from keras_cnns.tracking import Store
+from keras_cnns.whole import written_whole
+from tuning.comparison import COSTS, Comparison
+from tuning.curve_plots import curves_figure
+from tuning.page.tables import spelled, tables
+from tuning.plots import FAINT, INK, TITLES, draw
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_CURVES = 8
+IN_PAGE = {
+    INK.lower(): "currentColor",
+    FAINT.lower(): "var(--faint)",
+    "#9a9a9a": "var(--soft)",
+    "#ffffff": "var(--paper)",
+}
+"""The colours of a picture that follow the page's."""
+
+
+def write_page(comparison: Comparison, store: Store, path: str | Path, *, title: str) -> None:
+    """Write a comparison as a page: tables to sort and filter, score against each cost, learning curves.
+
+    Args:
+        comparison: What is shown, all of it.
+        store: Where its runs are, which has their curves.
+        path: The file, written whole or not at all.
+        title: What stands above.
+
+    Raises:
+        SettingError: It cannot be written there.
+    """
+    text = render(comparison, dict(pictures(comparison, store)), title=title, links=links_of(store))
+    path = Path(path)
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_text(text, "utf-8")
+    except OSError as error:
+        raise SettingError(
+            f"cannot write {path}: {error.strerror}; name a file in a folder that can be written."
+        ) from error
+
+
+def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, links: str) -> str:
+    """Return the page."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string((files("tuning.page") / "page.html").read_text("utf-8"))
+    return template.render(
+        title=title,
+        notes=notes(comparison),
+        tables=tables(comparison),
+        data=Markup(as_script(tables(comparison))),  # noqa: S704 - JSON, escaped for a script element
+        links=links,
+        pictures={caption: Markup(svg) for caption, svg in drawn.items()},  # noqa: S704 - drawn here
+    )
+
+
+def as_script(data: Any) -> str:
+    """Write data as JSON that can stand in a script element."""
+    return (
+        json.dumps(data, allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )
+
+
+def notes(comparison: Comparison) -> Iterator[str]:
+    """Say what the marks mean and what is to be known of the runs."""
+    if any(row.pareto for row in comparison.rows):
+        yield f"★ Pareto front: a higher {comparison.score} takes more {comparison.against}."
+    if any(len(row.runs) > 1 for row in comparison.rows):
+        yield "(×N): N runs that differ in the seed alone; means, and ± the 95 % interval of a mean (Student's t)."
+    if any(row.p is not None for row in comparison.rows):
+        yield (
+            f"p: paired t-test of {comparison.score} against the first row, over the seeds that both have, corrected "
+            "for the number of rows (Holm)."
+        )
+    yield from comparison.notes
+
+
+def links_of(store: Store) -> str:
+    """Return what a run's id is put behind to see it in MLflow; "" where the store is no server."""
+    return f"{store.uri.rstrip('/')}/#/runs/" if store.uri.startswith(("http://", "https://")) else ""
+
+
+def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
+    """Draw score against each cost that is known, and how the first rows learned."""
+    for cost in dict.fromkeys([comparison.against, *COSTS]):
+        if any((row.value(cost) or 0) > 0 for row in comparison.rows):
+            runs = [run for row in comparison.rows for run in row.runs]
+            weighed = Comparison(runs, sort=comparison.sort, against=cost, by_seed=comparison.by_seed)
+            yield f"{capitalized(spelled(comparison.score))} against {TITLES[cost]}", as_svg(draw(weighed))
+    first = [row.run for row in comparison.rows if row.status == "finished"][:MOST_CURVES]
+    curves = {f"{run.name} ({run.id[:6]})": store.curves(run.id) for run in first}
+    if any(curves.values()):
+        yield "How the first of them learned", as_svg(curves_figure(curves))
+
+
+def capitalized(text: str) -> str:
+    """Return a text that begins with a capital letter and is left alone beyond."""
+    return text[:1].upper() + text[1:]
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a picture as SVG that takes the page's colours and font."""
+    memory = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras-cnns", "font.family": "sans-serif"}):
+        figure.savefig(memory, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = memory.getvalue()
+    text = text[text.index("<svg") :]
+    for own, of_page in IN_PAGE.items():
+        text = text.replace(own, of_page)
+    return text

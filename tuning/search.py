@@ -325,29 +325,33 @@ def run_trials(
 
 
 def search_and_repeat(plan: Plan, keeper: JournalKeeper, earlier: Earlier, place: Path) -> None:
-    """Run what is left of the search, then what is left of the finalists' repeats, none of which is stopped early."""
+    """Run what is left of the search, then what is left of the finalists' repeats, none of which is stopped early.
+
+    A process that dies before its trial has begun costs Tune one of the trials that it is to run: what is left after
+    deaths is run again. Trials do not die for ever.
+    """
     sampler = make_sampler(plan.search, plan.space, seed=plan.seed, against=plan.against)
-    while left_to_search(plan, keeper.known):
+    deaths = -1
+    while left_to_search(plan, keeper.known) and deaths < (deaths := count_deaths(keeper)):
         population = make_population(plan.seed, keeper.folder, plan.machines.kept_in(place))
         suggester = Suggester(
             plan.space, sampler, keeper, earlier, trials=plan.trials, seed=plan.seed,
             population=population if plan.scheduler == POPULATION else None,
         )  # fmt: skip
         run_candidates(suggester, plan, place, scheduler=plan.scheduler)
-        if not died_unbegun(suggester):
-            break
-    while not left_to_search(plan, keeper.known) and left_to_repeat(plan, keeper.known):
+    if left_to_search(plan, keeper.known):
+        return
+    deaths = -1
+    while left_to_repeat(plan, keeper.known) and deaths < (deaths := count_deaths(keeper)):
         note_repeats(plan, keeper)
         repeats = len(keeper.of_role(REPEAT))
         suggester = Suggester(plan.space, sampler, keeper, earlier, trials=repeats, seed=plan.seed, role=REPEAT)
         run_candidates(suggester, plan, place, scheduler="none")
-        if not died_unbegun(suggester):
-            break
 
 
-def died_unbegun(suggester: Suggester) -> bool:
-    """Return whether Tune has left trials whose process died before it began them."""
-    return any(state.deaths for state in suggester.unended())
+def count_deaths(keeper: JournalKeeper) -> int:
+    """Return how often processes of trials have died so far."""
+    return sum(state.deaths for state in keeper.known.values())
 
 
 def fit_seconds(state: TrialState) -> float:

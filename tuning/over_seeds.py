@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -23,6 +22,8 @@ def interval_of_mean(values: Sequence[float], *, least: float = 0.0, most: float
 
 def reach(values: Sequence[float]) -> float:
     """Return half the width of the 95 % interval of a mean: from which size on a difference shows."""
+    from scipy import stats  # noqa: PLC0415 - takes as long as all else that a comparison needs
+
     spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
 
@@ -38,6 +39,8 @@ def paired_test(one: Mapping[int, float], other: Mapping[int, float]) -> float |
     Differences that are all the same have no spread to test by. Then it is the chance that all signs agree, which
     claims nothing about how large a difference may be.
     """
+    from scipy import stats  # noqa: PLC0415
+
     found = differences(one, other)
     if len(found) < 2:
         return None

@@ -18,6 +18,7 @@ from keras_cnns.lazy import keras
 from keras_cnns.registry import all_families, count, smallest_side
 from keras_cnns.settings import format_value
 from keras_cnns.units import human
+from published import published_picture
 
 if TYPE_CHECKING:
     from mkdocs.structure.files import Files
@@ -96,6 +97,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if path.parent.name == FOLDER:
         markdown = "\n\n".join([markdown.rstrip(), *sections(all_families()[path.stem])])
     if path.name == "networks.md":
+        markdown = markdown.replace("PUBLISHED", f'<div class="picture">{published_picture()}</div>')
         markdown = f"{markdown.rstrip()}\n\n{networks_table(by_year().values())}"
     pieces = CODE.split(markdown)
     pieces[::2] = [EQUATION.sub(equation, piece) for piece in pieces[::2]]

@@ -1,0 +1,87 @@
+"""The field's classic picture: published error on ImageNet against the parameters that the builders count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from keras_cnns.registry import all_families, count
+from tuning.page.writing import as_svg
+from tuning.plots import COLOURS, FAINT, INK, around, place_label, shortened
+
+MARKERS = {"10 crops": "o", "1 crop": "D", "several scales": "s"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published result.
+
+    Attributes:
+        family: The network's family.
+        network: Its name.
+        parameters: What its builder counts.
+        error: Its top-1 error on the ImageNet validation images, in percent.
+        protocol: How it was measured, as `MARKERS` has it.
+    """
+
+    family: str
+    network: str
+    parameters: int
+    error: float
+    protocol: str
+
+
+def published() -> Iterator[Published]:
+    """Yield what is published of top-1 results on ImageNet, accuracies as errors."""
+    for family in all_families().values():
+        for found in family.results:
+            measure, _, protocol = found.measure.partition(", %")
+            if found.data == "ImageNet" and measure.startswith("top-1"):
+                yield Published(
+                    family=family.name,
+                    network=found.variant,
+                    parameters=count(found.variant).total_parameters,
+                    error=100 - found.value if measure.endswith("accuracy") else found.value,
+                    protocol=protocol.strip(", ") or "several scales",
+                )
+
+
+def published_picture() -> str:
+    """Draw them, as SVG that takes the page's colours."""
+    results = [*published()]
+    figure = Figure(figsize=(9.6, 6.2), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.add_subplot()
+    panel.set_xscale("log")
+    families = list(dict.fromkeys(found.family for found in results))
+    for colour, family in zip(COLOURS, families, strict=False):
+        own = sorted((found for found in results if found.family == family), key=lambda found: found.parameters)
+        for protocol, marker in MARKERS.items():
+            points = [(found.parameters, found.error) for found in own if found.protocol == protocol]
+            if points:
+                panel.scatter(*zip(*points, strict=True), color=colour, marker=marker, s=42, zorder=3)
+        panel.scatter([], [], color=colour, s=42, label=family)
+    for protocol, marker in MARKERS.items():
+        panel.scatter([], [], facecolors="none", edgecolors=INK, marker=marker, s=42, label=protocol)
+    panel.set_xlim(4e6, 2.6e8)
+    panel.set_ylim(20.5, 45)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(value)))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.grid(color=FAINT, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel("parameters, counted by the builder", color=INK)
+    panel.set_ylabel("top-1 error on ImageNet as published, %", color=INK)
+    panel.legend(frameon=False, labelcolor=INK, ncols=2)
+    figure.draw_without_rendering()
+    taken = [around(*panel.transData.transform((found.parameters, found.error))) for found in results]
+    for found in results:
+        point = (found.parameters, found.error)
+        box = place_label(panel, found.network, point, taken, panel.get_window_extent())
+        taken += [box] if box is not None else []
+    return as_svg(figure)

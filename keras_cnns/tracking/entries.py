@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mlflow.entities import Metric, Param, RunTag
@@ -33,10 +34,11 @@ def tagged(tags: Mapping[str, str]) -> list[RunTag]:
     return [RunTag(name, value) for name, value in tags.items()]
 
 
-def equals(tag: str, value: str) -> str:
-    """Return the clause of a search for a tag's value."""
-    quote = '"' if "'" in value else "'"
-    return f"tags.`{tag}` = {quote}{value}{quote}"
+def having(tags: Mapping[str, str], *, finished: bool = False) -> str:
+    """Return the search for runs that have all these tags, and where asked for have finished."""
+    quotes = {name: '"' if "'" in value else "'" for name, value in tags.items()}
+    clauses = [f"tags.`{name}` = {quotes[name]}{value}{quotes[name]}" for name, value in tags.items()]
+    return " and ".join([*clauses, *["attributes.status = 'FINISHED'"] * finished])
 
 
 def kept(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -44,18 +46,46 @@ def kept(metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"val_{name}": value for name, value in below("best_val_", metrics).items()}
 
 
-def read(run: MlflowRun, experiment: str) -> Run:
-    """Return MLflow's run as ours."""
-    params, tags = run.data.params, run.data.tags
-    metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith(LOOKED_AT)}
-    status = STATUS.get(run.info.status, "failed")
-    seed = params.get("seed", "")
-    return Run(
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A run as MLflow has it: status and start (milliseconds since 1970) in its words, the experiment by id."""
+
+    id: str
+    name: str
+    experiment: str
+    status: str
+    started: int
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def entry_of(run: MlflowRun) -> Entry:
+    """Return what MLflow's search gives as an entry."""
+    return Entry(
         id=run.info.run_id,
         name=run.info.run_name or "",
+        experiment=run.info.experiment_id,
+        status=run.info.status,
+        started=run.info.start_time,
+        params=run.data.params,
+        tags=run.data.tags,
+        metrics=run.data.metrics,
+    )
+
+
+def read(entry: Entry, experiment: str) -> Run:
+    """Return MLflow's run as ours."""
+    params, tags = entry.params, entry.tags
+    metrics = {name: value for name, value in entry.metrics.items() if not name.startswith(LOOKED_AT)}
+    status = STATUS.get(entry.status, "failed")
+    seed = params.get("seed", "")
+    return Run(
+        id=entry.id,
+        name=entry.name,
         experiment=experiment,
         status=status,
-        reason=tags.get(REASON, run.info.status.lower()) if status == "failed" else "",
+        reason=tags.get(REASON, entry.status.lower()) if status == "failed" else "",
         model=params.get("model", ""),
         family=params.get("family", ""),
         settings=below("settings.", params),
@@ -66,5 +96,5 @@ def read(run: MlflowRun, experiment: str) -> Run:
         data_fingerprint=tags.get("data.fingerprint", ""),
         parent=tags.get(PARENT),
         tags=dict(tags),
-        started=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
+        started=datetime.fromtimestamp(entry.started / 1000, tz=UTC),
     )

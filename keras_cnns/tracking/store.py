@@ -18,7 +18,8 @@ from mlflow.tracking import MlflowClient
 
 from keras_cnns import __version__
 from keras_cnns.errors import StoreError, nearest
-from keras_cnns.tracking.entries import LOOKED_AT, PARENT, REASON, equals, points, read, tagged, written
+from keras_cnns.tracking.database import read_entries
+from keras_cnns.tracking.entries import LOOKED_AT, PARENT, REASON, entry_of, having, points, read, tagged, written
 from keras_cnns.tracking.places import (
     artifact_folder,
     check_server,
@@ -155,8 +156,7 @@ class Store:
         found = self._client.get_experiment_by_name(experiment)
         if found is None or not tags:
             return None
-        clauses = " and ".join(equals(name, value) for name, value in tags.items())
-        runs = self._client.search_runs([found.experiment_id], clauses, max_results=1)
+        runs = self._client.search_runs([found.experiment_id], having(tags), max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
     @told
@@ -300,7 +300,7 @@ class Store:
                 f"no experiment {experiment!r} in {self.location}; it has {names}.{nearest(experiment, experiments)}"
             )
         chosen = experiments.values() if experiment is None else [experiments[experiment]]
-        return self._search(chosen, equals(PARENT, parent) if parent else "")
+        return self._search(chosen, {PARENT: parent} if parent else {})
 
     @told
     def done_before(self, fingerprint: str) -> list[Run]:
@@ -310,8 +310,7 @@ class Store:
             fingerprint: What tells the images from all others.
         """
         versions = {name: value for name, value in self._provenance.items() if name in SAME_VERSIONS}
-        clauses = [equals(name, value) for name, value in {FINGERPRINT: fingerprint, **versions}.items()]
-        found = self._search(self._experiments(), " and ".join(["attributes.status = 'FINISHED'", *clauses]))
+        found = self._search(self._experiments(), {FINGERPRINT: fingerprint, **versions}, finished=True)
         return [run for run in found if "stopped_early" not in run.tags]
 
     @told
@@ -351,12 +350,19 @@ class Store:
         run = self._client.create_run(experiment_id, tags={**self._provenance, **tags}, run_name=name)
         return str(run.info.run_id)
 
-    def _search(self, experiments: Iterable[Experiment], query: str) -> list[Run]:
+    def _search(
+        self, experiments: Iterable[Experiment], tags: Mapping[str, str], *, finished: bool = False
+    ) -> list[Run]:
         names = {known.experiment_id: known.name for known in experiments}
-        pages = self._pages(
-            lambda token: self._client.search_runs(list(names), query, max_results=PAGE, page_token=token)
-        )
-        return [read(run, names[run.info.experiment_id]) for run in pages if GROUP not in run.data.tags]
+        if self._database is not None:
+            entries = read_entries(self._database, list(names), tags, finished=finished)
+        else:
+            query = having(tags, finished=finished)
+            pages = self._pages(
+                lambda token: self._client.search_runs(list(names), query, max_results=PAGE, page_token=token)
+            )
+            entries = map(entry_of, pages)
+        return [read(entry, names[entry.experiment]) for entry in entries if GROUP not in entry.tags]
 
     def _experiment_id(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

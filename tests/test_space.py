@@ -367,7 +367,7 @@ def test_a_setting_that_is_added_appears_everywhere(
     assert main(("describe", "tiny-2")) == 0
     assert "added" in capsys.readouterr().out
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "docs" / "hooks")
-    pages = importlib.import_module("architectures")
+    pages = importlib.import_module("pages")
     assert "| `added` |" in "".join(pages.sections(all_families()[tiny]))
     store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
     for candidate in space_of(tiny, {"layers": 1}).draw(2, 0):

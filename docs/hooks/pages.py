@@ -1,10 +1,11 @@
-"""The pages of the architectures: what is written by hand, and below it what the code knows of the family.
+"""Pages of which the code knows a part: the architectures, below what is written by hand, and the commands.
 
 A family without a written page has one all the same, so that a file in `keras_cnns/families` is all that is needed.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras_cnns
 from diagrams import diagram
+from keras_cnns.cli import make_parser
 from keras_cnns.description import DIFFERENCES, IDEA, describe_settings, paragraph
 from keras_cnns.family import Family
 from keras_cnns.lazy import keras
@@ -99,9 +101,20 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if path.name == "networks.md":
         markdown = markdown.replace("PUBLISHED", f'<div class="picture">{published_picture()}</div>')
         markdown = f"{markdown.rstrip()}\n\n{networks_table(by_year().values())}"
+    if path.name == "commands.md":
+        markdown = f"{markdown.rstrip()}\n\n{commands()}"
     pieces = CODE.split(markdown)
     pieces[::2] = [EQUATION.sub(equation, piece) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def commands() -> str:
+    """Return what each command says of itself."""
+    os.environ["COLUMNS"] = "82"
+    (choices,) = (action.choices for action in make_parser()._actions if isinstance(action.choices, dict))  # noqa: SLF001
+    return "\n\n".join(
+        f"## keras-cnns {name}\n\n```text\n{parser.format_help().strip()}\n```" for name, parser in choices.items()
+    )
 
 
 def by_year() -> dict[str, Family]:

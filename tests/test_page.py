@@ -57,6 +57,9 @@ def test_the_page_has_what_the_comparison_has_and_asks_nobody(page: Path, store:
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "<i>" not in text, "names are no markup"
     assert text.count("<svg") == 4, "parameters, MACs, seconds, curves"
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text)} <= {*ids}
 
 
 def test_cells_have_what_is_shown_and_what_is_sorted_by(store: Store) -> None:

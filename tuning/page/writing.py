@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -67,7 +68,10 @@ def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, link
         tables=tables(comparison),
         data=Markup(as_script(tables(comparison))),  # noqa: S704 - JSON, escaped for a script element
         links=links,
-        pictures={caption: Markup(svg) for caption, svg in drawn.items()},  # noqa: S704 - drawn here
+        pictures={
+            caption: Markup(apart(svg, f"picture{number}-"))  # noqa: S704 - drawn here
+            for number, (caption, svg) in enumerate(drawn.items())
+        },
     )
 
 
@@ -116,6 +120,11 @@ def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
 def capitalized(text: str) -> str:
     """Return a text that begins with a capital letter and is left alone beyond."""
     return text[:1].upper() + text[1:]
+
+
+def apart(svg: str, prefix: str) -> str:
+    """Return a picture whose parts have other ids than those of the page's other pictures."""
+    return re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)
 
 
 def as_svg(figure: Figure) -> str:

@@ -59,8 +59,12 @@ def memory_given_back() -> Iterator[None]:
     gc.collect()
 
 
+# With 100 classes only the classifier differs, which smaller networks show: very large graphs are built with 10.
+BUILT = [name for name in ARGUMENTS if not (is_large(name) and "cifar100" in name)]
+
+
 @pytest.mark.usefixtures("memory_given_back")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * is_large(name)) for name in ARGUMENTS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * is_large(name)) for name in BUILT])
 def test_the_graph_counts_what_the_golden_says(name: str) -> None:
     assert costs(profile(build(**arguments_for(name)))) == golden_costs(name)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cnns import Recipe
+from keras_cnns.cli import main
 from keras_cnns.data import Dataset
 from keras_cnns.data.dataset import Split
 from keras_cnns.errors import EvaluationError, KerasCnnsError, ResumeError, SettingError, StoreError
@@ -228,17 +227,21 @@ def test_only_a_finished_sweep_of_the_same_arguments_is_extended(
 
 # All of it, with the real Ray.
 
-COMMAND = [sys.executable, "-m", "keras_cnns", "sweep", "densenet", "--epochs", "1", "--scheduler", "none",
-           "--set", "blocks=1,1", "--set", "growth_rate=4..8", "--json"]  # fmt: skip
+COMMAND = ["sweep", "densenet", "--epochs", "1", "--scheduler", "none", "--set", "blocks=1,1",
+           "--set", "growth_rate=4..8", "--json"]  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_sweep_with_all_that_follows_is_extended_and_trains_nothing_twice(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("own_ray")
+def test_a_sweep_with_all_that_follows_is_extended_and_trains_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
     def run(*more: str) -> dict[str, Any]:
-        done = subprocess.run([*COMMAND, *more], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        assert main([*COMMAND, *more]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
         return found
 
     first = run("--trials", "1")

@@ -22,7 +22,7 @@ from tuning import sweep
 from tuning.cluster import Machines, fitting, held_by
 from tuning.journal import Journal
 
-EPOCHS = 4
+EPOCHS = 3
 # Without batch norm, of which each worker sees its own images, and without chance, which each draws for itself.
 SHARED = {"activation": "tanh", "subsampling": "average", "dropout": 0.0, "weight_decay": 0.0, "kernel_size": 3}
 
@@ -119,6 +119,7 @@ def kill_a_worker(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
 def test_workers_train_as_one_does_also_when_one_of_them_dies(tmp_path: Path) -> None:
     killing = threading.Thread(target=kill_a_worker, args=(tmp_path / "two",), daemon=True)
     killing.start()

@@ -71,6 +71,11 @@ class Row:
         scores = list(self.by_seed(column).values())
         return None if less_is_better(column) or len(scores) < 2 else interval_of_mean(scores)
 
+    def reach(self, column: str) -> float | None:
+        """Return how far the mean of a score may be off: what reaches from it to the further end of its interval."""
+        value, interval = self.value(column), self.interval(column)
+        return None if value is None or interval is None else max(interval[1] - value, value - interval[0])
+
     def cell(self, column: str) -> float | str | None:
         """Return what stands in a column: a metric, a setting, a part of the recipe, or what the run says of itself."""
         number = self.value(column)
@@ -159,6 +164,20 @@ class Comparison:
         """Return the names that `Row.cell` knows of any run."""
         runs = [run for row in self.rows for run in row.runs]
         return {*ABOUT, *(name for run in runs for name in (*run.metrics, *run.settings, *run.recipe))}
+
+    def meanings(self, mark: str) -> list[str]:
+        """Say what is to be known to read the rows: the mark of the Pareto front, means, p-values, and the notes."""
+        lines = [f"{mark} Pareto front: a higher {self.score} takes more {self.against}."]
+        if not any(row.pareto for row in self.rows):
+            lines = [f"No finished run has both {self.score} and {self.against}."]
+        if any(len(row.runs) > 1 for row in self.rows):
+            lines.append("(×N) N runs that differ in the seed alone: means, ± their 95 % intervals (Student's t).")
+        if any(row.p is not None for row in self.rows):
+            lines.append(
+                f"p: paired t-test of {self.score} against the first row, over the seeds that both have, corrected "
+                "for the number of rows (Holm)."
+            )
+        return [*lines, *self.notes]
 
     def first(self, count: int) -> Comparison:
         """Return the comparison with no more than the first rows of each set of images, their marks unchanged."""

@@ -233,25 +233,12 @@ def list_differences(rows: list[Row]) -> Table:
 
 def footer(comparison: Comparison) -> list[str]:
     """Say what the marks mean, what is to be known of the runs, and why some failed."""
-    meaning = f"{MARK} Pareto front: a higher {comparison.score} takes more {comparison.against}."
-    if not any(row.pareto for row in comparison.rows):
-        meaning = f"No finished run has both {comparison.score} and {comparison.against}."
-    lines = [meaning]
-    if any(len(row.runs) > 1 for row in comparison.rows):
-        lines.append(
-            f"({TIMES}N) N runs that differ in the seed alone: means, and ± the 95 % interval of a mean (Student's t)."
-        )
-    if any(row.p is not None for row in comparison.rows):
-        lines.append(
-            f"p: paired t-test of {comparison.score} against the first row, over the seeds that both have, corrected "
-            "for the number of rows (Holm)."
-        )
     names: dict[str, list[str]] = {}
     for row in comparison.rows:
         if row.run.reason:
             names.setdefault(" ".join(row.run.reason.split()), []).append(row.run.name)
     reasons = [f"  {', '.join(failed)}: {reason}" for reason, failed in names.items()]
-    return [*lines, *comparison.notes, *reasons]
+    return [*comparison.meanings(MARK), *reasons]
 
 
 def describe(row: Row, *, with_model: bool) -> str:
@@ -270,12 +257,10 @@ def shortened(value: str) -> str:
 
 def in_cell(row: Row, column: str) -> str:
     """Write what stands in a column of the table: a number, with what its mean may be off by, or words."""
-    value = row.cell(column)
+    value, reach = row.cell(column), row.reach(column)
     if isinstance(value, str):
         return shortened(value)
-    interval = row.interval(column)
-    reach = "" if interval is None or value is None else f" ±{max(interval[1] - value, value - interval[0]):.4f}"
-    return written(column, value) + reach
+    return written(column, value) + ("" if reach is None else f" ±{reach:.4f}")
 
 
 def written(column: str, value: float | None) -> str:

@@ -74,11 +74,10 @@ def number_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
 
 def number_cell(row: Row, name: str) -> Cell:
     """Return a number, and what its mean may be off by."""
-    value, interval = row.value(name), row.interval(name)
+    value, reach = row.value(name), row.reach(name)
     if value is None:
         return ["", None]
-    reach = "" if interval is None else f" ±{max(interval[1] - value, value - interval[0]):.4f}"
-    return [written(name, value) + reach, value]
+    return [written(name, value) + ("" if reach is None else f" ±{reach:.4f}"), value]
 
 
 def written(name: str, value: float) -> str:

@@ -64,7 +64,7 @@ def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, link
     template = environment.from_string((files("tuning.page") / "page.html").read_text("utf-8"))
     return template.render(
         title=title,
-        notes=notes(comparison),
+        notes=comparison.meanings("★"),
         tables=tables(comparison),
         data=Markup(as_script(tables(comparison))),  # noqa: S704 - JSON, escaped for a script element
         links=links,
@@ -83,20 +83,6 @@ def as_script(data: Any) -> str:
         .replace("\u2028", "\\u2028")
         .replace("\u2029", "\\u2029")
     )
-
-
-def notes(comparison: Comparison) -> Iterator[str]:
-    """Say what the marks mean and what is to be known of the runs."""
-    if any(row.pareto for row in comparison.rows):
-        yield f"★ Pareto front: a higher {comparison.score} takes more {comparison.against}."
-    if any(len(row.runs) > 1 for row in comparison.rows):
-        yield "(×N): N runs that differ in the seed alone; means, and ± the 95 % interval of a mean (Student's t)."
-    if any(row.p is not None for row in comparison.rows):
-        yield (
-            f"p: paired t-test of {comparison.score} against the first row, over the seeds that both have, corrected "
-            "for the number of rows (Holm)."
-        )
-    yield from comparison.notes
 
 
 def links_of(store: Store) -> str:

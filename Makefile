@@ -27,7 +27,7 @@ $(ENVIRONMENT)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(ENVIRONMENT)/tested: $(ENVIRONMENT)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	@touch $@
 
 clean:

@@ -5,6 +5,7 @@ A family without a written page has one all the same, so that a file in `keras_c
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,9 +26,10 @@ from published import published_picture
 if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
-FOLDER = "architectures"
+FOLDER, EXPERIMENTS = "architectures", "experiments"
 NAVIGATION = "The networks"
 EQUATION = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
+RESULT = re.compile(r"\{\{(\w+)\}\}")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 Maps = tuple[int, int, int]
 
@@ -98,6 +100,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     path = Path(page.file.src_uri)
     if path.parent.name == FOLDER:
         markdown = "\n\n".join([markdown.rstrip(), *sections(all_families()[path.stem])])
+    if path.parent.name == EXPERIMENTS:
+        markdown = with_results(markdown, Path(page.file.abs_src_path))
     if path.name == "networks.md":
         markdown = markdown.replace("PUBLISHED", f'<div class="picture">{published_picture()}</div>')
         markdown = f"{markdown.rstrip()}\n\n{networks_table(by_year().values())}"
@@ -106,6 +110,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     pieces = CODE.split(markdown)
     pieces[::2] = [EQUATION.sub(equation, piece) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def with_results(markdown: str, page: Path) -> str:
+    """Put in what an experiment measured: its numbers by name, and its picture."""
+    numbers = json.loads(page.with_suffix(".json").read_text("utf-8"))
+    picture = page.with_suffix(".svg").read_text("utf-8")
+    found = {**numbers, "picture": f'<div class="picture">{picture}</div>'}
+    return RESULT.sub(lambda name: found[name[1]], markdown)
 
 
 def commands() -> str:

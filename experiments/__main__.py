@@ -1,0 +1,26 @@
+"""Run the experiments, all or those that are named: `python -m experiments bottleneck`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+
+NAMES = ("bottleneck",)
+
+
+def main() -> None:
+    """Run them one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description="Try the field's claims.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    names = parser.parse_args().names or NAMES
+    if unknown := set(names) - {*NAMES}:
+        parser.error(f"there is no experiment {unknown.pop()!r}; choose {', '.join(NAMES)}.")
+    for name in names:
+        begun = time.perf_counter()
+        importlib.import_module(f"experiments.{name}").run()
+        print(f"{name}: {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

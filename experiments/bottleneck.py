@@ -1,0 +1,91 @@
+"""A 1x1 convolution before a large one: what it saves, and what it cannot.
+
+Szegedy et al. 2015, section 3: "1x1 convolutions are used to compute reductions before the expensive 3x3 and 5x5
+convolutions". Courses show it with 200 maps of 32x32, a 5x5 kernel and 32 new maps, through 16 maps; a figure of 4.3
+million multiply-accumulates is often quoted for the latter.
+"""
+
+from __future__ import annotations
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from experiments.reporting import report
+from keras_cnns import Counts
+from keras_cnns.counting import Maps, Tally
+from keras_cnns.operations import convolution
+from tuning.plots import COLOURS, FAINT, INK, shortened
+
+SIDE, MAPS, NEW_MAPS, KERNEL = 32, 200, 32, 5
+NARROW = 16
+QUOTED = 4.3e6
+
+
+def direct() -> Counts:
+    """Count the large convolution on all maps."""
+    tally = Tally()
+    convolution(Maps(SIDE, SIDE, MAPS, tally), NEW_MAPS, KERNEL, name="large")
+    return tally.counts()
+
+
+def through(width: int) -> tuple[Counts, Counts]:
+    """Count the 1x1 convolution to so many maps, and the large one on these."""
+    first, second = Tally(), Tally()
+    convolution(Maps(SIDE, SIDE, MAPS, first), width, 1, name="narrow")
+    convolution(Maps(SIDE, SIDE, width, second), NEW_MAPS, KERNEL, name="large")
+    return first.counts(), second.counts()
+
+
+def cost(width: int) -> int:
+    """Return the multiply-accumulates of both convolutions."""
+    return sum(counts.macs for counts in through(width))
+
+
+def run() -> None:
+    """Count, and report."""
+    whole, (narrow, large) = direct(), through(NARROW)
+    widths = range(1, MAPS + 1)
+    dearer = next(width for width in widths if cost(width) > whole.macs)
+    reaching = max(width for width in widths if cost(width) <= QUOTED)
+    numbers = {
+        "direct": f"{whole.macs:,}",
+        "narrow": f"{narrow.macs:,}",
+        "large": f"{large.macs:,}",
+        "both": f"{cost(NARROW):,}",
+        "factor": f"{whole.macs / cost(NARROW):.1f}",
+        "weights": f"{whole.total_parameters:,}",
+        "weights_through": f"{narrow.total_parameters + large.total_parameters:,}",
+        "dearer": str(dearer),
+        "reaching": str(reaching),
+        "reached": f"{cost(reaching):,}",
+    }
+    report("bottleneck", numbers, draw([*widths], whole.macs))
+
+
+def draw(widths: list[int], whole: int) -> Figure:
+    """Draw what the two convolutions cost against the maps between them."""
+    figure = Figure(figsize=(8, 4.4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.add_subplot()
+    panel.plot(widths, [cost(width) for width in widths], color=COLOURS[0], label="1×1, then 5×5", linewidth=2)
+    panel.axhline(whole, color=COLOURS[1], linewidth=2, label="5×5 on all maps")
+    panel.axhline(QUOTED, color=COLOURS[2], linewidth=1.2, linestyle="--", label="the quoted 4.3M")
+    panel.plot([NARROW], [cost(NARROW)], "o", color=COLOURS[0])
+    panel.annotate(
+        f"{NARROW} maps: {cost(NARROW) / 1e6:.1f}M",
+        (NARROW, cost(NARROW)),
+        (8, -14),
+        textcoords="offset points",
+        color=INK,
+    )
+    panel.set_xlim(0, MAPS)
+    panel.set_ylim(0, 1.3 * whole)
+    panel.set_xlabel("maps between the two convolutions", color=INK)
+    panel.set_ylabel("multiply-accumulates", color=INK)
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(value)))
+    panel.grid(color=FAINT, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, labelcolor=INK)
+    return figure

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from keras_cnns.data.streaming import CACHE_VARIABLE, copy_rows
 from keras_cnns.errors import ClusterError, KerasCnnsError, SettingError, StoreError
 from keras_cnns.training.checkpoints import read_progress
 from tuning import sweep
-from tuning.cluster import fitting, too_much
+from tuning.cluster import check_nodes, fitting, too_much
 from tuning.images import in_file, with_images
 from tuning.journal import RUNNING, Journal, TrialState
 from tuning.scratch import OF_MACHINE
@@ -110,6 +111,25 @@ def test_images_are_sent_beside_what_describes_them_so_that_processes_share_them
     assert len(described) < 0.1 * images
     received = pickle.loads(described, buffers=beside)  # noqa: S301 - what was written here
     assert np.shares_memory(received.training.images, dataset.training.images)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
+@pytest.mark.parametrize("left", [True, False])
+def test_a_machine_that_leaves_while_it_is_asked_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    machines = ray.nodes()
+    unknown = {**machines[0], "NodeID": "ab" * 28, "NodeManagerAddress": "192.0.2.2"}
+    told = iter([[*machines, unknown], machines if left else [*machines, unknown]])
+    monkeypatch.setattr("tuning.cluster.ray.nodes", lambda: next(told))
+    (tmp_path / "marker").touch()
+    if left:
+        check_nodes(str(tmp_path), "marker", shared=True)
+    else:
+        with pytest.raises(ClusterError, match=r"machine 192\.0\.2\.2 does not answer"):
+            check_nodes(str(tmp_path), "marker", shared=True)
 
 
 @pytest.fixture

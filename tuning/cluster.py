@@ -142,7 +142,7 @@ class Machines:
         Raises:
             ClusterError: Not even one.
         """
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        machines = [node["Resources"] for node in alive()]
         held = held_by(machines, self.a_worker(), self.workers_per_trial)
         return min(held, self.most_at_once or held)
 
@@ -320,6 +320,8 @@ def written_marker(uri: str) -> Iterator[str]:
 def check_nodes(place: str, marker: str, *, shared: bool) -> None:
     """Ask a process on each machine for its keras_cnns, and whether it sees a file that was just written.
 
+    A machine that leaves the cluster meanwhile needs neither.
+
     Args:
         place: The URI that the file is in.
         marker: The file's name.
@@ -328,7 +330,7 @@ def check_nodes(place: str, marker: str, *, shared: bool) -> None:
     Raises:
         ClusterError: One has another version or none, or does not see it.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = alive()
     look = ray.remote(num_cpus=0)(looker())
     pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
     answers = [look.options(scheduling_strategy=strategy).remote(place, marker) for strategy in pinned]
@@ -337,6 +339,8 @@ def check_nodes(place: str, marker: str, *, shared: bool) -> None:
         try:
             version, sees = ray.get(answer, timeout=SECONDS_TO_LOOK)
         except ray.exceptions.RayError as error:
+            if node["NodeID"] not in {left["NodeID"] for left in alive()}:
+                continue
             raise ClusterError(f"{machine} does not answer: {said(error)}.") from None
         if version != keras_cnns.__version__:
             has = f"has keras-cnns {version}" if version else "has no keras-cnns"
@@ -350,6 +354,11 @@ def check_nodes(place: str, marker: str, *, shared: bool) -> None:
             raise ClusterError(
                 f"{machine} does not see what is written to {place}; give a --storage that all machines reach."
             )
+
+
+def alive() -> list[dict[str, Any]]:
+    """Return the machines that are in the cluster now, as Ray describes them."""
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def looker() -> Any:

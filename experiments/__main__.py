@@ -6,7 +6,7 @@ import argparse
 import importlib
 import time
 
-NAMES = ("bottleneck",)
+NAMES = ("bottleneck", "small_kernels")
 
 
 def main() -> None:

@@ -117,20 +117,15 @@ def test_the_journal_survives_a_torn_line(tmp_path: Path) -> None:
     assert journal.trials()[0].ended
 
 
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, own_ray: None) -> tuple[Any, Store]:  # noqa: ARG001
-    folder = tmp_path_factory.mktemp("sweep")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    # One of the learning rates makes the loss infinite: that trial fails, the others go on.
-    result = sweep("densenet", "digits", trials=4, recipe=Recipe(epochs=4, optimizer="sgd"), seed=2,
-                   fixed=SMALL | {"dropout": 0.0}, tracking_uri=uri, folder=folder)  # fmt: skip
-    return result, Store(uri)
-
-
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_every_trial_is_a_run_below_the_sweeps_own(swept: tuple[Any, Store]) -> None:
-    result, store = swept
+@pytest.mark.usefixtures("own_ray")
+def test_every_trial_is_a_run_below_the_sweeps_own_and_the_best_network_is_kept(tmp_path: Path) -> None:
+    import mlflow
+
+    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    result = sweep("densenet", "digits", trials=4, recipe=Recipe(epochs=4, optimizer="sgd"), seed=2,
+                   fixed=SMALL | {"dropout": 0.0}, tracking_uri=store.uri, folder=tmp_path)  # fmt: skip
     runs = store.runs(experiment="sweep")
     assert sorted(run.tags["trial"] for run in runs) == ["0", "1", "2", "3"]
     assert {run.parent for run in runs} == {result.run_id}
@@ -141,6 +136,14 @@ def test_every_trial_is_a_run_below_the_sweeps_own(swept: tuple[Any, Store]) -> 
     assert max(run.metrics["epochs"] for run in runs) == 4
     assert result.best.metrics["val_accuracy"] == max(run.metrics["val_accuracy"] for run in runs)
     assert 0 < result.utilization <= 1
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        model = mlflow.tensorflow.load_model(f"runs:/{result.best.id}/model")
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert model.count_params() == result.best.metrics["parameters"]
+    assert store.run(result.best.id).metrics["temperature"] > 0
 
 
 @pytest.mark.slow
@@ -162,22 +165,6 @@ def test_all_families_are_searched_in_one_sweep_for_score_and_cost(tmp_path: Pat
     assert sorted(run.recipe["learning_rate"] for run in result.runs) == sorted(
         format_value(of_trial["learning_rate"]) for of_trial in values
     )
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("ray")
-def test_the_best_network_of_a_sweep_is_kept(swept: tuple[Any, Store]) -> None:
-    import mlflow
-
-    result, store = swept
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store.uri)
-    try:
-        model = mlflow.tensorflow.load_model(f"runs:/{result.best.id}/model")
-    finally:
-        mlflow.set_tracking_uri(before)
-    assert model.count_params() == result.best.metrics["parameters"]
-    assert store.run(result.best.id).metrics["temperature"] > 0
 
 
 @pytest.mark.slow

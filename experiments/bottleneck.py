@@ -7,7 +7,6 @@ million multiply-accumulates is often quoted for the latter.
 
 from __future__ import annotations
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -15,7 +14,8 @@ from experiments.reporting import report
 from keras_cnns import Counts
 from keras_cnns.counting import Maps, Tally
 from keras_cnns.operations import convolution
-from tuning.plots import COLOURS, FAINT, INK, shortened
+from keras_cnns.pictures import COLOURS, INK, make_figure, plain_axes
+from tuning.plots import shortened
 
 SIDE, MAPS, NEW_MAPS, KERNEL = 32, 200, 32, 5
 NARROW = 16
@@ -65,8 +65,7 @@ def run() -> None:
 
 def draw(widths: list[int], whole: int) -> Figure:
     """Draw what the two convolutions cost against the maps between them."""
-    figure = Figure(figsize=(8, 4.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(8, 4.4)
     panel = figure.add_subplot()
     panel.plot(widths, [cost(width) for width in widths], color=COLOURS[0], label="1×1, then 5×5", linewidth=2)
     panel.axhline(whole, color=COLOURS[1], linewidth=2, label="5×5 on all maps")
@@ -84,8 +83,6 @@ def draw(widths: list[int], whole: int) -> Figure:
     panel.set_xlabel("maps between the two convolutions", color=INK)
     panel.set_ylabel("multiply-accumulates", color=INK)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(value)))
-    panel.grid(color=FAINT, linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    plain_axes(panel)
     panel.legend(frameon=False, labelcolor=INK)
     return figure

@@ -1,32 +1,66 @@
-"""Pictures: of what the blocks of a network cost; and where any picture may be written."""
+"""What pictures have in common: colours, frames, the formats they are written in, and where they may be."""
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_cnns.errors import SettingError
-from keras_cnns.units import human
 from keras_cnns.whole import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from keras_cnns.profiling import BlockProfile, Profile
-
 FORMATS = (".png", ".svg", ".pdf")
-INK, FAINT = "#333333", "#E4E4E4"
 # Okabe and Ito's colours, which colour-blind readers tell apart.
-PANELS: tuple[tuple[str, str, str, Callable[[BlockProfile], int]], ...] = (
-    ("parameters", "", "#0072B2", lambda block: block.parameters),
-    ("multiply-accumulates per image", "", "#D55E00", lambda block: block.macs),
-    ("activation memory per image", "B", "#009E73", lambda block: block.activation_bytes),
-)
-INCHES_A_BLOCK = 0.24
-ROOM_FOR_LABELS = 1.28
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A00", "#555555")
+INK, PALE, FAINT = "#333333", "#9A9A9A", "#E4E4E4"
+IN_PAGE = {
+    INK.lower(): "currentColor",
+    "#000000": "currentColor",
+    PALE.lower(): "var(--soft)",
+    FAINT.lower(): "var(--faint)",
+    "#ffffff": "var(--paper)",
+}
+"""The colours of a picture that follow those of the page it is in."""
+LARGE = 150  # square inches
+
+
+def make_figure(width: float, height: float, *, dpi: int = 150, paper: str = "white") -> Figure:
+    """Return an empty picture, its size in inches; a large one has fewer dots."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - a check of a name waits for neither
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    dots = dpi if width * height < LARGE else min(dpi, 100)
+    figure = Figure(figsize=(width, height), dpi=dots, layout="constrained", facecolor=paper)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(panel: Axes) -> None:
+    """Leave of a panel's frame what is needed to read it."""
+    panel.grid(color=FAINT, linewidth=0.8, zorder=0)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(PALE)
+    panel.tick_params(colors=INK)
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a picture as SVG that takes the page's colours and font."""
+    from matplotlib import rc_context  # noqa: PLC0415
+
+    memory = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras-cnns", "font.family": "sans-serif"}):
+        figure.savefig(memory, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = memory.getvalue()
+    text = text[text.index("<svg") :]
+    for own, of_page in IN_PAGE.items():
+        text = text.replace(own, of_page)
+    return text
 
 
 def check_picture(path: str | Path) -> Path:
@@ -43,21 +77,6 @@ def check_picture(path: str | Path) -> Path:
     return path
 
 
-def blocks_picture(profile: Profile, path: str | Path, *, title: str) -> None:
-    """Draw parameters, multiply-accumulates and activation memory of a network's blocks, from input to output.
-
-    Args:
-        profile: What the network costs.
-        path: The picture to write, whole or not at all: PNG, SVG or PDF by its name.
-        title: What stands above.
-
-    Raises:
-        SettingError: The picture cannot be written there.
-    """
-    path = check_picture(path)
-    save(draw(profile.blocks, title), path)
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write a picture, whole or not at all, in the format that its name says.
 
@@ -70,32 +89,3 @@ def save(figure: Figure, path: Path) -> None:
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; name a picture in a folder that can be written."
         raise SettingError(message) from error
-
-
-def draw(blocks: Sequence[BlockProfile], title: str) -> Figure:
-    """Return the picture: three panels of bars beside each other, a line for each block."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - a check of a name waits for neither
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(11, 1.3 + INCHES_A_BLOCK * len(blocks)), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=12)
-    panels = figure.subplots(1, len(PANELS), sharey=True)
-    for panel, (name, unit, colour, cost) in zip(panels, PANELS, strict=True):
-        draw_panel(panel, [cost(block) for block in blocks], name, unit, colour)
-    panels[0].set_yticks(range(len(blocks)), [block.name for block in blocks])
-    panels[0].set_ylim(len(blocks) - 0.4, -0.6)
-    return figure
-
-
-def draw_panel(panel: Axes, costs: Sequence[int], name: str, unit: str, colour: str) -> None:
-    """Draw one cost of each block as a bar with its number."""
-    bars = panel.barh(range(len(costs)), costs, height=0.72, color=colour)
-    labels = [f"{human(cost)}{unit}" if cost else "" for cost in costs]
-    panel.bar_label(bars, labels, padding=3, fontsize=8, color=INK)
-    panel.set_xlim(0, ROOM_FOR_LABELS * max(*costs, 1))
-    panel.set_title(f"{name}: {human(sum(costs))}{unit}", loc="left", fontsize=10, color=INK)
-    panel.set_xticks([])
-    panel.spines[["top", "right", "bottom"]].set_visible(False)
-    panel.spines["left"].set_color(FAINT)
-    panel.tick_params(left=False, labelcolor=INK, labelsize=9)

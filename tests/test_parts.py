@@ -19,8 +19,8 @@ from networks import small
 
 import keras_cnns
 from keras_cnns import build, features, profile
+from keras_cnns.block_pictures import blocks_picture, draw
 from keras_cnns.errors import KerasCnnsError, SettingError
-from keras_cnns.pictures import blocks_picture, draw
 from keras_cnns.profiling import Profile
 from keras_cnns.receptive import pixels, reach_after
 from keras_cnns.registry import all_families

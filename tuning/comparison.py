@@ -22,7 +22,8 @@ from tuning.over_seeds import holm, interval_of_mean, paired_test
 SCORE = "val_accuracy"
 COSTS = ("parameters", "macs", "latency", "seconds")
 UNFINISHED = (("failed", "failed"), ("running", "not finished yet"))
-COLUMNS = (SCORE, "val_auc", "test_accuracy", "test_auc", *COSTS, "epochs")
+SCORES = (SCORE, "val_auc", "test_accuracy", "test_auc")
+COLUMNS = (*SCORES, *COSTS, "epochs")
 ABOUT = ("model", "family", "experiment", "status")
 LESS_IS_BETTER = {*COSTS, "trainable_parameters", "epochs", "best_epoch"}
 
@@ -50,6 +51,11 @@ class Row:
     def run(self) -> Run:
         """The first of its runs."""
         return self.runs[0]
+
+    @property
+    def title(self) -> str:
+        """What it is called, and how many runs it is."""
+        return self.run.name + (f" (×{len(self.runs)})" if len(self.runs) > 1 else "")
 
     @property
     def status(self) -> str:
@@ -178,6 +184,13 @@ class Comparison:
                 "for the number of rows (Holm)."
             )
         return [*lines, *self.notes]
+
+    def weighed_against(self, cost: str) -> Comparison:
+        """Return the comparison of the same runs with the Pareto front of another cost."""
+        if cost == self.against:
+            return self
+        runs = [run for row in self.rows for run in row.runs]
+        return Comparison(runs, sort=self.sort, against=cost, by_seed=self.by_seed)
 
     def first(self, count: int) -> Comparison:
         """Return the comparison with no more than the first rows of each set of images, their marks unchanged."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
-from keras_cnns.pictures import check_picture, save
-from tuning.outcome_plots import make_figure, plain_axes, say, spelled
-from tuning.plots import COLOURS, INK
+from keras_cnns.pictures import COLOURS, INK, check_picture, make_figure, plain_axes, save
+from tuning.outcome_plots import say
 from tuning.two_runs import Curves
+from tuning.wording import spelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

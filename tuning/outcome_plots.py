@@ -7,35 +7,24 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from keras_cnns.pictures import save
+from keras_cnns.pictures import COLOURS, FAINT, INK, PALE, make_figure, plain_axes, save
 from keras_cnns.training.checkpoints import best_epoch
 from tuning.importance import Importance
 from tuning.journal import FAILED, STOPPED, TrialState
-from tuning.plots import COLOURS, FAINT, INK
 from tuning.scored import Scored
 from tuning.space import Space
+from tuning.wording import spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PALE = "#9A9A9A"
 TOGETHER = "several together"
 LineStyle = tuple[float, tuple[float, ...]]
 BEST_LINES: tuple[LineStyle, ...] = ((0, ()), (0, (5, 1.5)), (0, (1.5, 1.2)))
-LARGE = 150  # square inches
 BAR, PANEL_EXTRA = 0.27, 1.25  # inches
-
-
-def make_figure(width: float, height: float) -> Figure:
-    """Return an empty picture, its size in inches; a large one has fewer dots."""
-    figure = Figure(figsize=(width, height), dpi=150 if width * height < LARGE else 100, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def say(path: Path, text: str) -> None:
@@ -43,20 +32,6 @@ def say(path: Path, text: str) -> None:
     figure = make_figure(8, 2.4)
     figure.text(0.5, 0.5, fill(text, 80), ha="center", va="center", color=INK)
     save(figure, path)
-
-
-def spelled(score: str) -> str:
-    """Write the name of a score for people."""
-    return score.replace("val_", "validation ").replace("_", " ").replace("auc", "AUC")
-
-
-def plain_axes(panel: Axes) -> None:
-    """Leave of a panel's frame what is needed to read it."""
-    panel.grid(color=FAINT, linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(PALE)
-    panel.tick_params(colors=INK)
 
 
 def family_colours(space: Space) -> dict[str, str]:

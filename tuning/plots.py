@@ -7,21 +7,18 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from keras_cnns.pictures import check_picture, save
+from keras_cnns.pictures import COLOURS, INK, check_picture, make_figure, plain_axes, save
 from tuning.comparison import Comparison, Row, group_by_data
+from tuning.wording import counted, spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A00", "#000000")
-INK, FAINT = "#333333", "#E4E4E4"
 TITLES = {
     "parameters": "parameters",
     "macs": "multiply-accumulates per image",
@@ -47,10 +44,7 @@ def accuracy_against(comparison: Comparison, path: str | Path, *, cost: str | No
         SettingError: There is no such cost, or the picture cannot be written there.
     """
     path = check_picture(path)
-    if cost is not None and cost != comparison.against:
-        runs = [run for row in comparison.rows for run in row.runs]
-        comparison = Comparison(runs, sort=comparison.sort, against=cost, by_seed=comparison.by_seed)
-    save(draw(comparison), path)
+    save(draw(comparison.weighed_against(cost or comparison.against)), path)
 
 
 def draw(comparison: Comparison) -> Figure:
@@ -62,8 +56,7 @@ def draw(comparison: Comparison) -> Figure:
     ]
     columns = min(2, max(1, len(groups)))
     lines = max(1, -(-len(groups) // columns))
-    figure = Figure(figsize=(8 if columns == 1 else 13, 5 * lines), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(8 if columns == 1 else 13, 5 * lines)
     families = sorted({row.run.family for group in groups for row in group})
     colours = {family: COLOURS[index % len(COLOURS)] for index, family in enumerate(families)}
     if not groups:
@@ -111,13 +104,10 @@ def draw_panel(panel: Axes, comparison: Comparison, rows: Sequence[Row], colours
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(unit * value)))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.grid(color=FAINT, linewidth=0.8, zorder=0)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.tick_params(colors=INK)
+    plain_axes(panel)
     panel.set_xlabel(TITLES[comparison.against], color=INK)
-    panel.set_ylabel(comparison.score.replace("val_", "validation ").replace("_", " ").replace("auc", "AUC"), color=INK)
-    panel.set_title(f"{rows[0].data}: {sum(len(row.runs) for row in rows)} runs", loc="left", color=INK)
+    panel.set_ylabel(spelled(comparison.score), color=INK)
+    panel.set_title(f"{rows[0].data}: {counted(sum(len(row.runs) for row in rows))}", loc="left", color=INK)
     panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, labelcolor=INK)
 
 

@@ -13,12 +13,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
-from keras_cnns.pictures import save
+from keras_cnns.pictures import FAINT, INK, PALE, make_figure, plain_axes, save
 from keras_cnns.settings import Choice, Domain, IntRange
-from tuning.outcome_plots import PALE, best_of, family_colours, make_figure, plain_axes, say, spelled
-from tuning.plots import FAINT, INK, shortened
+from tuning.outcome_plots import best_of, family_colours, say
+from tuning.plots import shortened
 from tuning.scored import ALL_FAMILIES, Group, Scored, ends, is_logarithmic, options, place
 from tuning.space import Space
+from tuning.wording import spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

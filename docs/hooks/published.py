@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from keras_cnns.pictures import COLOURS, INK, as_svg, make_figure, plain_axes
 from keras_cnns.registry import all_families, count
-from tuning.page.writing import as_svg
-from tuning.plots import COLOURS, FAINT, INK, around, place_label, shortened
+from tuning.plots import around, place_label, shortened
 
 MARKERS = {"10 crops": "o", "1 crop": "D", "several scales": "s"}
 
@@ -53,8 +51,7 @@ def published() -> Iterator[Published]:
 def published_picture() -> str:
     """Draw them, as SVG that takes the page's colours."""
     results = [*published()]
-    figure = Figure(figsize=(9.6, 6.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(9.6, 6.2)
     panel = figure.add_subplot()
     panel.set_xscale("log")
     families = list(dict.fromkeys(found.family for found in results))
@@ -72,9 +69,7 @@ def published_picture() -> str:
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(value)))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.grid(color=FAINT, linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    plain_axes(panel)
     panel.set_xlabel("parameters, counted by the builder", color=INK)
     panel.set_ylabel("top-1 error on ImageNet as published, %", color=INK)
     panel.legend(frameon=False, labelcolor=INK, ncols=2)

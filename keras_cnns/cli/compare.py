@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cnns.cli.arguments import add_store, whole_number
 from keras_cnns.errors import SettingError, StoreError, nearest
-from keras_cnns.units import human, human_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -21,10 +20,9 @@ if TYPE_CHECKING:
     from tuning.comparison import Comparison, Row
 
 COSTS = ("parameters", "macs", "latency", "seconds")
-SCORES = ("val_accuracy", "val_auc", "test_accuracy", "test_auc")
-MARK, TIMES = "*", "×"
+MARK = "*"
 WIDTH = 100
-HEADINGS = {"parameters": "params"}
+HEADINGS = {"parameters": "params", "seconds": "training"}
 
 
 def add_parser(commands: Any) -> None:
@@ -170,6 +168,8 @@ def render(comparison: Comparison, columns: Sequence[str] = ()) -> Group:
 
 def usual_columns(comparison: Comparison, rows: list[Row]) -> list[str]:
     """Return what is printed of rows where nothing else was asked for: the scores and costs that any has."""
+    from tuning.comparison import SCORES  # noqa: PLC0415
+
     figures = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
     if comparison.sort not in (*figures, *COSTS, "epochs"):
         figures.append(comparison.sort)
@@ -182,11 +182,13 @@ def make_table(rows: list[Row], figures: Sequence[str]) -> Table:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from tuning.wording import counted  # noqa: PLC0415
+
     models = {row.run.model for row in rows}
     of_model = f" of {rows[0].run.model}" if len(models) == 1 else ""
     runs = sum(len(row.runs) for row in rows)
     table = Table(
-        title=f"{runs} {'run' if runs == 1 else 'runs'}{of_model} on {rows[0].data}",
+        title=f"{counted(runs)}{of_model} on {rows[0].data}",
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -201,8 +203,7 @@ def make_table(rows: list[Row], figures: Sequence[str]) -> Table:
         table.add_column("p", justify="right", no_wrap=True)
     table.add_column("epochs", no_wrap=True)
     for row in rows:
-        several = f" ({TIMES}{len(row.runs)})" if len(row.runs) > 1 else ""
-        cells = [MARK if row.pareto else "", row.run.name + several]
+        cells = [MARK if row.pareto else "", row.title]
         cells += [in_cell(row, column) for column in figures]
         cells += ["" if row.p is None else f"{row.p:.2g}"] if tested else []
         epochs = row.value("epochs")
@@ -243,34 +244,17 @@ def footer(comparison: Comparison) -> list[str]:
 
 def describe(row: Row, *, with_model: bool) -> str:
     """Write in what a run differs from others, long numbers to three digits."""
+    from tuning.wording import shortened  # noqa: PLC0415
+
     words = [row.run.model] if with_model else []
     return " ".join([*words, *(f"{name}={shortened(value)}" for name, value in row.differences.items())])
 
 
-def shortened(value: str) -> str:
-    """Write a fraction to three digits, and leave all else."""
-    try:
-        return f"{float(value):.3g}" if "." in value or "e-" in value else value
-    except ValueError:
-        return value
-
-
 def in_cell(row: Row, column: str) -> str:
     """Write what stands in a column of the table: a number, with what its mean may be off by, or words."""
-    value, reach = row.cell(column), row.reach(column)
-    if isinstance(value, str):
-        return shortened(value)
-    return written(column, value) + ("" if reach is None else f" ±{reach:.4f}")
+    from tuning.wording import shortened, written  # noqa: PLC0415
 
-
-def written(column: str, value: float | None) -> str:
-    """Write a number for people: 0.9712, 1.02M, 264.8M, 5.2 ms, 12.5."""
+    value = row.cell(column)
     if value is None:
         return ""
-    if column in ("parameters", "macs"):
-        return human(value)
-    if column == "latency":
-        return human_seconds(value)
-    if column == "seconds":
-        return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
-    return f"{value:.4f}"
+    return shortened(value) if isinstance(value, str) else written(column, value, row.reach(column))

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_cnns.cli.compare import WIDTH, written
+from keras_cnns.cli.compare import WIDTH
 from keras_cnns.cli.printing import make_console, make_table
 
 if TYPE_CHECKING:
@@ -71,4 +71,6 @@ def show(first: Run, second: Run, found: list[Difference]) -> None:
 
 def in_words(name: str, value: str | float | None) -> str:
     """Write what a run has."""
-    return value if isinstance(value, str) else written(name, value)
+    from tuning.wording import written  # noqa: PLC0415
+
+    return value if isinstance(value, str) else "" if value is None else written(name, value)

@@ -45,7 +45,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build the network, count, and print."""
-    from keras_cnns.pictures import blocks_picture, check_picture  # noqa: PLC0415 - `--help` waits for none of these
+    from keras_cnns.block_pictures import blocks_picture  # noqa: PLC0415 - `--help` waits for none of these
+    from keras_cnns.pictures import check_picture  # noqa: PLC0415
     from keras_cnns.registry import build, count  # noqa: PLC0415
 
     if arguments.plot:

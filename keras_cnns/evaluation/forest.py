@@ -10,6 +10,7 @@ import numpy as np
 from keras_cnns.evaluation.measured import Measured
 from keras_cnns.evaluation.plots import Colours, short
 from keras_cnns.evaluation.wording import MEANINGS, shown
+from keras_cnns.pictures import make_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,13 +24,8 @@ INCHES_A_LINE = 0.34
 
 def draw_forest(evaluation: Evaluation, parts: Mapping[str, Measured], colours: Colours) -> Figure:
     """Return the picture: a panel for each of three metrics, a line for each part."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     lines = {"all": evaluation.measured, **parts}
-    size = (11, 0.9 + INCHES_A_LINE * len(lines))
-    figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor=colours.paper)
-    FigureCanvasAgg(figure)
+    figure = make_figure(11, 0.9 + INCHES_A_LINE * len(lines), dpi=110, paper=colours.paper)
     panels = figure.subplots(1, PANELS, sharey=True, gridspec_kw={"wspace": 0.08})
     for panel, metric in zip(panels, shown(evaluation), strict=False):
         draw_panel(panel, metric, list(lines.values()), colours)

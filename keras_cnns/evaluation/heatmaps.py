@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.plots import LIGHT
-from keras_cnns.pictures import save
+from keras_cnns.pictures import make_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,21 +54,11 @@ def write_pictures(explanations: Explanations, folder: Path) -> tuple[Path, ...]
     return (*pictures, folder / OVERVIEW)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty picture of a size in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor=LIGHT.paper)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def draw(explanations: Explanations, place: int) -> Figure:
     """Return the picture of one image: itself, the map, and both."""
     height, width = explanations.images.shape[1:3]
     side = 3.3
-    figure = new_figure(3 * side + 0.9, side * min(2.0, max(0.5, height / width)) + 0.9)
+    figure = make_figure(3 * side + 0.9, side * min(2.0, max(0.5, height / width)) + 0.9, dpi=110)
     panels = figure.subplots(1, 3)
     titles = ("image", f"{explanations.method}, {'x'.join(map(str, explanations.grid))} places", "both")
     for panel, title in zip(panels, titles, strict=True):
@@ -93,7 +83,9 @@ def draw_overview(explanations: Explanations) -> Figure:
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
     height, width = explanations.images.shape[1:3]
-    figure = new_figure(max(4.5, 1.9 * columns), rows * (1.9 * min(2.0, max(0.5, height / width)) + 0.45) + 0.4)
+    figure = make_figure(
+        max(4.5, 1.9 * columns), rows * (1.9 * min(2.0, max(0.5, height / width)) + 0.45) + 0.4, dpi=110
+    )
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for panel in panels:
         bare(panel)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_cnns.evaluation.calibration import BINS, Reliability, reliability, two_answers, with_temperature
+from keras_cnns.pictures import make_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,11 +45,7 @@ DARK = Colours("#E0E0E0", "#444444", "#1B1E23", "Blues_r",
 
 def draw(evaluation: Evaluation, colours: Colours = LIGHT) -> Figure:
     """Return the picture: four panels, two beside each other."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(11, 10), dpi=110, layout="constrained", facecolor=colours.paper)
-    FigureCanvasAgg(figure)
+    figure = make_figure(11, 10, dpi=110, paper=colours.paper)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
     (confusion, roc), (reliable, precision) = figure.subplots(2, 2)
     for panel in (confusion, roc, reliable, precision):

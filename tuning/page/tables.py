@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from keras_cnns.units import human, human_seconds
-from tuning.comparison import COSTS, Comparison, Row, group_by_data, less_is_better
+from tuning.comparison import COSTS, SCORES, Comparison, Row, group_by_data, less_is_better
+from tuning.wording import counted, shortened, spelled, written
 
-SCORES = ("val_accuracy", "val_auc", "test_accuracy", "test_auc")
 MOST_SETTINGS = 24
 Cell = list[Any]
 """What is shown, and what it is sorted by: a number, words, or null."""
@@ -25,7 +24,7 @@ def make_table(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
     columns = [*own_columns(rows), *number_columns(comparison, rows), *setting_columns(rows)]
     runs = sum(len(row.runs) for row in rows)
     return {
-        "title": f"{runs:,} {'run' if runs == 1 else 'runs'} on {rows[0].data}",
+        "title": f"{counted(runs)} on {rows[0].data}",
         "columns": [{"name": name, "number": number, "less": less} for name, number, less, _ in columns],
         "rows": [
             {
@@ -45,18 +44,12 @@ Column = tuple[str, bool, bool, Callable[[Row], Cell]]
 
 def own_columns(rows: Sequence[Row]) -> list[Column]:
     """Return what runs are called, and their network and state where those are not the same for all."""
-    columns: list[Column] = [("run", False, False, named)]
+    columns: list[Column] = [("run", False, False, lambda row: [row.title, row.run.name])]
     if len({row.run.model for row in rows}) > 1:
         columns.append(("network", False, False, lambda row: [row.run.model, row.run.model]))
     if len({row.status for row in rows}) > 1:
         columns.append(("state", False, False, lambda row: [row.status, row.status]))
     return columns
-
-
-def named(row: Row) -> Cell:
-    """Return what a row is called, and how many runs it is."""
-    several = f" (×{len(row.runs)})" if len(row.runs) > 1 else ""
-    return [row.run.name + several, row.run.name]
 
 
 def number_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
@@ -74,25 +67,8 @@ def number_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
 
 def number_cell(row: Row, name: str) -> Cell:
     """Return a number, and what its mean may be off by."""
-    value, reach = row.value(name), row.reach(name)
-    if value is None:
-        return ["", None]
-    return [written(name, value) + ("" if reach is None else f" ±{reach:.4f}"), value]
-
-
-def written(name: str, value: float) -> str:
-    """Write a number for people."""
-    if name in ("parameters", "macs"):
-        return human(value)
-    if name in ("latency", "seconds"):
-        return human_seconds(value)
-    return f"{value:.0f}" if name == "epochs" else f"{value:.4f}"
-
-
-def spelled(name: str) -> str:
-    """Write the name of a metric for people."""
-    known = {"macs": "MACs", "seconds": "training", "parameters": "parameters"}
-    return known.get(name, name.replace("val_", "validation ").replace("_", " ").replace("auc", "AUC"))
+    value = row.value(name)
+    return ["", None] if value is None else [written(name, value, row.reach(name)), value]
 
 
 def setting_columns(rows: Sequence[Row]) -> list[Column]:
@@ -110,7 +86,6 @@ def setting_cell(row: Row, name: str) -> Cell:
     """Return a setting, long fractions to three digits."""
     text = row.differences.get(name, "")
     try:
-        number = float(text)
+        return [shortened(text), float(text)]
     except ValueError:
         return [text, text or None]
-    return [f"{number:.3g}" if "." in text or "e-" in text else text, number]

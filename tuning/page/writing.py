@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from matplotlib import rc_context
 
 from keras_cnns.errors import SettingError
+from keras_cnns.pictures import as_svg
 from keras_cnns.tracking import Store
 from keras_cnns.whole import written_whole
 from tuning.comparison import COSTS, Comparison
 from tuning.curve_plots import curves_figure
-from tuning.page.tables import spelled, tables
-from tuning.plots import FAINT, INK, TITLES, draw
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tuning.page.tables import tables
+from tuning.plots import TITLES, draw
+from tuning.wording import spelled
 
 MOST_CURVES = 8
-IN_PAGE = {
-    INK.lower(): "currentColor",
-    FAINT.lower(): "var(--faint)",
-    "#9a9a9a": "var(--soft)",
-    "#ffffff": "var(--paper)",
-}
-"""The colours of a picture that follow the page's."""
 
 
 def write_page(comparison: Comparison, store: Store, path: str | Path, *, title: str) -> None:
@@ -60,13 +50,14 @@ def write_page(comparison: Comparison, store: Store, path: str | Path, *, title:
 
 def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, links: str) -> str:
     """Return the page."""
+    shown = tables(comparison)
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string((files("tuning.page") / "page.html").read_text("utf-8"))
     return template.render(
         title=title,
         notes=comparison.meanings("★"),
-        tables=tables(comparison),
-        data=Markup(as_script(tables(comparison))),  # noqa: S704 - JSON, escaped for a script element
+        tables=shown,
+        data=Markup(as_script(shown)),  # noqa: S704 - JSON, escaped for a script element
         links=links,
         pictures={
             caption: Markup(apart(svg, f"picture{number}-"))  # noqa: S704 - drawn here
@@ -94,9 +85,8 @@ def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
     """Draw score against each cost that is known, and how the first rows learned."""
     for cost in dict.fromkeys([comparison.against, *COSTS]):
         if any((row.value(cost) or 0) > 0 for row in comparison.rows):
-            runs = [run for row in comparison.rows for run in row.runs]
-            weighed = Comparison(runs, sort=comparison.sort, against=cost, by_seed=comparison.by_seed)
-            yield f"{capitalized(spelled(comparison.score))} against {TITLES[cost]}", as_svg(draw(weighed))
+            caption = f"{capitalized(spelled(comparison.score))} against {TITLES[cost]}"
+            yield caption, as_svg(draw(comparison.weighed_against(cost)))
     first = [row.run for row in comparison.rows if row.status == "finished"][:MOST_CURVES]
     curves = {f"{run.name} ({run.id[:6]})": store.curves(run.id) for run in first}
     if any(curves.values()):
@@ -111,15 +101,3 @@ def capitalized(text: str) -> str:
 def apart(svg: str, prefix: str) -> str:
     """Return a picture whose parts have other ids than those of the page's other pictures."""
     return re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)
-
-
-def as_svg(figure: Figure) -> str:
-    """Return a picture as SVG that takes the page's colours and font."""
-    memory = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras-cnns", "font.family": "sans-serif"}):
-        figure.savefig(memory, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = memory.getvalue()
-    text = text[text.index("<svg") :]
-    for own, of_page in IN_PAGE.items():
-        text = text.replace(own, of_page)
-    return text

@@ -1,0 +1,133 @@
+"""What README and docs show works as written, also a newcomer's way from images to a result and its pages."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_cnns
+import tuning
+from keras_cnns import Recipe
+from keras_cnns.cli import main, make_parser
+from keras_cnns.tracking import Store
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROMPTS = {"sh": "", "console": r"\w*\$ "}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ELSEWHERE = {"cluster.md": "needs a cluster and a bucket", "from-other-libraries.md": "needs PyTorch and weights"}
+GIVEN_RUNS = ("e135f2c2", "5dd49674", "RUN_ID")
+SMALLER = {  # nothing of a sample is changed but how long it takes
+    r"--trials \d+": "--trials 2",
+    r"--repeats \d+": "--repeats 2",
+    r"--epochs \d+": "--epochs 1",
+    r"--recipe modern": "--recipe modern --epochs 1",
+    r"--image-size 64": "--image-size 32",
+    r"--max-parameters 1M": "--max-parameters 50K --epochs 1",
+}
+
+
+def blocks(page: Path, *kinds: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(page.read_text("utf-8")) if kind in kinds]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the arguments of each command that a page shows, without what the shell does."""
+    for kind, prompt in PROMPTS.items():
+        for block in blocks(page, kind):
+            for command in re.findall(rf"^\s*{prompt}keras-cnns (.*)$", block, re.MULTILINE):
+                yield shlex.split(re.sub(r" > \S+$", "", command), comments=True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [pytest.param(each, id=f"{page.stem} {' '.join(each)}") for page in PAGES for each in commands(page)]
+)
+def test_each_command_is_one_that_the_command_line_knows(arguments: list[str]) -> None:
+    assert make_parser().parse_args(arguments).run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that a reader is in: photos of two classes, new ones, and digits like MNIST's."""
+    source = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for shade, name in enumerate(("cat", "dog")):
+            place = tmp_path / "photos" / split / name
+            place.mkdir(parents=True)
+            for number in range(12):
+                low = int(source.integers(0, 60)) + 30 * shade
+                pixels = source.integers(low, low + 100, (40, 40), np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    (tmp_path / "new").mkdir()
+    Image.fromarray(source.integers(0, 80, (40, 40), np.uint8)).save(tmp_path / "new" / "0.png")
+    images, labels = source.integers(0, 256, (80, 28, 28), np.uint8), np.arange(80) % 10
+    np.savez(
+        tmp_path / "mnist.npz", x_train=images[:60], y_train=labels[:60], x_test=images[60:], y_test=labels[60:]
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("own_ray")
+def test_a_newcomer_comes_from_a_folder_of_images_to_a_result_and_its_pages(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (block for block in blocks(ROOT / "README.md", "sh") if "keras-cnns inspect" in block)
+    for usual, smaller in SMALLER.items():
+        path = re.sub(usual, smaller, path)
+    for line in path.splitlines():
+        arguments = shlex.split(line, comments=True)[1:]
+        if "RUN" in arguments:
+            runs = Store(f"sqlite:///{folder / 'mlflow.db'}", create=False).runs(experiment="train")
+            arguments = [runs[0].id if argument == "RUN" else argument for argument in arguments]
+        assert main(arguments) == 0, (line, capsys.readouterr().err)
+    assert (folder / "sheet.png").exists()
+    assert "<svg" in (folder / "comparison.html").read_text("utf-8")
+    assert "sensitivity" in (folder / "result.html").read_text("utf-8").lower()
+    assert list((folder / "maps").glob("*.png"))
+
+
+def quick(sweep: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a sweep that tries one candidate for one epoch, whatever it is asked for."""
+    return lambda *given, **named: sweep(*given, **{**named, "trials": 1, "recipe": Recipe(epochs=1)})
+
+
+def with_samples() -> Iterator[Any]:
+    for page in PAGES:
+        text = "\n".join(blocks(page, "python"))
+        if text:
+            yield pytest.param(
+                page, text, marks=pytest.mark.xdist_group("ray") if "sweep(" in text else (), id=page.stem
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("page", "text"), with_samples())
+def test_samples_in_python_run(
+    page: Path, text: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if page.name in ELSEWHERE:
+        pytest.skip(ELSEWHERE[page.name])
+    if "sweep(" in text:
+        request.getfixturevalue("own_ray")
+    monkeypatch.setattr(tuning, "sweep", quick(tuning.sweep))
+    shape = (2, 28, 28, 1) if "RUN_ID" in text else (2, 224, 224, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    names: dict[str, Any] = {"keras_cnns": keras_cnns, "images": images, "labels": np.array([0, 1])}
+    if any(given in text for given in ("trained.", *GIVEN_RUNS)):
+        dataset = keras_cnns.load("photos", image_size=28)
+        small = {"blocks": (2, 2), "growth_rate": 4}
+        trained = keras_cnns.train("densenet-bc-40", dataset, settings=small, recipe=Recipe(epochs=1))
+        names |= {"trained": trained, "dataset": dataset, "patients": np.arange(len(dataset.splits["test"]))}
+        text = re.sub("|".join(GIVEN_RUNS), trained.run_id, text)
+    exec(compile(text.replace("epochs=15", "epochs=1"), str(page), "exec"), names)  # noqa: S102 - ours

@@ -11,14 +11,19 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from hypothesis import given
+from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from keras_cnns.cli import main
 from keras_cnns.errors import SettingError
+from keras_cnns.settings import Choice
 from keras_cnns.tracking import RunDescription, Store
 from tuning.comparison import Comparison
+from tuning.observed import domain_of, observed_groups
 from tuning.page import write_page
 from tuning.page.tables import tables
+from tuning.scored import ends, place
 
 SCORES = {("narrow <i>", 8): [0.91, 0.92, 0.93], ("wide", 16): [0.95, 0.97, 0.96], ("odd", 12): [0.5]}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -58,7 +63,7 @@ def test_the_page_has_what_the_comparison_has_and_asks_nobody(page: Path, store:
     assert not re.findall(r"""(?:src|href)=["']?(?!#)""", re.sub(r"xlink:href", "", text))
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "<i>" not in text, "names are no markup"
-    assert text.count("<svg") == 4, "parameters, MACs, seconds, curves"
+    assert text.count("<svg") == 5, "parameters, MACs, seconds, settings, curves"
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text)} <= {*ids}
@@ -74,6 +79,34 @@ def test_cells_have_what_is_shown_and_what_is_sorted_by(store: Store) -> None:
     assert first["growth_rate"] == ["16", 16.0]
     assert first["parameters"] == ["16.0K", 16000.0]
     assert [row["front"] for row in table["rows"]] == [True, True, False]
+
+
+TEXTS = st.one_of(
+    st.lists(st.integers(-9, 10**6).map(str), min_size=2, max_size=9),
+    st.lists(st.floats(1e-9, 1e9).map(str), min_size=2, max_size=9),
+    st.lists(st.sampled_from(["none", "2", "4", "nan", "relu", "0.5"]), min_size=2, max_size=9),
+)
+
+
+@given(texts=TEXTS)
+def test_what_runs_had_has_a_place_on_the_axis_from_the_lowest_to_the_highest(texts: list[str]) -> None:
+    domain = domain_of(texts)
+    low, high = ends(domain)
+    for text in texts:
+        value = text if isinstance(domain, Choice) else float(text)
+        assert low <= place(domain, value) <= high
+
+
+def test_rows_are_weighed_by_the_settings_that_all_of_their_family_have(store: Store) -> None:
+    (group,) = observed_groups(Comparison(store.runs(), by_seed=True))
+    assert (group.name, list(group.domains)) == ("densenet", ["growth_rate"])
+    assert [(trial.name, trial.values, trial.score) for trial in group.trials] == [
+        ("wide-0 (×3)", {"growth_rate": 16.0}, pytest.approx(0.96)),
+        ("narrow <i>-0 (×3)", {"growth_rate": 8.0}, pytest.approx(0.92)),
+        ("odd-0", {"growth_rate": 12.0}, 0.5),
+    ]
+    assert observed_groups(Comparison(store.runs(), by_seed=True).first(2)) == []
+    assert observed_groups(Comparison([])) == []
 
 
 def test_a_page_that_cannot_be_written_is_told(store: Store) -> None:

@@ -20,6 +20,7 @@ from tuning.wording import spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TOGETHER = "several together"
 LineStyle = tuple[float, tuple[float, ...]]
@@ -48,10 +49,15 @@ def importance_picture(importances: Sequence[Importance], path: Path, *, title: 
         path: The picture to write.
         title: What stands above.
     """
-    known = [importance for importance in importances if importance.shares]
-    if not known:
+    if any(importance.shares for importance in importances):
+        save(importance_figure(importances, title=title), path)
+    else:
         say(path, importances[0].verdict() if importances else "No trial ended with a score.")
-        return
+
+
+def importance_figure(importances: Sequence[Importance], *, title: str) -> Figure:
+    """Return that picture, where anything can be said of one of them."""
+    known = [importance for importance in importances if importance.shares]
     columns = min(2, len(known))
     rows = [known[index : index + columns] for index in range(0, len(known), columns)]
     heights = [BAR * (1 + max(len(importance.shares) for importance in row)) + PANEL_EXTRA for row in rows]
@@ -66,7 +72,7 @@ def importance_picture(importances: Sequence[Importance], path: Path, *, title: 
         panel.set_ylim(max(len(other.shares) for other in rows[index // columns]) + 0.6, -0.6)
     if note:
         figure.supxlabel(note, x=0.01, ha="left", color=INK, fontsize=9)
-    save(figure, path)
+    return figure
 
 
 def draw_importance(panel: Axes, importance: Importance, *, wrapped: int, named: bool) -> None:

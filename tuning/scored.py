@@ -24,6 +24,7 @@ class Scored:
 
     Attributes:
         number: Its number in the sweep.
+        name: What it is called.
         family: The family of its network.
         values: What it had of all that is searched; choices as they are written.
         score: Of the epoch whose network is kept.
@@ -33,6 +34,7 @@ class Scored:
     """
 
     number: int
+    name: str
     family: str
     values: Mapping[str, Any]
     score: float
@@ -81,6 +83,7 @@ def find_scored(states: Mapping[int, TrialState], space: Space) -> list[Scored]:
             found.append(
                 Scored(
                     number=number,
+                    name=f"trial {number}",
                     family=family,
                     values={FAMILY: family, **values},
                     score=score,

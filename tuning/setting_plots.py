@@ -23,6 +23,7 @@ from tuning.wording import spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NO_SCORE = "No trial ended with a score."
 MOST_TICKS = 8
@@ -95,19 +96,24 @@ def parallel_coordinates(groups: Sequence[Group], path: Path, *, monitor: str, t
         monitor: The score.
         title: What stands above.
     """
-    if not groups:
+    if groups:
+        save(parallel_figure(groups, monitor=monitor, title=title), path)
+    else:
         say(path, NO_SCORE)
-        return
+
+
+def parallel_figure(groups: Sequence[Group], *, monitor: str, title: str) -> Figure:
+    """Return that picture, of one group or more; the first holds the trials of all."""
     most = max(len(group.domains) for group in groups)
     figure = make_figure(max(8, INCHES_AN_AXIS * (most + 1) + 1.5), INCHES_A_ROW * len(groups) + 0.6)
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=12)
     panels = [figure.add_subplot(len(groups), 1, row + 1) for row in range(len(groups))]
-    scores = [trial.score for trial in groups[0].trials]  # the first group has all
+    scores = [trial.score for group in groups for trial in group.trials]
     shade = Normalize(float(np.quantile(scores, LOWEST_COLOURED)), max(scores), clip=True)
     for panel, group in zip(panels, groups, strict=True):
         draw_lines(panel, group, shade, monitor, columns=most + 1)
         name = f"{group.name}: " if len(groups) > 1 else ""
-        best = f"best: trial {best_of(group.trials).number}"
+        best = f"best: {best_of(group.trials).name}"
         panel.set_title(
             f"{name}{count(len(group.trials))} with a score; {best}", loc="left", fontsize=10, color=INK, pad=26
         )
@@ -117,7 +123,7 @@ def parallel_coordinates(groups: Sequence[Group], path: Path, *, monitor: str, t
     )  # fmt: skip
     bar.set_label(spelled(monitor), color=INK)
     bar.ax.tick_params(labelsize=8, colors=INK)
-    save(figure, path)
+    return figure
 
 
 def draw_lines(panel: Axes, group: Group, shade: Normalize, monitor: str, *, columns: int) -> None:
@@ -135,7 +141,7 @@ def draw_lines(panel: Axes, group: Group, shade: Normalize, monitor: str, *, col
         is_best = trial is best
         panel.plot(
             line,
-            color=colours(shade(trial.score)),
+            color=INK if is_best else colours(shade(trial.score)),
             alpha=1.0 if is_best else faint,
             linewidth=2.6 if is_best else 1.1,
             zorder=4 if is_best else 3,

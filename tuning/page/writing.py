@@ -18,11 +18,16 @@ from keras_cnns.tracking import Store
 from keras_cnns.whole import written_whole
 from tuning.comparison import COSTS, Comparison
 from tuning.curve_plots import curves_figure
+from tuning.importance import weigh_settings
+from tuning.observed import observed_groups
+from tuning.outcome_plots import importance_figure
 from tuning.page.tables import tables
 from tuning.plots import TITLES, draw
+from tuning.setting_plots import parallel_figure
 from tuning.wording import spelled
 
 MOST_CURVES = 8
+WIDE = 648  # points, of which an inch has 72
 
 
 def write_page(comparison: Comparison, store: Store, path: str | Path, *, title: str) -> None:
@@ -59,10 +64,10 @@ def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, link
         tables=shown,
         data=Markup(as_script(shown)),  # noqa: S704 - JSON, escaped for a script element
         links=links,
-        pictures={
-            caption: Markup(apart(svg, f"picture{number}-"))  # noqa: S704 - drawn here
+        pictures=[
+            (caption, is_wide(svg), Markup(apart(svg, f"picture{number}-")))  # noqa: S704 - drawn here
             for number, (caption, svg) in enumerate(drawn.items())
-        },
+        ],
     )
 
 
@@ -82,11 +87,20 @@ def links_of(store: Store) -> str:
 
 
 def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
-    """Draw score against each cost that is known, and how the first rows learned."""
+    """Draw score against each cost that is known, what the settings did to it, and how the first rows learned."""
     for cost in dict.fromkeys([comparison.against, *COSTS]):
         if any((row.value(cost) or 0) > 0 for row in comparison.rows):
             caption = f"{capitalized(spelled(comparison.score))} against {TITLES[cost]}"
             yield caption, as_svg(draw(comparison.weighed_against(cost)))
+    groups = observed_groups(comparison)
+    importances = [weigh_settings(group) for group in groups]
+    if any(importance.shares for importance in importances):
+        yield "What mattered", as_svg(importance_figure(importances, title=""))
+    if groups:
+        yield (
+            "Each row as a line through its settings",
+            as_svg(parallel_figure(groups, monitor=comparison.score, title="")),
+        )
     first = [row.run for row in comparison.rows if row.status == "finished"][:MOST_CURVES]
     curves = {f"{run.name} ({run.id[:6]})": store.curves(run.id) for run in first}
     if any(curves.values()):
@@ -96,6 +110,12 @@ def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
 def capitalized(text: str) -> str:
     """Return a text that begins with a capital letter and is left alone beyond."""
     return text[:1].upper() + text[1:]
+
+
+def is_wide(svg: str) -> bool:
+    """Return whether a picture needs the width of the page."""
+    (width,) = re.findall(r'viewBox="0 0 (\S+) ', svg)[:1]
+    return float(width) > WIDE
 
 
 def apart(svg: str, prefix: str) -> str:

@@ -26,6 +26,7 @@ from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import DataError, EvaluationError, StoreError
 from keras_cnns.evaluation.calibration import with_temperature
+from keras_cnns.evaluation.confusion import Confusion
 from keras_cnns.evaluation.network import open_network
 from keras_cnns.tracking import Looks, Store
 from keras_cnns.training.run import TrainedRun
@@ -116,6 +117,10 @@ def test_an_evaluation_is_measured_counted_and_kept(made: Made, fresh: Path) -> 
     assert found.metrics["sensitivity"] == pytest.approx(reference.recall_score(test.labels, predicted), abs=1e-9)
     assert found.metrics["accuracy"] == pytest.approx(reference.accuracy_score(test.labels, predicted), abs=1e-9)
     assert found.looks == Looks(by_run=1, by_all=1, runs=1)
+    kept = Confusion.from_json(Store(uri).read_file(made.id, "evaluation/test/confusion.json") or "")
+    np.testing.assert_array_equal(kept.counts, reference.confusion_matrix(test.labels, predicted))
+    assert kept.class_names == found.class_names
+    assert Store(uri).read_file(made.id, "evaluation/validation/confusion.json") is None
 
     after = Store(uri).run(made.id)
     assert after.status == "finished"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
@@ -17,6 +18,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from keras_cnns.cli import main
 from keras_cnns.errors import SettingError
+from keras_cnns.evaluation.confusion import Confusion, confusion_of, draw_confusion
+from keras_cnns.pictures import make_figure
 from keras_cnns.settings import Choice
 from keras_cnns.tracking import RunDescription, Store
 from tuning.comparison import Comparison
@@ -46,6 +49,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
             for epoch in (1, 2):
                 store.record(run_id, epoch, {"val_accuracy": score / (3 - epoch), "seconds": 1.0})
             store.finish(run_id)
+    matrix = tmp_path_factory.mktemp("evaluation") / "confusion.json"
+    matrix.write_text(confusion_of(np.array([0, 0, 1]), np.array([0, 1, 1]), ("cat", "dog")).to_json())
+    measured = next(run for run in store.runs() if run.name == "wide-1")
+    store.log_metrics(measured.id, {"test_accuracy": 2 / 3})
+    store.log_files(measured.id, matrix, into="evaluation/test")
     return store
 
 
@@ -63,7 +71,7 @@ def test_the_page_has_what_the_comparison_has_and_asks_nobody(page: Path, store:
     assert not re.findall(r"""(?:src|href)=["']?(?!#)""", re.sub(r"xlink:href", "", text))
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "<i>" not in text, "names are no markup"
-    assert text.count("<svg") == 5, "parameters, MACs, seconds, settings, curves"
+    assert text.count("<svg") == 6, "parameters, MACs, seconds, settings, confusion, curves"
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text)} <= {*ids}
@@ -107,6 +115,17 @@ def test_rows_are_weighed_by_the_settings_that_all_of_their_family_have(store: S
     ]
     assert observed_groups(Comparison(store.runs(), by_seed=True).first(2)) == []
     assert observed_groups(Comparison([])) == []
+
+
+def test_confusion_is_counted_and_drawn_also_of_several_labels() -> None:
+    labels, predicted = np.array([[1, 0], [1, 1], [0, 1]]), np.array([[1, 0], [0, 1], [1, 1]])
+    confusion = confusion_of(labels, predicted, ("ill", "old"))
+    assert confusion.counts.tolist() == [[1, 1, 1, 0], [2, 0, 0, 1]]
+    assert confusion.shares.tolist() == [[0.5, 0.5, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
+    assert Confusion.from_json(confusion.to_json()).counts.tolist() == confusion.counts.tolist()
+    panel = make_figure(4, 4).add_subplot()
+    draw_confusion(panel, confusion)
+    assert [text.get_text() for text in panel.texts] == ["1", "1", "1", "0", "2", "0", "0", "1"]
 
 
 def test_a_page_that_cannot_be_written_is_told(store: Store) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_cnns.evaluation.colours import Colours, short
 from keras_cnns.evaluation.measured import Measured
-from keras_cnns.evaluation.plots import Colours, short
 from keras_cnns.evaluation.wording import MEANINGS, shown
 from keras_cnns.pictures import make_figure
 

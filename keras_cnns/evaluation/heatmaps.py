@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_cnns.errors import EvaluationError
-from keras_cnns.evaluation.plots import LIGHT
+from keras_cnns.evaluation.colours import LIGHT
 from keras_cnns.pictures import make_figure, save
 
 if TYPE_CHECKING:

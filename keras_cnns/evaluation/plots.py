@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_cnns.evaluation.calibration import BINS, Reliability, reliability, two_answers, with_temperature
+from keras_cnns.evaluation.colours import LIGHT, Colours, heading, short
+from keras_cnns.evaluation.confusion import draw_confusion
 from keras_cnns.pictures import make_figure
 
 if TYPE_CHECKING:
@@ -17,30 +18,7 @@ if TYPE_CHECKING:
 
     from keras_cnns.evaluation.run import Evaluation
 
-MOST_NUMBERED = 12
-MOST_LABELLED = 40
 MOST_NAMED_CURVES = 10
-MOST_LETTERS = 18
-
-
-@dataclass(frozen=True)
-class Colours:
-    """What a picture is painted in."""
-
-    ink: str
-    faint: str
-    paper: str
-    cells: str
-    curves: tuple[str, ...]
-
-
-# The curves are in Okabe and Ito's colours, which colour-blind readers tell apart, lightened on dark paper.
-LIGHT = Colours("#333333", "#DDDDDD", "#FFFFFF", "Blues",
-                ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00", "#6A3D9A", "#8C564B",
-                 "#777777"))  # fmt: skip
-DARK = Colours("#E0E0E0", "#444444", "#1B1E23", "Blues_r",
-               ("#56B4E9", "#F58A4B", "#3CCFA0", "#E7A6CB", "#F0C04A", "#8FC9FF", "#D8C93A", "#B79BE0", "#C99C90",
-                "#AAAAAA"))  # fmt: skip
 
 
 def draw(evaluation: Evaluation, colours: Colours = LIGHT) -> Figure:
@@ -52,53 +30,10 @@ def draw(evaluation: Evaluation, colours: Colours = LIGHT) -> Figure:
         panel.set_facecolor(colours.paper)
         panel.tick_params(colors=colours.ink, labelsize=9)
         panel.spines[:].set_color(colours.faint)
-    draw_confusion(confusion, evaluation, colours)
+    draw_confusion(confusion, evaluation.confusion, colours)
     draw_curves(roc, precision, evaluation, colours)
     draw_reliability(reliable, evaluation, colours)
     return figure
-
-
-def heading(panel: Axes, title: str, across: str, up: str, colours: Colours) -> None:
-    """Write what a panel shows."""
-    panel.set_title(title, loc="left", fontsize=11, color=colours.ink)
-    panel.set_xlabel(across, fontsize=9, color=colours.ink)
-    panel.set_ylabel(up, fontsize=9, color=colours.ink)
-
-
-def draw_confusion(panel: Axes, evaluation: Evaluation, colours: Colours) -> None:
-    """Draw how many images of each class were taken for each class; the colour is the share of the row.
-
-    With any number of labels, draw for each label how many images that have it were taken for having it, and so on.
-    """
-    classes = len(evaluation.class_names)
-    if evaluation.multi_label:
-        has, taken = evaluation.labels == 1, evaluation.predicted == 1
-        answers = ["found", "missed", "false\nalarm", "rightly\nnot"]
-        counts = np.stack(
-            [(has & taken).sum(0), (has & ~taken).sum(0), (~has & taken).sum(0), (~has & ~taken).sum(0)], 1
-        )
-        of_row = np.repeat(np.stack([has.sum(0), (~has).sum(0)], 1), 2, axis=1)
-    else:
-        answers = [short(name) for name in evaluation.class_names]
-        counts = np.bincount(evaluation.labels * classes + evaluation.predicted, minlength=classes**2)
-        counts = counts.reshape(classes, classes)
-        of_row = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(of_row, 1)
-    panel.imshow(shares, cmap=colours.cells, vmin=0, vmax=1, aspect="auto")
-    if classes <= MOST_NUMBERED:
-        for row, column in np.ndindex(counts.shape):
-            strong = shares[row, column] > 0.5
-            ink = "white" if strong == (colours is LIGHT) else "#222222"
-            panel.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=10)
-    if classes <= MOST_LABELLED:
-        names = [short(name) for name in evaluation.class_names]
-        wide = max(map(len, answers)) * len(answers) > 40
-        panel.set_xticks(range(len(answers)), answers, rotation=90 if wide else 0)
-        panel.set_yticks(range(classes), names)
-    if evaluation.multi_label:
-        heading(panel, "Decisions on each label, images", "", "", colours)
-    else:
-        heading(panel, "Confusion matrix, images", "taken for", "is", colours)
 
 
 def draw_curves(roc: Axes, precision: Axes, evaluation: Evaluation, colours: Colours) -> None:
@@ -175,9 +110,3 @@ def reliability_of(evaluation: Evaluation, probabilities: np.ndarray) -> Reliabi
     if evaluation.multi_label:
         return reliability(evaluation.labels.ravel(), two_answers(probabilities.ravel()))
     return reliability(evaluation.labels, probabilities)
-
-
-def short(name: str) -> str:
-    """Return a class's name as it fits beside a picture, its dollars not taken for mathematics."""
-    cut = name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
-    return cut.replace("$", r"\$")

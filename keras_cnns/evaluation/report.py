@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 
 from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.colours import DARK, LIGHT
 from keras_cnns.evaluation.forest import draw_forest
-from keras_cnns.evaluation.plots import DARK, LIGHT, draw
+from keras_cnns.evaluation.plots import draw
 from keras_cnns.evaluation.wording import all_notes, facts, looks_in_words, part_table, rows
 from keras_cnns.whole import written_whole
 

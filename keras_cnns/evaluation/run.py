@@ -19,6 +19,7 @@ from keras_cnns.evaluation.checks import (
     find_split,
     is_own,
 )
+from keras_cnns.evaluation.confusion import CONFUSION, Confusion, confusion_of
 from keras_cnns.evaluation.ensembles import Ensemble, Settled, find_runs, open_ensemble
 from keras_cnns.evaluation.intervals import Interval
 from keras_cnns.evaluation.measured import Measured, Predicted, as_named, in_names
@@ -129,6 +130,11 @@ class Evaluation:
     def predicted(self) -> np.ndarray:
         """What each image is taken for: a class, or 0 or 1 for each label."""
         return decide(self.probabilities, self.threshold)
+
+    @property
+    def confusion(self) -> Confusion:
+        """How many images of each class are taken for each class."""
+        return confusion_of(self.labels, self.predicted, self.class_names)
 
     @property
     def images_by_class(self) -> dict[str, int]:
@@ -275,7 +281,9 @@ def keep(store: Store, found: Evaluation, page: Path | None) -> Evaluation:
         store.log_metrics(found.run_id, dict(named[begin : begin + METRICS_AT_A_TIME]))
     with tempfile.TemporaryDirectory() as folder:
         files = write_report(found, Path(folder, REPORT))
-        kept = store.log_files(found.run_id, *files, into=found.place)
+        counts = Path(folder, CONFUSION)
+        counts.write_text(found.confusion.to_json(), "utf-8")
+        kept = store.log_files(found.run_id, *files, counts, into=found.place)
         for file, wanted in zip(files, (page, page.with_suffix(".png")) if page is not None else (), strict=False):
             write_whole(wanted, file.read_bytes())
     return replace(found, kept=kept)

@@ -250,6 +250,21 @@ class Store:
         return f"{place}/{into}".rstrip("/")
 
     @told
+    def read_file(self, run_id: str, path: str) -> str | None:
+        """Return the text of a file that is kept with a run; None where there is none.
+
+        Args:
+            run_id: The run.
+            path: Where the file is among the run's files.
+        """
+        files = self._files(self._client.get_run(run_id).info.artifact_uri)
+        if path not in {entry.path for entry in files.list_artifacts(str(Path(path).parent))}:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            here = None if hasattr(files, "artifact_dir") else folder
+            return Path(files.download_artifacts(path, here)).read_text("utf-8")
+
+    @told
     def look(self, run_id: str, fingerprint: str) -> Looks:
         """Count a look of a run at a test split, and return how many there were.
 

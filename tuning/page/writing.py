@@ -21,6 +21,7 @@ from tuning.curve_plots import curves_figure
 from tuning.importance import weigh_settings
 from tuning.observed import observed_groups
 from tuning.outcome_plots import importance_figure
+from tuning.page.matrices import find_matrices, matrices_figure
 from tuning.page.tables import tables
 from tuning.plots import TITLES, draw
 from tuning.setting_plots import parallel_figure
@@ -101,6 +102,10 @@ def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
             "Each row as a line through its settings",
             as_svg(parallel_figure(groups, monitor=comparison.score, title="")),
         )
+    runs = [run for row in comparison.rows for run in row.runs if row.status == "finished"]
+    matrices = find_matrices(runs, store)
+    if matrices:
+        yield "What test images were taken for", as_svg(matrices_figure(matrices))
     first = [row.run for row in comparison.rows if row.status == "finished"][:MOST_CURVES]
     curves = {f"{run.name} ({run.id[:6]})": store.curves(run.id) for run in first}
     if any(curves.values()):

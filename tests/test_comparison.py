@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from scipy import stats
 from keras_cnns.cli import main
 from keras_cnns.cli.compare import render
 from keras_cnns.errors import KerasCnnsError, SettingError
-from keras_cnns.tracking import Run, RunDescription, Store
+from keras_cnns.tracking import Run, RunDescription, Store, Stores
 from keras_cnns.units import human
 from tuning.comparison import Comparison, pareto_front
 from tuning.plots import accuracy_against
@@ -313,22 +314,17 @@ def test_what_is_no_condition_is_told_in_one_line(condition: str, message: str) 
     assert "\n" not in str(caught.value)
 
 
+DESCRIPTION = RunDescription(
+    name="trial-0001", model="densenet121", family="densenet", settings={"growth_rate": 8}, recipe={"epochs": 1},
+    seed=0, data_name="digits", data_fingerprint="f00d", parameters=1000, macs=5000,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     store = Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-    for number, growth_rate in enumerate((8, 12), start=1):
-        description = RunDescription(
-            name=f"trial-{number:04d}",
-            model="densenet121",
-            family="densenet",
-            settings={"growth_rate": growth_rate},
-            recipe={"epochs": 1},
-            seed=0,
-            data_name="digits",
-            data_fingerprint="f00d",
-            parameters=1000 * number,
-            macs=5000 * number,
-        )
+    second = replace(DESCRIPTION, name="trial-0002", settings={"growth_rate": 12}, parameters=2000, macs=10_000)
+    for number, description in enumerate((DESCRIPTION, second), start=1):
         run_id = store.start(description, experiment="sweep")
         store.record(run_id, 1, {"val_accuracy": 0.5 + number / 10, "seconds": 1.0})
         store.finish(run_id)
@@ -369,6 +365,7 @@ def test_the_command_prints_json_and_csv_alone(uri: str, capsys: pytest.CaptureF
         (["--columns", "growth"], "Did you mean 'growth_rate'"),
         (["trial-0001", "trial-0003"], "trial-0003"),
         (["sweep", "trial-0001"], "no experiment 'trial-0001'"),
+        (["trial-0001", "trial-0002", "--where", "macs > 1"], "--where is for runs of experiments"),
     ],
 )
 def test_the_commands_mistakes_are_one_line(
@@ -379,6 +376,31 @@ def test_the_commands_mistakes_are_one_line(
     assert not out
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_several_stores_are_compared_as_one(
+    uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that both have, as a copy does, counts once; a server's runs have a page to be seen on."""
+    shutil.copyfile(uri.removeprefix("sqlite:///"), tmp_path / "mlflow.db")
+    other = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run_id = other.start(replace(DESCRIPTION, name="again", seed=1), experiment="later")
+    other.record(run_id, 1, {"val_accuracy": 0.9, "seconds": 1.0})
+    other.finish(run_id)
+    assert main(["compare", "--tracking-uri", uri, "--tracking-uri", other.uri, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["name"], row["runs"], row["val_accuracy"]) for row in rows] == [
+        ("trial-0001", 2, pytest.approx(0.75)),
+        ("trial-0002", 1, 0.7),
+    ]
+    assert main(["compare", "trial-0001", "again", "--tracking-uri", uri, "--tracking-uri", other.uri]) == 0
+    assert re.search(r"seed +0 +1", capsys.readouterr().out)
+    stores = Stores([Store(uri), other])
+    runs = {run.name: run for run in stores.runs()}
+    assert stores.of(runs["trial-0001"]).uri == uri
+    assert stores.page(runs["again"]) == ""
+    monkeypatch.setattr(other, "uri", "http://127.0.0.1:5000")
+    assert stores.page(runs["again"]) == f"http://127.0.0.1:5000/#/runs/{run_id}"
 
 
 def test_columns_can_be_chosen(uri: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from keras_cnns.errors import SettingError
 from keras_cnns.evaluation.confusion import Confusion, confusion_of, draw_confusion
 from keras_cnns.pictures import make_figure
 from keras_cnns.settings import Choice
-from keras_cnns.tracking import RunDescription, Store
+from keras_cnns.tracking import Run, RunDescription, Store, Stores
 from tuning.comparison import Comparison
 from tuning.observed import domain_of, observed_groups
 from tuning.page import write_page
@@ -30,6 +30,10 @@ from tuning.scored import ends, place
 
 SCORES = {("narrow <i>", 8): [0.91, 0.92, 0.93], ("wide", 16): [0.95, 0.97, 0.96], ("odd", 12): [0.5]}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def no_page(_: Run) -> str:
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_has_what_the_comparison_has_and_asks_nobody(page: Path, store: Store) -> None:
     text = page.read_text("utf-8")
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert json.loads(found) == json.loads(json.dumps(tables(Comparison(store.runs(), by_seed=True))))
+    assert json.loads(found) == json.loads(json.dumps(tables(Comparison(store.runs(), by_seed=True), no_page)))
     assert not re.findall(r"""(?:src|href)=["']?(?!#)""", re.sub(r"xlink:href", "", text))
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "<i>" not in text, "names are no markup"
@@ -78,7 +82,7 @@ def test_the_page_has_what_the_comparison_has_and_asks_nobody(page: Path, store:
 
 
 def test_cells_have_what_is_shown_and_what_is_sorted_by(store: Store) -> None:
-    (table,) = tables(Comparison(store.runs(), by_seed=True))
+    (table,) = tables(Comparison(store.runs(), by_seed=True), no_page)
     columns = [column["name"] for column in table["columns"]]
     assert table["title"] == "7 runs on digits"
     assert [row["cells"][0][0] for row in table["rows"]] == ["wide-0 (×3)", "narrow <i>-0 (×3)", "odd-0"]
@@ -130,7 +134,7 @@ def test_confusion_is_counted_and_drawn_also_of_several_labels() -> None:
 
 def test_a_page_that_cannot_be_written_is_told(store: Store) -> None:
     with pytest.raises(SettingError, match=r"cannot write /nowhere/page\.html"):
-        write_page(Comparison(store.runs()), store, "/nowhere/page.html", title="x")
+        write_page(Comparison((stores := Stores([store])).runs()), stores, "/nowhere/page.html", title="x")
 
 
 @pytest.fixture(scope="module")

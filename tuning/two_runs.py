@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from keras_cnns.tracking import Run, Store
+from keras_cnns.tracking import Run
 from tuning.comparison import less_is_better, status_of
 
 Curves = Mapping[str, list[tuple[int, float]]]
@@ -27,10 +27,10 @@ class Difference:
     values: tuple[str | float | None, str | float | None]
 
 
-def find_differences(first: Run, second: Run, store: Store) -> list[Difference]:
-    """Return all that two runs of a store differ in; of curves the best value and its epoch."""
-    curves = store.curves(first.id), store.curves(second.id)
-    return [*differing(about(first, curves[0]), about(second, curves[1]))]
+def find_differences(runs: tuple[Run, Run], curves: Sequence[Curves]) -> list[Difference]:
+    """Return all that two runs differ in; of their curves the best value and its epoch."""
+    first, second = map(about, runs, curves)
+    return [*differing(first, second)]
 
 
 def about(run: Run, curves: Curves) -> dict[tuple[str, str], str | float]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import add_store, whole_number
+from keras_cnns.cli.arguments import whole_number
 from keras_cnns.errors import SettingError, StoreError, nearest
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ def add_parser(commands: Any) -> None:
         metavar="EXPERIMENT",
         help="MLflow experiments (default: all), or the ids or names of two runs",
     )
-    add_store(parser)
+    parser.add_argument(
+        "--tracking-uri",
+        action="append",
+        metavar="URI",
+        help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db); repeatable, to compare what several hold",
+    )
     parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="default: val_accuracy")
     parser.add_argument("--against", default="parameters", choices=COSTS, help="cost to weigh (default: parameters)")
     parser.add_argument(
@@ -60,21 +65,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare and print."""
     if arguments.limit is not None and arguments.limit < 1:
         raise SettingError(f"--limit {arguments.limit}: show 1 run or more.")
-    from keras_cnns.tracking import Store  # noqa: PLC0415 - `--help` waits for none of these
+    from keras_cnns.tracking import Store, Stores  # noqa: PLC0415 - `--help` waits for none of these
     from tuning.comparison import Comparison  # noqa: PLC0415
 
-    store = Store(arguments.tracking_uri, create=False)
-    known = store.experiments()
-    if len(arguments.experiments) == 2 and not set(arguments.experiments) & set(known):
+    stores = Stores([Store(uri, create=False) for uri in dict.fromkeys(arguments.tracking_uri or [None])])
+    names = arguments.experiments
+    if len(names) == 2 and not set(names) & set(stores.experiments()):
         from keras_cnns.cli.compare_two import compare_two  # noqa: PLC0415
 
-        return compare_two(store, arguments)
-    names = dict.fromkeys(arguments.experiments or known)
-    runs = [run for name in names for run in store.runs(experiment=name)]
+        return compare_two(stores, arguments)
+    runs = stores.runs(names)
     if not runs:
+        looked_in = ", ".join(map(repr, names or stores.experiments()))
         raise StoreError(
-            f"no runs to compare in {', '.join(map(repr, names))} of {store.location}: `keras-cnns train` makes some, "
-            f"or name another store with --tracking-uri."
+            f"no runs to compare in {looked_in} of {stores.location}: `keras-cnns train` makes some, or name another "
+            f"store with --tracking-uri."
         )
     comparison = Comparison(
         chosen(runs, arguments.where), sort=arguments.sort, against=arguments.against, by_seed=not arguments.each
@@ -90,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         write_page(
             comparison,
-            store,
+            stores,
             arguments.html,
             title=f"Comparison: {', '.join(dict.fromkeys(run.experiment for run in runs))}",
         )

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from keras_cnns.cli.compare import WIDTH
 from keras_cnns.cli.printing import make_console, make_table
+from keras_cnns.errors import SettingError
 
 if TYPE_CHECKING:
-    from keras_cnns.tracking import Run, Store
+    from keras_cnns.tracking import Run, Stores
     from tuning.two_runs import Difference
 
+FOR_MANY = ("where", "columns", "each", "limit", "html")
 HEADINGS = {
     "run": "The runs",
     "setting": "Settings",
@@ -27,18 +29,21 @@ HEADINGS = {
 }
 
 
-def compare_two(store: Store, arguments: argparse.Namespace) -> int:
+def compare_two(stores: Stores, arguments: argparse.Namespace) -> int:
     """Print what two runs differ in, and draw their curves where that was asked for."""
     from tuning.two_runs import find_differences  # noqa: PLC0415
 
-    first, second = (store.run(reference) for reference in arguments.experiments)
-    found = find_differences(first, second, store)
+    for name in FOR_MANY:
+        if getattr(arguments, name):
+            raise SettingError(f"--{name} is for runs of experiments, and two runs were named; leave it out.")
+    first, second = (stores.run(reference) for reference in arguments.experiments)
+    curves = [stores.of(run).curves(run.id) for run in (first, second)]
+    found = find_differences((first, second), curves)
     if arguments.plot:
         from tuning.curve_plots import draw_curves  # noqa: PLC0415
 
-        draw_curves(
-            {f"{run.name} ({run.id[:6]})": store.curves(run.id) for run in (first, second)}, Path(arguments.plot)
-        )
+        named = [f"{run.name} ({run.id[:6]})" for run in (first, second)]
+        draw_curves(dict(zip(named, curves, strict=True)), Path(arguments.plot))
     if arguments.json:
         print(json.dumps([asdict(difference) for difference in found]))
     elif arguments.csv:

@@ -12,18 +12,18 @@ from keras_cnns.pictures import INK, make_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from keras_cnns.tracking import Run, Store
+    from keras_cnns.tracking import Run, Stores
 
 PLACE = f"evaluation/test/{CONFUSION}"
 COLUMNS, MOST = 3, 6
 
 
-def find_matrices(runs: Sequence[Run], store: Store) -> dict[str, Confusion]:
+def find_matrices(runs: Sequence[Run], stores: Stores) -> dict[str, Confusion]:
     """Return the matrices of the first runs that were measured on their test images, by what the runs are called."""
     found: dict[str, Confusion] = {}
     for run in runs:
         if len(found) < MOST and "test_accuracy" in run.metrics:
-            text = store.read_file(run.id, PLACE)
+            text = stores.of(run).read_file(run.id, PLACE)
             if text is not None:
                 found[f"{run.name} ({run.id[:6]})"] = Confusion.from_json(text)
     return found

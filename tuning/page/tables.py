@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from keras_cnns.tracking import Run
 from tuning.comparison import COSTS, SCORES, Comparison, Row, group_by_data, less_is_better
 from tuning.wording import counted, shortened, spelled, written
 
@@ -14,12 +15,12 @@ Cell = list[Any]
 """What is shown, and what it is sorted by: a number, words, or null."""
 
 
-def tables(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a table for each set of images."""
-    return [make_table(comparison, rows) for rows in group_by_data(comparison.rows)]
+def tables(comparison: Comparison, page: Callable[[Run], str]) -> list[dict[str, Any]]:
+    """Return a table for each set of images; `page` says where a run is seen in MLflow, if anywhere."""
+    return [make_table(comparison, rows, page) for rows in group_by_data(comparison.rows)]
 
 
-def make_table(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
+def make_table(comparison: Comparison, rows: Sequence[Row], page: Callable[[Run], str]) -> dict[str, Any]:
     """Return the rows on one set of images, with the columns that any of them has something in."""
     columns = [*own_columns(rows), *number_columns(comparison, rows), *setting_columns(rows)]
     runs = sum(len(row.runs) for row in rows)
@@ -29,7 +30,7 @@ def make_table(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
         "rows": [
             {
                 "front": row.pareto,
-                "id": row.run.id,
+                "page": page(row.run),
                 "failed": row.status == "failed",
                 "cells": [of(row) for *_, of in columns],
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from keras_cnns.errors import SettingError
 from keras_cnns.pictures import as_svg
-from keras_cnns.tracking import Store
+from keras_cnns.tracking import Stores
 from keras_cnns.whole import written_whole
 from tuning.comparison import COSTS, Comparison
 from tuning.curve_plots import curves_figure
@@ -31,19 +31,19 @@ MOST_CURVES = 8
 WIDE = 648  # points, of which an inch has 72
 
 
-def write_page(comparison: Comparison, store: Store, path: str | Path, *, title: str) -> None:
+def write_page(comparison: Comparison, stores: Stores, path: str | Path, *, title: str) -> None:
     """Write a comparison as a page: tables to sort and filter, score against each cost, learning curves.
 
     Args:
         comparison: What is shown, all of it.
-        store: Where its runs are, which has their curves.
+        stores: Where its runs were read from, which have their curves.
         path: The file, written whole or not at all.
         title: What stands above.
 
     Raises:
         SettingError: It cannot be written there.
     """
-    text = render(comparison, dict(pictures(comparison, store)), title=title, links=links_of(store))
+    text = render(comparison, dict(pictures(comparison, stores)), title=title, shown=tables(comparison, stores.page))
     path = Path(path)
     try:
         with written_whole(path) as temporary:
@@ -54,9 +54,8 @@ def write_page(comparison: Comparison, store: Store, path: str | Path, *, title:
         ) from error
 
 
-def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, links: str) -> str:
+def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, shown: Sequence[Mapping[str, Any]]) -> str:
     """Return the page."""
-    shown = tables(comparison)
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string((files("tuning.page") / "page.html").read_text("utf-8"))
     return template.render(
@@ -64,7 +63,6 @@ def render(comparison: Comparison, drawn: Mapping[str, str], *, title: str, link
         notes=comparison.meanings("★"),
         tables=shown,
         data=Markup(as_script(shown)),  # noqa: S704 - JSON, escaped for a script element
-        links=links,
         pictures=[
             (caption, is_wide(svg), Markup(apart(svg, f"picture{number}-")))  # noqa: S704 - drawn here
             for number, (caption, svg) in enumerate(drawn.items())
@@ -82,12 +80,7 @@ def as_script(data: Any) -> str:
     )
 
 
-def links_of(store: Store) -> str:
-    """Return what a run's id is put behind to see it in MLflow; "" where the store is no server."""
-    return f"{store.uri.rstrip('/')}/#/runs/" if store.uri.startswith(("http://", "https://")) else ""
-
-
-def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
+def pictures(comparison: Comparison, stores: Stores) -> Iterator[tuple[str, str]]:
     """Draw score against each cost that is known, what the settings did to it, and how the first rows learned."""
     for cost in dict.fromkeys([comparison.against, *COSTS]):
         if any((row.value(cost) or 0) > 0 for row in comparison.rows):
@@ -103,11 +96,11 @@ def pictures(comparison: Comparison, store: Store) -> Iterator[tuple[str, str]]:
             as_svg(parallel_figure(groups, monitor=comparison.score, title="")),
         )
     runs = [run for row in comparison.rows for run in row.runs if row.status == "finished"]
-    matrices = find_matrices(runs, store)
+    matrices = find_matrices(runs, stores)
     if matrices:
         yield "What test images were taken for", as_svg(matrices_figure(matrices))
     first = [row.run for row in comparison.rows if row.status == "finished"][:MOST_CURVES]
-    curves = {f"{run.name} ({run.id[:6]})": store.curves(run.id) for run in first}
+    curves = {f"{run.name} ({run.id[:6]})": stores.of(run).curves(run.id) for run in first}
     if any(curves.values()):
         yield "How the first of them learned", as_svg(curves_figure(curves))
 

@@ -53,6 +53,16 @@ def message_of(uri: str, **options: bool) -> str:
     return message
 
 
+def test_mlflow_leads_from_a_run_to_its_images_and_says_what_it_is(store: Store, experiment: str) -> None:
+    run_id = store.start(DESCRIPTION, experiment=experiment)
+    assert store.start(DESCRIPTION, experiment=experiment) == run_id
+    run = mlflow.MlflowClient(store.uri).get_run(run_id)
+    (images,) = run.inputs.dataset_inputs
+    assert (images.dataset.name, images.dataset.digest) == ("digits", "f00d")
+    assert [(tag.key, tag.value) for tag in images.tags] == [("mlflow.data.context", "training")]
+    assert run.data.tags["mlflow.note.content"] == "densenet121 on digits, seed 7"
+
+
 def test_a_run_comes_back_as_it_was_described(store: Store, experiment: str) -> None:
     run_id = store.start(DESCRIPTION, experiment=experiment, parent="p1")
     for number, metrics in enumerate(CURVE, start=1):
@@ -177,7 +187,7 @@ def test_a_model_is_loaded_by_both_of_mlflows_ways(
     np.testing.assert_allclose(as_keras.predict(images, verbose=0), expected, rtol=1e-5)
     assert as_function.metadata.signature is not None
     assert as_function.metadata.saved_input_example_info is not None
-    outputs = mlflow.MlflowClient(store.uri).get_run(run_id).outputs.model_outputs
+    outputs = mlflow.mlflow.MlflowClient(store.uri).get_run(run_id).outputs.model_outputs
     assert [output.model_id for output in outputs] == [as_function.metadata.model_id]
 
 
@@ -297,7 +307,7 @@ def test_an_unknown_experiment_comes_with_a_suggestion(store: Store) -> None:
 
 
 def test_a_deleted_experiment_is_told(store: Store, experiment: str) -> None:
-    client = mlflow.MlflowClient(store.uri)
+    client = mlflow.mlflow.MlflowClient(store.uri)
     client.delete_experiment(client.create_experiment(experiment))
     with pytest.raises(StoreError, match="was deleted"):
         store.start(DESCRIPTION, experiment=experiment)

@@ -14,6 +14,7 @@ Names in MLflow:
              subgroups, SPLIT_label_LABEL_NAME of labels; external_... on other images than the run's own;
              ensemble_... of several runs, with the first, and ensemble_KEY_threshold and _temperature with each;
              looked_at.FINGERPRINT, a point for every look at a test split, the time its value
+    inputs   the images, by name and fingerprint
     files    model, a logged model, with class_names in its metadata; splits.csv, who was in which split;
              evaluation/... and ensemble/..., the reports
 """
@@ -28,6 +29,10 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
+
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from keras_cnns.errors import StoreError
 
@@ -88,6 +93,13 @@ class RunDescription:
             "macs": self.macs,
         }
         return {name: float(value) for name, value in costs.items() if value is not None}
+
+    def images(self) -> DatasetInput:
+        """Return what MLflow calls a dataset, so that its pages lead from a run to its images and back."""
+        dataset = MlflowDataset(
+            name=self.data_name, digest=self.data_fingerprint, source_type="local", source=self.data_name
+        )
+        return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
 
     def all_tags(self) -> dict[str, str]:
         """Return the tags, those of the data and a short description among them."""

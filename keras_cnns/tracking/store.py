@@ -97,6 +97,7 @@ class Store:
         self._client.log_batch(
             run_id, metrics=points(description.metrics(), step=0), params=written(description.params())
         )
+        self._client.log_inputs(run_id, [description.images()])
         return run_id
 
     @told

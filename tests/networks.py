@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_cnns import build, list_models
+from keras_cnns import build, families, list_models
 from keras_cnns.errors import SettingError
-from keras_cnns.registry import find_variant, smallest_side
+from keras_cnns.registry import all_families, all_variants, find_variant, smallest_side
 from keras_cnns.settings import Settings
 
 VARIANTS = list_models()
@@ -61,3 +65,19 @@ def distinct() -> list[str]:
 
 
 DISTINCT = distinct()
+
+
+@contextmanager
+def added_family(name: str, text: str, folder: Path) -> Iterator[None]:
+    """Have one more family, added as a user adds one: by its file."""
+    (folder / f"{name}.py").write_text(text, "utf-8")
+    families.__path__.append(str(folder))
+    try:
+        for cached in (all_families, all_variants):
+            cached.cache_clear()
+        yield
+    finally:
+        families.__path__.remove(str(folder))
+        sys.modules.pop(f"keras_cnns.families.{name}", None)
+        for cached in (all_families, all_variants):
+            cached.cache_clear()

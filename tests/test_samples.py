@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import added_family
 from PIL import Image
 
 import keras_cnns
@@ -17,12 +18,17 @@ import tuning
 from keras_cnns import Recipe
 from keras_cnns.cli import main, make_parser
 from keras_cnns.tracking import Store
+from tuning.space import make_space
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROMPTS = {"sh": "", "console": r"\w*\$ "}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ELSEWHERE = {"cluster.md": "needs a cluster and a bucket", "from-other-libraries.md": "needs PyTorch and weights"}
+ELSEWHERE = {
+    "adding.md": "is a family's file, tried below",
+    "cluster.md": "needs a cluster and a bucket",
+    "from-other-libraries.md": "needs PyTorch and weights",
+}
 GIVEN_RUNS = ("e135f2c2", "5dd49674", "RUN_ID")
 SMALLER = {  # nothing of a sample is changed but how long it takes
     r"--trials \d+": "--trials 2",
@@ -131,3 +137,19 @@ def test_samples_in_python_run(
         names |= {"trained": trained, "dataset": dataset, "patients": np.arange(len(dataset.splits["test"]))}
         text = re.sub("|".join(GIVEN_RUNS), trained.run_id, text)
     exec(compile(text.replace("epochs=15", "epochs=1"), str(page), "exec"), names)  # noqa: S102 - ours
+
+
+def test_the_architecture_that_docs_add_is_what_its_paper_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (text,) = blocks(ROOT / "docs" / "adding.md", "python")
+    with added_family("allcnn", text, tmp_path):
+        counted = keras_cnns.count("all-cnn-c")
+        assert counted.total_parameters == 1_369_738
+        built = keras_cnns.profile(keras_cnns.build("all-cnn-c"))
+        assert (built.total_parameters, built.macs) == (counted.total_parameters, counted.macs)
+        for arguments in commands(ROOT / "docs" / "adding.md"):
+            assert main(arguments) == 0
+        assert "final_relu" in capsys.readouterr().out
+        space = make_space("allcnn", recipe=Recipe(), image_shape=(32, 32, 3))
+        assert len({*space.draw(8, seed=0)}) == 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import statistics
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import added_family
 
-from keras_cnns import Recipe, count, families
+from keras_cnns import Recipe, count
 from keras_cnns.cli import main
 from keras_cnns.counting import Counts
 from keras_cnns.errors import SettingError
@@ -341,17 +341,10 @@ FAMILY = Family(
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A family with a setting that no other code knows, added as a user adds one: by its file."""
-    (tmp_path / "tiny.py").write_text(ADDED)
-    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
-    for cached in (all_families, all_variants):
-        cached.cache_clear()
-    yield "tiny"
-    sys.modules.pop("keras_cnns.families.tiny", None)
-    monkeypatch.undo()
-    for cached in (all_families, all_variants):
-        cached.cache_clear()
+def tiny(tmp_path: Path) -> Iterator[str]:
+    """A family with a setting that no other code knows."""
+    with added_family("tiny", ADDED, tmp_path):
+        yield "tiny"
 
 
 def test_a_setting_that_is_added_appears_everywhere(

@@ -33,7 +33,7 @@ import psutil
 from mlflow import MlflowClient
 
 from keras_cnns.tracking import Store
-from tuning.journal import Journal
+from tuning.running.journal import Journal
 
 TRIALS, EPOCHS = 8, 12
 SWEEP = (

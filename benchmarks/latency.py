@@ -25,10 +25,10 @@ from scipy.stats import spearmanr
 
 from keras_cnns import Recipe
 from keras_cnns.registry import all_families
-from tuning.latency import Latency
-from tuning.limits import Limits
-from tuning.space import make_space
-from tuning.timing import draw_networks, measure, time_of, work_of
+from tuning.candidates.latency import Latency
+from tuning.candidates.limits import Limits
+from tuning.candidates.space import make_space
+from tuning.candidates.timing import draw_networks, measure, time_of, work_of
 
 SHAPES = ((8, 8, 1), (28, 28, 1), (64, 64, 3))
 

@@ -31,7 +31,7 @@ import keras_cnns
 from keras_cnns import Recipe
 from keras_cnns.data import load
 from tuning import sweep
-from tuning.space import make_space
+from tuning.candidates.space import make_space
 
 WAYS = ("ours", "plain, two cores a trial", "plain, one core a trial")
 NETWORKS = {"growth_rate": "4..12..4"}

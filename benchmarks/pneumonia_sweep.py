@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuning.journal import Journal
+from tuning.running.journal import Journal
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import time
 
 from keras_cnns import Recipe
 from keras_cnns.registry import all_families
-from tuning.limits import Limits
-from tuning.space import make_space
+from tuning.candidates.limits import Limits
+from tuning.candidates.space import make_space
 
 
 def main() -> None:

@@ -41,10 +41,10 @@ from keras_cnns.data import load
 from keras_cnns.registry import tally_network
 from keras_cnns.settings import Choice
 from tuning import sweep
-from tuning.comparison import pareto_front
-from tuning.journal import FINISHED, Journal, TrialState
-from tuning.samplers import make_sampler
-from tuning.space import Space, Values, make_space
+from tuning.candidates.space import Space, Values, make_space
+from tuning.comparing.comparison import pareto_front
+from tuning.running.journal import FINISHED, Journal, TrialState
+from tuning.searching.samplers import make_sampler
 
 TABLE = Path(__file__).with_name("lenet_on_digits.csv")
 SIDE, CLASSES = 16, 10

@@ -32,8 +32,8 @@ from ray.tune.schedulers import ASHAScheduler
 from keras_cnns import Recipe
 from keras_cnns.data import load
 from tuning import sweep
-from tuning.journal import Journal, JournalKeeper
-from tuning.schedulers import REDUCTION, EarlyStopping, early_stopping
+from tuning.running.journal import Journal, JournalKeeper
+from tuning.searching.schedulers import REDUCTION, EarlyStopping, early_stopping
 
 CURVES = Path(__file__).with_name("digits_curves.csv")
 RECIPE = Recipe(epochs=12)

@@ -29,9 +29,9 @@ from keras_cnns import Recipe
 from keras_cnns.data import load
 from keras_cnns.tracking import Store
 from tuning import execution, search
-from tuning.journal import Journal
-from tuning.plan import Plan
-from tuning.space import make_space
+from tuning.candidates.space import make_space
+from tuning.running.journal import Journal
+from tuning.running.plan import Plan
 
 
 def stub(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001

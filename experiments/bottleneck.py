@@ -15,7 +15,7 @@ from keras_cnns import Counts
 from keras_cnns.counting import Maps, Tally
 from keras_cnns.operations import convolution
 from keras_cnns.pictures import COLOURS, INK, make_figure, plain_axes
-from tuning.plots import shortened
+from tuning.comparing.plots import shortened
 
 SIDE, MAPS, NEW_MAPS, KERNEL = 32, 200, 32, 5
 NARROW = 16

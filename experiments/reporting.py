@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_cnns.pictures import COLOURS, INK, as_svg, make_figure, plain_axes
-from tuning.over_seeds import interval_of_mean, paired_test
+from tuning.comparing.over_seeds import interval_of_mean, paired_test
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

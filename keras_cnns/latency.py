@@ -1,7 +1,7 @@
 """What takes time in a network's forward pass, counted by its own builder without building it.
 
 Times differ from machine to machine; how much there is of each kind of work does not. What a machine needs for each
-kind is measured (`tuning.latency`), and the sum is the predicted time.
+kind is measured (`tuning.candidates.latency`), and the sum is the predicted time.
 """
 
 from __future__ import annotations

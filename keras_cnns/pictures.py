@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from keras_cnns.errors import SettingError
@@ -89,3 +90,10 @@ def save(figure: Figure, path: Path) -> None:
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; name a picture in a folder that can be written."
         raise SettingError(message) from error
+
+
+def say(path: Path, text: str) -> None:
+    """Draw a picture that only says why there is nothing to draw."""
+    figure = make_figure(8, 2.4)
+    figure.text(0.5, 0.5, fill(text, 80), ha="center", va="center", color=INK)
+    save(figure, path)

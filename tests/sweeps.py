@@ -6,8 +6,8 @@ from typing import Any
 
 from keras_cnns import Recipe
 from keras_cnns.data import Dataset
-from tuning.plan import Plan
-from tuning.space import make_space
+from tuning.candidates.space import make_space
+from tuning.running.plan import Plan
 
 
 def plan(digits: Dataset, **changes: Any) -> Plan:

@@ -26,12 +26,12 @@ from keras_cnns.data.streaming import CACHE_VARIABLE, copy_rows
 from keras_cnns.errors import ClusterError, KerasCnnsError, SettingError, StoreError
 from keras_cnns.training.checkpoints import read_progress
 from tuning import sweep
-from tuning.cluster import check_nodes, fitting, too_much
-from tuning.images import in_file, with_images
-from tuning.journal import RUNNING, Journal, TrialState
-from tuning.scratch import OF_MACHINE
-from tuning.storage import Storage
-from tuning.trial import fetched
+from tuning.running.cluster import check_nodes, fitting, too_much
+from tuning.running.images import in_file, with_images
+from tuning.running.journal import RUNNING, Journal, TrialState
+from tuning.running.scratch import OF_MACHINE
+from tuning.running.storage import Storage
+from tuning.running.trial import fetched
 
 EPOCHS = 9
 CLUSTER_FILES = Path(__file__).resolve().parents[1] / "docs" / "cluster"
@@ -123,7 +123,7 @@ def test_a_machine_that_leaves_while_it_is_asked_is_no_mistake(
     machines = ray.nodes()
     unknown = {**machines[0], "NodeID": "ab" * 28, "NodeManagerAddress": "192.0.2.2"}
     told = iter([[*machines, unknown], machines if left else [*machines, unknown]])
-    monkeypatch.setattr("tuning.cluster.ray.nodes", lambda: next(told))
+    monkeypatch.setattr("tuning.running.cluster.ray.nodes", lambda: next(told))
     (tmp_path / "marker").touch()
     if left:
         check_nodes(str(tmp_path), "marker", shared=True)

@@ -23,9 +23,9 @@ from keras_cnns.cli.compare import render
 from keras_cnns.errors import KerasCnnsError, SettingError
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
 from keras_cnns.units import human
-from tuning.comparison import Comparison, pareto_front
-from tuning.plots import accuracy_against
-from tuning.selecting import select
+from tuning.comparing.comparison import Comparison, pareto_front
+from tuning.comparing.plots import accuracy_against
+from tuning.comparing.selecting import select
 
 
 def make_run(name: str, *, data: str = "digits", status: str = "finished", **metrics: float) -> Run:

@@ -18,7 +18,8 @@ from scipy import stats
 from keras_cnns import Recipe
 from keras_cnns.data import Dataset
 from tests.sweeps import plan
-from tuning.finals import (
+from tuning.comparing.over_seeds import holm, interval_of_mean, paired_test
+from tuning.finishing.finals import (
     Finalist,
     Finals,
     choose_finalists,
@@ -28,9 +29,8 @@ from tuning.finals import (
     missing_repeats,
     note_repeats,
 )
-from tuning.journal import FAILED, REPEAT, SEARCH, Journal, JournalKeeper, TrialState
-from tuning.over_seeds import holm, interval_of_mean, paired_test
-from tuning.paired_images import compare_on_images
+from tuning.finishing.paired_images import compare_on_images
+from tuning.running.journal import FAILED, REPEAT, SEARCH, Journal, JournalKeeper, TrialState
 
 SCORES = st.floats(0, 1, allow_nan=False)
 

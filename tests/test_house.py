@@ -32,6 +32,7 @@ NETWORKS = (
     "receptive",
     "description",
     "feature_maps",
+    "block_pictures",
     "pictures",
     "units",
     "whole",
@@ -39,6 +40,17 @@ NETWORKS = (
     "errors",
 )
 ABOVE_NETWORKS = ("data", "training", "evaluation", "tracking", "cli")
+
+ROOMS_OF_TUNING = {
+    "candidates": (),
+    "running": ("candidates",),
+    "searching": ("candidates", "running"),
+    "comparing": (),
+    "outcome": ("candidates", "running", "comparing"),
+    "finishing": ("candidates", "running", "comparing"),
+    "page": ("comparing", "outcome"),
+}
+"""Each room of `tuning`, and the others that it may import."""
 
 
 def imported(path: Path) -> set[str]:
@@ -64,6 +76,10 @@ def test_rooms_import_only_what_stands_below_them(path: Path) -> None:
         above = {f"keras_cnns.{room}" for room in ABOVE_NETWORKS}
         assert not {name for name in names if ".".join(name.split(".")[:2]) in above}
         assert "tensorflow" not in {name.split(".")[0] for name in names}
+    room = place.split("/")[1]
+    if place.startswith("tuning/") and room in ROOMS_OF_TUNING:
+        allowed = {room, *ROOMS_OF_TUNING[room]}
+        assert {name.split(".")[1] for name in names if name.startswith("tuning.")} <= allowed
     if place.startswith("keras_cnns/families/"):
         assert not any(name.startswith("keras_cnns.families.") for name in names), "families stand side by side"
 

@@ -20,11 +20,11 @@ from keras_cnns.operations import batch_norm, convolution, dense, flatten, local
 from keras_cnns.registry import all_families, make_plan, tally_network
 from keras_cnns.training.speed import seconds_an_image, settle_latency
 from keras_cnns.units import human_seconds, read_seconds
-from tuning import latency as predicting
 from tuning import sweep
-from tuning.latency import Latency, keep_latency, latency_notes, learn, read_latency, read_limit
-from tuning.limits import Limits
-from tuning.space import Candidate, Space, make_space
+from tuning.candidates import latency as predicting
+from tuning.candidates.latency import Latency, keep_latency, latency_notes, learn, read_latency, read_limit
+from tuning.candidates.limits import Limits
+from tuning.candidates.space import Candidate, Space, make_space
 
 SHAPE = (28, 28, 1)
 # What a machine needs for each kind of work: the order of size of one core of 2026.

@@ -23,10 +23,10 @@ from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.telling import Patience, told
 from tests.sweeps import plan as a_plan
 from tuning import execution, search
-from tuning.earlier import Earlier
-from tuning.journal import MOST_DEATHS, Journal, JournalKeeper, TrialState
-from tuning.space import Candidate, make_space
-from tuning.trial import is_full
+from tuning.candidates.space import Candidate, make_space
+from tuning.running.journal import MOST_DEATHS, Journal, JournalKeeper, TrialState
+from tuning.running.trial import is_full
+from tuning.searching.earlier import Earlier
 
 
 class Shelf:

@@ -21,12 +21,12 @@ from PIL import Image
 from keras_cnns import Recipe
 from keras_cnns.errors import SettingError
 from keras_cnns.settings import Choice, FloatRange, IntRange
-from tuning.importance import FEWEST_TRIALS, weigh_settings
-from tuning.journal import FAILED, FINISHED, REPEAT, RUNNING, STOPPED, TrialState
-from tuning.outcome import brief_importance, write_outcome
-from tuning.scored import ends, find_scored, group_trials, place
-from tuning.setting_plots import cut, height, ticks
-from tuning.space import Space, make_space
+from tuning.candidates.space import Space, make_space
+from tuning.outcome.files import brief_importance, write_outcome
+from tuning.outcome.importance import FEWEST_TRIALS, weigh_settings
+from tuning.outcome.scored import ends, find_scored, group_trials, place
+from tuning.outcome.setting_plots import cut, height, ticks
+from tuning.running.journal import FAILED, FINISHED, REPEAT, RUNNING, STOPPED, TrialState
 
 PICTURES = {"importance.png", "parallel_coordinates.png", "slices.png", "learning_curves.png", "comparison.png"}
 EPOCHS = 4
@@ -228,6 +228,6 @@ def test_logarithmic_ranges_are_laid_out_by_their_powers() -> None:
 
 
 def test_a_sweep_does_not_wait_for_matplotlib_before_it_ends() -> None:
-    script = "import tuning.outcome, sys; print('matplotlib' in sys.modules, 'sklearn' in sys.modules)"
+    script = "import tuning.outcome.files, sys; print('matplotlib' in sys.modules, 'sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

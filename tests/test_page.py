@@ -22,11 +22,11 @@ from keras_cnns.evaluation.confusion import Confusion, confusion_of, draw_confus
 from keras_cnns.pictures import make_figure
 from keras_cnns.settings import Choice
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
-from tuning.comparison import Comparison
-from tuning.observed import domain_of, observed_groups
+from tuning.comparing.comparison import Comparison
+from tuning.outcome.scored import ends, place
 from tuning.page import write_page
+from tuning.page.observed import domain_of, observed_groups
 from tuning.page.tables import tables
-from tuning.scored import ends, place
 
 SCORES = {("narrow <i>", 8): [0.91, 0.92, 0.93], ("wide", 16): [0.95, 0.97, 0.96], ("odd", 12): [0.5]}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

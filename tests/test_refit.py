@@ -29,10 +29,10 @@ from keras_cnns.training.job import Job
 from tests.kept import fitted, keep
 from tests.sweeps import plan
 from tuning import sweep
-from tuning.claims import SWEEP, claim, claim_finished
-from tuning.journal import Journal
-from tuning.space import make_space
-from tuning.start import find_start, start_from
+from tuning.candidates.space import make_space
+from tuning.running.claims import SWEEP, claim, claim_finished
+from tuning.running.journal import Journal
+from tuning.running.start import find_start, start_from
 
 # Training on training and validation images.
 

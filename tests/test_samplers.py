@@ -12,11 +12,11 @@ import pytest
 
 from keras_cnns import Recipe
 from keras_cnns.errors import SettingError
-from tuning.comparison import pareto_front
-from tuning.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
-from tuning.limits import NO_LIMITS, Limits
-from tuning.samplers import STARTUP, Guided, make_sampler
-from tuning.space import Space, Values, make_space
+from tuning.candidates.limits import NO_LIMITS, Limits
+from tuning.candidates.space import Space, Values, make_space
+from tuning.comparing.comparison import pareto_front
+from tuning.running.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
+from tuning.searching.samplers import STARTUP, Guided, make_sampler
 
 SMALL = Limits(parameters=40_000)
 SEARCHED = {"learning_rate": "5e-4..1e-2", "weight_decay": 0.01}

@@ -18,7 +18,7 @@ import tuning
 from keras_cnns import Recipe
 from keras_cnns.cli import main, make_parser
 from keras_cnns.tracking import Store
-from tuning.space import make_space
+from tuning.candidates.space import make_space
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -21,9 +21,12 @@ from keras_cnns.settings import Choice, Domain, FloatRange, IntRange
 from keras_cnns.tracking import Store
 from keras_cnns.training.checkpoints import checkpoint, read_progress
 from tuning import sweep
-from tuning.earlier import Earlier
-from tuning.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, JournalKeeper, TrialState
-from tuning.population import (
+from tuning.candidates.space import Space, draw, make_space
+from tuning.running.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, JournalKeeper, TrialState
+from tuning.running.storage import Storage
+from tuning.running.trial import trial_folder
+from tuning.searching.earlier import Earlier
+from tuning.searching.population import (
     CHANGING,
     changing,
     check_scheduler,
@@ -34,12 +37,9 @@ from tuning.population import (
     make_population,
     most_clones,
 )
-from tuning.samplers import make_sampler
-from tuning.schedulers import bracket_shares, bracket_starts, early_stopping
-from tuning.space import Space, draw, make_space
-from tuning.storage import Storage
-from tuning.suggester import Suggester
-from tuning.trial import trial_folder
+from tuning.searching.samplers import make_sampler
+from tuning.searching.schedulers import bracket_shares, bracket_starts, early_stopping
+from tuning.searching.suggester import Suggester
 
 MONITOR = Recipe().monitor
 RULES = ("asha", "hyperband", "median")

@@ -20,10 +20,10 @@ from keras_cnns.errors import SettingError
 from keras_cnns.registry import all_families, all_variants
 from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Maybe, format_value
 from keras_cnns.tracking import RunDescription, Store
-from tuning.comparison import Comparison
-from tuning.limits import Limits
-from tuning.ranges import find_bases, read_choices, read_domain, read_space_file
-from tuning.space import Candidate, Space, make_space
+from tuning.candidates.limits import Limits
+from tuning.candidates.ranges import find_bases, read_choices, read_domain, read_space_file
+from tuning.candidates.space import Candidate, Space, make_space
+from tuning.comparing.comparison import Comparison
 
 LINEAR, LOG = FloatRange(0.0, 1.0), FloatRange(1e-7, 10.0, log=True)
 WHOLE, EVEN = IntRange(1, 512), IntRange(2, 64, step=2)

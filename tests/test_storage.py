@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from keras_cnns.errors import StoreError
 from keras_cnns.training.checkpoints import checkpoint, checkpoints, read_progress
-from tuning.scratch import OF_MACHINE
-from tuning.storage import WHOLE, Storage, reach
-from tuning.trial import fetched, training_folder, trial_folder
+from tuning.running.scratch import OF_MACHINE
+from tuning.running.storage import WHOLE, Storage, reach
+from tuning.running.trial import fetched, training_folder, trial_folder
 
 
 @pytest.fixture(params=["file", "path", "memory"])

@@ -24,10 +24,10 @@ from keras_cnns.registry import all_families, find_variant, smallest_side
 from keras_cnns.settings import format_value
 from keras_cnns.tracking import Store
 from tuning import sweep
-from tuning.journal import Journal, TrialState
-from tuning.limits import Limits
-from tuning.plan import Plan
-from tuning.space import make_space
+from tuning.candidates.limits import Limits
+from tuning.candidates.space import make_space
+from tuning.running.journal import Journal, TrialState
+from tuning.running.plan import Plan
 
 SMALL = {"blocks": (2, 2), "growth_rate": 4, "bottleneck_width": None}
 COMMAND = ["sweep", "densenet", "--trials", "3", "--epochs", "3", "--seed", "5", "--scheduler", "none",

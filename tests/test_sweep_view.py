@@ -14,7 +14,7 @@ from rich.live import Live
 
 from keras_cnns.cli import sweep_view
 from keras_cnns.cli.sweep_view import JsonLines, Progress, Together, View, duration, remaining
-from tuning.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
+from tuning.running.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
 
 
 class Clock:

@@ -19,8 +19,8 @@ from keras_cnns.cli import main
 from keras_cnns.data import Dataset, Split, load
 from keras_cnns.errors import ClusterError, KerasCnnsError, SettingError
 from tuning import sweep
-from tuning.cluster import Machines, fitting, held_by
-from tuning.journal import Journal
+from tuning.running.cluster import Machines, fitting, held_by
+from tuning.running.journal import Journal
 
 EPOCHS = 3
 # Without batch norm, of which each worker sees its own images, and without chance, which each draws for itself.

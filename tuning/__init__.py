@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.result import SweepResult
+    from tuning.finishing.result import SweepResult
     from tuning.search import sweep
 
 __all__ = ["SweepResult", "sweep"]

@@ -12,13 +12,13 @@ from typing import Any
 from ray import tune
 from ray.tune import TuneError
 
-from tuning.images import handed_over
-from tuning.journal import GENERATION, MOST_DEATHS
-from tuning.plan import Plan
-from tuning.schedulers import early_stopping
-from tuning.suggester import Suggester
-from tuning.team import Workers
-from tuning.trial import run_trial
+from tuning.running.images import handed_over
+from tuning.running.journal import GENERATION, MOST_DEATHS
+from tuning.running.plan import Plan
+from tuning.running.team import Workers
+from tuning.running.trial import run_trial
+from tuning.searching.schedulers import early_stopping
+from tuning.searching.suggester import Suggester
 
 WORN_AT = 2**30
 

@@ -20,27 +20,27 @@ from keras_cnns.tracking.telling import PATIENCE
 from keras_cnns.training.checkpoints import write_text
 from keras_cnns.training.claims import FINISHED
 from keras_cnns.training.recipe import Recipe
-from tuning.claims import SWEEP, claim, claim_finished, count_trials
-from tuning.cluster import Machines, check_machines, connected
-from tuning.comparison import Comparison
-from tuning.delivery import Delivery, SweepObserver, Target
-from tuning.earlier import Earlier
-from tuning.ending import candidate_of, conclude
+from tuning.candidates.latency import keep_latency, latency_notes, predictor, read_limit
+from tuning.candidates.limits import Limits
+from tuning.candidates.ranges import find_bases
+from tuning.candidates.space import make_space
+from tuning.comparing.comparison import Comparison
 from tuning.execution import run_candidates
-from tuning.finals import FINALISTS, REPEATS, left_to_repeat, left_to_search, note_repeats
-from tuning.journal import REPEAT, Journal, JournalKeeper, TrialState
-from tuning.latency import keep_latency, latency_notes, predictor, read_limit
-from tuning.limits import Limits
-from tuning.outcome import write_outcome
-from tuning.plan import Plan
-from tuning.population import POPULATION, check_scheduler, make_population, most_clones
-from tuning.ranges import find_bases
-from tuning.result import SweepResult
-from tuning.samplers import SEARCHES, make_sampler
-from tuning.schedulers import SCHEDULERS
-from tuning.space import make_space
-from tuning.start import find_start, start_from
-from tuning.suggester import Suggester
+from tuning.finishing.ending import candidate_of, conclude
+from tuning.finishing.finals import FINALISTS, REPEATS, left_to_repeat, left_to_search, note_repeats
+from tuning.finishing.result import SweepResult
+from tuning.outcome.files import write_outcome
+from tuning.running.claims import SWEEP, claim, claim_finished, count_trials
+from tuning.running.cluster import Machines, check_machines, connected
+from tuning.running.delivery import Delivery, SweepObserver, Target
+from tuning.running.journal import REPEAT, Journal, JournalKeeper, TrialState
+from tuning.running.plan import Plan
+from tuning.running.start import find_start, start_from
+from tuning.searching.earlier import Earlier
+from tuning.searching.population import POPULATION, check_scheduler, make_population, most_clones
+from tuning.searching.samplers import SEARCHES, make_sampler
+from tuning.searching.schedulers import SCHEDULERS
+from tuning.searching.suggester import Suggester
 
 TRIALS = IntRange(1, 100_000)
 SCHEDULER = Choice(SCHEDULERS)

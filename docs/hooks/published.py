@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from keras_cnns.pictures import COLOURS, INK, as_svg, make_figure, plain_axes
 from keras_cnns.registry import all_families, count
-from tuning.plots import around, place_label, shortened
+from tuning.comparing.plots import around, place_label, shortened
 
 MARKERS = {"10 crops": "o", "1 crop": "D", "several scales": "s"}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from keras_cnns.data import Dataset
     from keras_cnns.settings import Domain, Settings
     from keras_cnns.training import Recipe
-    from tuning.ranges import Base, Choices
+    from tuning.candidates.ranges import Base, Choices
 
 
 RUN = "a run's id, the beginning of it, or a name only it has; a sweep's id for its best trial"
@@ -251,7 +251,7 @@ def read_space(arguments: argparse.Namespace, bases: Sequence[Base]) -> tuple[di
     Raises:
         SettingError: The file cannot be read, a name is unknown, or something outside what is legal.
     """
-    from tuning.ranges import read_choices, read_space_file  # noqa: PLC0415
+    from tuning.candidates.ranges import read_choices, read_space_file  # noqa: PLC0415
 
     written: dict[str, object] = read_space_file(arguments.space) if arguments.space else {}
     read_choices(bases, written, where=f"{arguments.space}: ")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from keras_cnns.tracking import Run
-    from tuning.comparison import Comparison, Row
+    from tuning.comparing.comparison import Comparison, Row
 
 COSTS = ("parameters", "macs", "latency", "seconds")
 MARK = "*"
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None and arguments.limit < 1:
         raise SettingError(f"--limit {arguments.limit}: show 1 run or more.")
     from keras_cnns.tracking import Store, Stores  # noqa: PLC0415 - `--help` waits for none of these
-    from tuning.comparison import Comparison  # noqa: PLC0415
+    from tuning.comparing.comparison import Comparison  # noqa: PLC0415
 
     stores = Stores([Store(uri, create=False) for uri in dict.fromkeys(arguments.tracking_uri or [None])])
     names = arguments.experiments
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     columns = read_columns(arguments.columns, comparison)
     shown = comparison.first(arguments.limit) if arguments.limit else comparison
     if arguments.plot:
-        from tuning.plots import accuracy_against  # noqa: PLC0415
+        from tuning.comparing.plots import accuracy_against  # noqa: PLC0415
 
         accuracy_against(comparison, Path(arguments.plot))
     if arguments.html:
@@ -121,7 +121,7 @@ def chosen(runs: list[Run], condition: str | None) -> list[Run]:
     """
     if condition is None:
         return runs
-    from tuning.selecting import select  # noqa: PLC0415
+    from tuning.comparing.selecting import select  # noqa: PLC0415
 
     found = select(runs, condition)
     if not found:
@@ -160,7 +160,7 @@ def render(comparison: Comparison, columns: Sequence[str] = ()) -> Group:
     from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from tuning.comparison import group_by_data  # noqa: PLC0415
+    from tuning.comparing.comparison import group_by_data  # noqa: PLC0415
 
     groups = group_by_data(comparison.rows)
     tables = [
@@ -173,7 +173,7 @@ def render(comparison: Comparison, columns: Sequence[str] = ()) -> Group:
 
 def usual_columns(comparison: Comparison, rows: list[Row]) -> list[str]:
     """Return what is printed of rows where nothing else was asked for: the scores and costs that any has."""
-    from tuning.comparison import SCORES  # noqa: PLC0415
+    from tuning.comparing.comparison import SCORES  # noqa: PLC0415
 
     figures = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
     if comparison.sort not in (*figures, *COSTS, "epochs"):
@@ -187,7 +187,7 @@ def make_table(rows: list[Row], figures: Sequence[str]) -> Table:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from tuning.wording import counted  # noqa: PLC0415
+    from tuning.comparing.wording import counted  # noqa: PLC0415
 
     models = {row.run.model for row in rows}
     of_model = f" of {rows[0].run.model}" if len(models) == 1 else ""
@@ -249,7 +249,7 @@ def footer(comparison: Comparison) -> list[str]:
 
 def describe(row: Row, *, with_model: bool) -> str:
     """Write in what a run differs from others, long numbers to three digits."""
-    from tuning.wording import shortened  # noqa: PLC0415
+    from tuning.comparing.wording import shortened  # noqa: PLC0415
 
     words = [row.run.model] if with_model else []
     return " ".join([*words, *(f"{name}={shortened(value)}" for name, value in row.differences.items())])
@@ -257,7 +257,7 @@ def describe(row: Row, *, with_model: bool) -> str:
 
 def in_cell(row: Row, column: str) -> str:
     """Write what stands in a column of the table: a number, with what its mean may be off by, or words."""
-    from tuning.wording import shortened, written  # noqa: PLC0415
+    from tuning.comparing.wording import shortened, written  # noqa: PLC0415
 
     value = row.cell(column)
     if value is None:

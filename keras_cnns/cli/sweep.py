@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from keras_cnns.training.recipe import Recipe
-    from tuning.delivery import SweepObserver
-    from tuning.ranges import Base
-    from tuning.result import SweepResult
+    from tuning.candidates.ranges import Base
+    from tuning.finishing.result import SweepResult
+    from tuning.running.delivery import SweepObserver
 
 EPOCHS = 10
 
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415 - `--help` waits for none of these
     from rich.live import Live  # noqa: PLC0415
 
-    from tuning.space import fix_recipe  # noqa: PLC0415
+    from tuning.candidates.space import fix_recipe  # noqa: PLC0415
 
     bases, recipe = read_start(arguments)
     space, choices = read_space(arguments, bases)
@@ -165,8 +165,8 @@ def read_start(arguments: argparse.Namespace) -> tuple[list[Base], Recipe]:
     Raises:
         KerasCnnsError: There is no model, no such run, or the arguments contradict each other.
     """
-    from tuning.ranges import find_bases  # noqa: PLC0415
-    from tuning.start import find_start  # noqa: PLC0415
+    from tuning.candidates.ranges import find_bases  # noqa: PLC0415
+    from tuning.running.start import find_start  # noqa: PLC0415
 
     # Epochs and batch size of their own arguments are only where candidates start.
     given = {"epochs": arguments.epochs, "batch_size": arguments.batch_size}
@@ -200,9 +200,9 @@ def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, ima
     from rich.console import Console  # noqa: PLC0415
 
     from keras_cnns.cli.compare import show  # noqa: PLC0415
-    from tuning.comparison import Comparison  # noqa: PLC0415
-    from tuning.outcome import OUTCOME, brief_importance  # noqa: PLC0415
-    from tuning.plots import accuracy_against  # noqa: PLC0415
+    from tuning.comparing.comparison import Comparison  # noqa: PLC0415
+    from tuning.comparing.plots import accuracy_against  # noqa: PLC0415
+    from tuning.outcome.files import OUTCOME, brief_importance  # noqa: PLC0415
 
     cost = arguments.against or "parameters"
     comparison = Comparison(result.runs, sort=monitor, against=cost)

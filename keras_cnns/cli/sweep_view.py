@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from tuning.delivery import SweepObserver
-    from tuning.journal import TrialState
+    from tuning.running.delivery import SweepObserver
+    from tuning.running.journal import TrialState
 
 SHOWN_TRIALS = 12
 LINES_AROUND = 8

@@ -356,12 +356,7 @@ class Store:
     def _provenance(self) -> dict[str, str]:
         return provenance()
 
-    def _create(
-        self,
-        name: str,
-        experiment: str,
-        tags: Mapping[str, str],
-    ) -> str:
+    def _create(self, name: str, experiment: str, tags: Mapping[str, str]) -> str:
         experiment_id = self._experiment_id(experiment)
         run = self._client.create_run(experiment_id, tags={**self._provenance, **tags}, run_name=name)
         return str(run.info.run_id)

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from keras_cnns.tracking import Run
-from tuning.comparison import COSTS, SCORES, Comparison, Row, group_by_data, less_is_better
-from tuning.wording import counted, shortened, spelled, written
+from tuning.comparing.comparison import COSTS, SCORES, Comparison, Row, group_by_data, less_is_better
+from tuning.comparing.wording import counted, shortened, spelled, written
 
 MOST_SETTINGS = 24
 Cell = list[Any]

@@ -16,16 +16,16 @@ from keras_cnns.errors import SettingError
 from keras_cnns.pictures import as_svg
 from keras_cnns.tracking import Stores
 from keras_cnns.whole import written_whole
-from tuning.comparison import COSTS, Comparison
-from tuning.curve_plots import curves_figure
-from tuning.importance import weigh_settings
-from tuning.observed import observed_groups
-from tuning.outcome_plots import importance_figure
+from tuning.comparing.comparison import COSTS, Comparison
+from tuning.comparing.curve_plots import curves_figure
+from tuning.comparing.plots import TITLES, draw
+from tuning.comparing.wording import spelled
+from tuning.outcome.importance import weigh_settings
+from tuning.outcome.plots import importance_figure
+from tuning.outcome.setting_plots import parallel_figure
 from tuning.page.matrices import find_matrices, matrices_figure
+from tuning.page.observed import observed_groups
 from tuning.page.tables import tables
-from tuning.plots import TITLES, draw
-from tuning.setting_plots import parallel_figure
-from tuning.wording import spelled
 
 MOST_CURVES = 8
 WIDE = 648  # points, of which an inch has 72

@@ -1,0 +1,1 @@
+"""What a sweep says of its settings: importance, pictures, files."""

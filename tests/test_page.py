@@ -56,7 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     matrix = tmp_path_factory.mktemp("evaluation") / "confusion.json"
     matrix.write_text(confusion_of(np.array([0, 0, 1]), np.array([0, 1, 1]), ("cat", "dog")).to_json())
     measured = next(run for run in store.runs() if run.name == "wide-1")
-    store.log_metrics(measured.id, {"test_accuracy": 2 / 3})
+    store.log_metrics(measured.id, {"test_brier": 0.25})
     store.log_files(measured.id, matrix, into="evaluation/test")
     return store
 

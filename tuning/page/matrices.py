@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keras_cnns.tracking import Run, Stores
 
 PLACE = f"evaluation/test/{CONFUSION}"
+MEASURED = "test_brier"  # which `evaluate` alone measures
 COLUMNS, MOST = 3, 6
 
 
@@ -22,7 +23,7 @@ def find_matrices(runs: Sequence[Run], stores: Stores) -> dict[str, Confusion]:
     """Return the matrices of the first runs that were measured on their test images, by what the runs are called."""
     found: dict[str, Confusion] = {}
     for run in runs:
-        if len(found) < MOST and "test_accuracy" in run.metrics:
+        if len(found) < MOST and MEASURED in run.metrics:
             text = stores.of(run).read_file(run.id, PLACE)
             if text is not None:
                 found[f"{run.name} ({run.id[:6]})"] = Confusion.from_json(text)

@@ -61,6 +61,8 @@ def test_mlflow_leads_from_a_run_to_its_images_and_says_what_it_is(store: Store,
     assert (images.dataset.name, images.dataset.digest) == ("digits", "f00d")
     assert [(tag.key, tag.value) for tag in images.tags] == [("mlflow.data.context", "training")]
     assert run.data.tags["mlflow.note.content"] == "densenet121 on digits, seed 7"
+    kept_in = mlflow.MlflowClient(store.uri).get_experiment(run.info.experiment_id)
+    assert kept_in.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_a_run_comes_back_as_it_was_described(store: Store, experiment: str) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 GROUP = "keras_cnns.group"
 EPOCHS = "epochs"
 MODEL = "model"
+OF_TRAININGS = {"mlflow.experimentKind": "custom_model_development"}  # its pages show metrics, not conversations
 NETWORK = "data/model.keras"
 CLASS_NAMES = "class_names"
 PAGE = 1000
@@ -381,7 +382,7 @@ class Store:
             location = artifact_folder(self._database).as_uri() if self._database else None
             # Another process may make it at this moment.
             with suppress(MlflowException):
-                return str(self._client.create_experiment(name, artifact_location=location))
+                return str(self._client.create_experiment(name, artifact_location=location, tags=OF_TRAININGS))
             found = self._client.get_experiment_by_name(name)
         if found is None:
             raise StoreError(f"cannot make an experiment called {name!r} in {self.location}; try a plain name.")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
 
 from keras_cnns.data import Dataset, load
+from keras_cnns.lazy import keras
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A worker a core, a thread a worker: threads of several workers that wait for each other double the time.
@@ -18,6 +21,7 @@ for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THR
 # The same examples each time, so that a run that fails can be run again.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+KEPT = {"memory": 2**30}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -25,6 +29,16 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow sets this variable too, whenever a test names a store to it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """Let Keras forget its graphs whenever a process of tests has grown by a gigabyte."""
+    yield
+    if psutil.Process().memory_info().rss > KEPT["memory"] + 2**30:
+        keras.backend.clear_session()
+        gc.collect()
+        KEPT["memory"] = psutil.Process().memory_info().rss
 
 
 def shared(name: str) -> Path:

@@ -210,7 +210,7 @@ def test_a_machine_where_nothing_can_be_timed_is_told_in_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("another ray")
 @pytest.mark.usefixtures("own_ray")
 def test_a_sweep_with_a_limit_measures_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predicting, "calibrated", lambda *_: LATENCY)

@@ -184,7 +184,7 @@ def run_stubs(folder: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> list
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("another ray")
 @pytest.mark.usefixtures("own_ray")
 @pytest.mark.parametrize("worn", [True, False])
 def test_a_process_that_has_grown_too_much_trains_no_other_candidate(
@@ -199,7 +199,7 @@ def test_a_process_that_has_grown_too_much_trains_no_other_candidate(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("another ray")
 @pytest.mark.usefixtures("own_ray")
 def test_a_process_that_dies_between_two_trials_fails_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stub(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001

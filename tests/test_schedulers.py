@@ -431,7 +431,7 @@ def test_a_trial_after_its_turn_goes_on_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("another ray")
 @pytest.mark.usefixtures("own_ray")
 def test_clones_are_runs_of_their_own_below_the_sweeps(tmp_path: Path) -> None:
     result = sweep("densenet", "digits", trials=3, recipe=Recipe(epochs=2), seed=5, scheduler="population",

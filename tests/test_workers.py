@@ -118,7 +118,7 @@ def kill_a_worker(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("another ray")
 @pytest.mark.usefixtures("own_ray")
 def test_workers_train_as_one_does_also_when_one_of_them_dies(tmp_path: Path) -> None:
     killing = threading.Thread(target=kill_a_worker, args=(tmp_path / "two",), daemon=True)

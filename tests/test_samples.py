@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import keras_cnns
 import tuning
 from keras_cnns import Recipe
 from keras_cnns.cli import main, make_parser
+from keras_cnns.registry import all_families
 from keras_cnns.tracking import Store
 from keras_cnns.weights import to_state_dict
 from tuning.candidates.space import make_space
@@ -156,3 +158,12 @@ def test_the_architecture_that_docs_add_is_what_its_paper_says(
         assert "final_relu" in capsys.readouterr().out
         space = make_space("allcnn", recipe=Recipe(), image_shape=(32, 32, 3))
         assert len({*space.draw(8, seed=0)}) == 8
+
+
+@pytest.mark.parametrize("name", all_families())
+def test_what_a_familys_page_shows_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "hooks")
+    shown = dict(BLOCK.findall(import_module("pages").examples(all_families()[name])))
+    exec(compile(shown["python"], name, "exec"), {})  # noqa: S102 - ours
+    for line in shown["sh"].splitlines():
+        assert make_parser().parse_args(shlex.split(line)[1:]).run

@@ -6,7 +6,16 @@ import argparse
 import importlib
 import time
 
-NAMES = ("bottleneck", "small_kernels")
+NAMES = (
+    "bottleneck",
+    "inception",
+    "rectifiers",
+    "small_kernels",
+    "degradation",
+    "auxiliary",
+    "pooling",
+    "families",
+)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.cli.arguments import whole_number
+from keras_cnns.cli.waiting import waiting
 from keras_cnns.errors import SettingError, StoreError, nearest
 
 if TYPE_CHECKING:
@@ -93,12 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         from tuning.page import write_page  # noqa: PLC0415
 
-        write_page(
-            comparison,
-            stores,
-            arguments.html,
-            title=f"Comparison: {', '.join(dict.fromkeys(run.experiment for run in runs))}",
-        )
+        title = f"Comparison: {', '.join(dict.fromkeys(run.experiment for run in runs))}"
+        with waiting("weighing settings and writing the page"):
+            write_page(comparison, stores, arguments.html, title=title)
     if arguments.json:
         print(json.dumps(shown.as_dicts(), allow_nan=False))
     elif arguments.csv:

@@ -9,7 +9,7 @@ demo: $(ENVIRONMENT)/installed
 	$(BIN)/keras-cnns sweep densenet --data digits --trials 10 --epochs 8 --experiment demo --plot demo.png
 
 test: $(ENVIRONMENT)/tested lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(ENVIRONMENT)/tested
 	$(BIN)/ruff check .

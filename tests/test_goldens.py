@@ -50,8 +50,12 @@ def test_the_settings_alone_count_what_the_golden_says(name: str) -> None:
     assert costs(count(**arguments_for(name))) == golden_costs(name)
 
 
-# With 100 classes only the classifier differs, which the smallest show: the graphs of others are built with 10.
-BUILT = [name for name in ARGUMENTS if "cifar100" not in name or "resnet20" in name or "nin" in name]
+# With 100 classes only the classifier differs, which the smallest show; of 1202 layers one graph is enough.
+BUILT = [
+    name
+    for name in ARGUMENTS
+    if ("cifar100" not in name or "resnet20" in name or "nin" in name) and name != "resnet1202_cifar10_optB"
+]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * is_large(name)) for name in BUILT])

@@ -29,9 +29,11 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROMPTS = {"sh": "", "console": r"\w*\$ "}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ASKED = ("cluster.md", "README.md")
+"""Where a sweep is only asked whether it takes these arguments: one needs a cluster, one was run as a command."""
 GIVEN_RUNS = ("e135f2c2", "5dd49674", "RUN_ID")
 SMALLER = {  # nothing of a sample is changed but how long it takes
-    r"--trials \d+": "--trials 2",
+    r"--trials \d+": "--trials 1",
     r"--repeats \d+": "--repeats 2",
     r"--epochs \d+": "--epochs 1",
     r"--recipe modern": "--recipe modern --epochs 1",
@@ -111,7 +113,7 @@ def with_samples() -> Iterator[Any]:
     for page in PAGES:
         text = "\n".join(blocks(page, "python"))
         if text:
-            sweeps = "sweep(" in text and page.stem != "cluster"
+            sweeps = "sweep(" in text and page.name not in ASKED
             yield pytest.param(page, text, marks=[pytest.mark.xdist_group("ray")] * sweeps, id=page.stem)
 
 
@@ -123,7 +125,7 @@ def test_samples_in_python_run(
 ) -> None:
     if page.name == "adding.md":
         pytest.skip("is a family's file, tried below")
-    if page.name == "cluster.md":  # without a cluster it can only be asked whether a sweep takes these arguments
+    if page.name in ASKED:
         monkeypatch.setattr(tuning, "sweep", inspect.signature(tuning.sweep).bind)
     elif "sweep(" in text:
         request.getfixturevalue("own_ray")

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cnns import Recipe
+from keras_cnns.cli import main
 from keras_cnns.data import load
 from keras_cnns.errors import KerasCnnsError, ModelNameError, ResumeError, SettingError
 from keras_cnns.registry import all_families, find_variant, smallest_side
@@ -219,7 +220,9 @@ def kill_a_worker(driver: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_sweep_that_is_interrupted_and_killed_ends_with_exactly_its_trials(tmp_path: Path) -> None:
+def test_a_sweep_that_is_interrupted_and_killed_ends_with_exactly_its_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     interrupted = begun(tmp_path)
     journal = wait_for(lambda state: bool(state.curve), tmp_path)
     interrupted.send_signal(signal.SIGINT)
@@ -245,7 +248,6 @@ def test_a_sweep_that_is_interrupted_and_killed_ends_with_exactly_its_trials(tmp
     assert sorted((run.tags["trial"], run.status, run.metrics["epochs"]) for run in runs) == [
         (str(trial), "finished", 3) for trial in range(3)
     ]
-    again = begun(tmp_path, "--resume")
-    _, errors = again.communicate()
-    assert again.returncode == 2
-    assert "nothing to resume" in errors
+    monkeypatch.chdir(tmp_path)
+    assert main([*COMMAND, "--resume"]) == 2
+    assert "nothing to resume" in capsys.readouterr().err

@@ -73,8 +73,17 @@ def check_picture(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise SettingError(f"cannot draw {path}: its name has to end in one of {', '.join(FORMATS)}.")
+    return check_place(path, "picture")
+
+
+def check_place(path: Path, what: str) -> Path:
+    """Return where a file is to be written, or say why it cannot be.
+
+    Raises:
+        SettingError: The folder cannot be written, or the name is a folder's.
+    """
     if not os.access(path.parent, os.W_OK | os.X_OK) or path.is_dir():
-        raise SettingError(f"cannot write {path}: name a picture in a folder that can be written.")
+        raise SettingError(f"cannot write {path}: name a {what} in a folder that can be written.")
     return path
 
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from keras_cnns.errors import SettingError
-from keras_cnns.pictures import as_svg
+from keras_cnns.pictures import as_svg, check_place
 from keras_cnns.tracking import Stores
 from keras_cnns.whole import written_whole
 from tuning.comparing.comparison import COSTS, Comparison
@@ -43,8 +43,8 @@ def write_page(comparison: Comparison, stores: Stores, path: str | Path, *, titl
     Raises:
         SettingError: It cannot be written there.
     """
+    path = check_place(Path(path), "page")
     text = render(comparison, dict(pictures(comparison, stores)), title=title, shown=tables(comparison, stores.page))
-    path = Path(path)
     try:
         with written_whole(path) as temporary:
             temporary.write_text(text, "utf-8")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from keras_cnns.pictures import make_figure
 from keras_cnns.settings import Choice
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
 from tuning.comparing.comparison import Comparison
+from tuning.comparing.curve_plots import curves_figure
 from tuning.outcome.scored import ends, place
 from tuning.page import write_page
 from tuning.page.observed import domain_of, observed_groups
@@ -119,6 +121,30 @@ def test_rows_are_weighed_by_the_settings_that_all_of_their_family_have(store: S
     ]
     assert observed_groups(Comparison(store.runs(), by_seed=True).first(2)) == []
     assert observed_groups(Comparison([])) == []
+
+
+def test_of_very_many_rows_a_small_family_is_weighed_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.page.observed.MOST", 3)
+    (run, *_) = store.runs()
+    families = ["densenet"] * 7 + ["resnet"] + ["vgg"] * 3
+    runs = [
+        replace(run, id=str(number), family=family, settings={"growth_rate": str(number)}, seed=None)
+        for number, family in enumerate(families)
+    ]
+    groups = observed_groups(Comparison(runs))
+    assert [(group.name, len(group.trials)) for group in groups] == [("densenet", 3), ("vgg", 3)]
+
+
+@pytest.mark.parametrize(("lengths", "reach"), [((1, 1), (0.5, 1.5)), ((9, 1), (1, 9)), ((1, 9), (1, 9))])
+def test_curves_are_seen_whole_also_beside_one_of_a_single_epoch(
+    lengths: tuple[int, int], reach: tuple[float, float]
+) -> None:
+    curves = {
+        str(place): {"loss": [(epoch, 1.0 / epoch) for epoch in range(1, length + 1)]}
+        for place, length in enumerate(lengths)
+    }
+    low, high = curves_figure(curves).axes[0].get_xlim()
+    assert low <= reach[0] < reach[1] <= high
 
 
 def test_confusion_is_counted_and_drawn_also_of_several_labels() -> None:

@@ -51,9 +51,10 @@ def curves_figure(curves: Mapping[str, Curves]) -> Figure:
             if name in of_run:
                 epochs, values = zip(*of_run[name], strict=True)
                 marker = "o" if len(epochs) < FEW else None
-                if len(epochs) == 1:
-                    panel.set_xlim(0.5, epochs[0] + 0.5)
                 panel.plot(epochs, values, color=colour, label=label, linewidth=1.5, marker=marker, markersize=3)
+        low, high = panel.dataLim.intervalx
+        if low == high:
+            panel.set_xlim(low - 0.5, high + 0.5)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", frameon=False, labelcolor=INK, ncols=2)
     return figure

@@ -103,7 +103,7 @@ def parallel_coordinates(groups: Sequence[Group], path: Path, *, monitor: str, t
 
 
 def parallel_figure(groups: Sequence[Group], *, monitor: str, title: str) -> Figure:
-    """Return that picture, of one group or more; the first holds the trials of all."""
+    """Return that picture, of one group or more."""
     most = max(len(group.domains) for group in groups)
     figure = make_figure(max(8, INCHES_AN_AXIS * (most + 1) + 1.5), INCHES_A_ROW * len(groups) + 0.6)
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=12)

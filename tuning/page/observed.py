@@ -21,14 +21,15 @@ ENDED = ("finished", "stopped")
 def observed_groups(comparison: Comparison) -> list[Group]:
     """Return the rows on the first set of images that ended with a score, a family at a time, the largest first.
 
-    A family of fewer than three, or that differs in nothing that all its rows have, is left out. Of very many rows
-    there are some of every rank.
+    A family of fewer than three, or that differs in nothing that all its rows have, is left out. Of a family with very
+    many rows there are some of every rank.
     """
     first = next(iter(group_by_data(comparison.rows)), [])
     rows = [row for row in first if row.status in ENDED and row.value(comparison.score) is not None]
-    families = dict.fromkeys(row.run.family for row in rows)
-    rows = rows[:: -(-len(rows) // MOST) or 1]
-    groups = [observed([row for row in rows if row.run.family == family], comparison.score) for family in families]
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        families.setdefault(row.run.family, []).append(row)
+    groups = [observed(own[:: -(-len(own) // MOST)], comparison.score) for own in families.values()]
     enough = [group for group in groups if group.domains and len(group.trials) >= FEWEST]
     return sorted(enough, key=lambda group: -len(group.trials))
 
@@ -64,8 +65,8 @@ def domain_of(texts: Sequence[str]) -> Domain:
     try:
         numbers = [float(text) for text in texts]
     except ValueError:
-        return Choice(tuple(sorted(set(texts))))
-    if not all(map(math.isfinite, numbers)):
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
         return Choice(tuple(sorted(set(texts))))
     low, high = min(numbers), max(numbers)
     logarithmic = low > 0 and high / low >= WIDE

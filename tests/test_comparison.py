@@ -23,7 +23,7 @@ from keras_cnns.cli.compare import render
 from keras_cnns.errors import KerasCnnsError, SettingError
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
 from keras_cnns.units import human
-from tuning.comparing.comparison import Comparison, pareto_front
+from tuning.comparing.comparison import COSTS, Comparison, pareto_front
 from tuning.comparing.plots import accuracy_against
 from tuning.comparing.selecting import select
 
@@ -329,6 +329,19 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
         store.record(run_id, 1, {"val_accuracy": 0.5 + number / 10, "seconds": 1.0})
         store.finish(run_id)
     return store.uri
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_another_cost_gives_the_rows_that_it_would_have_given_at_once(uri: str, cost: str) -> None:
+    runs = [*Store(uri).runs(), make_run("a", val_accuracy=0.6, parameters=10, macs=90, seconds=3),
+            make_run("b", val_accuracy=0.9, parameters=20, macs=5, latency=0.1, seconds=9),
+            make_run("c", status="failed", val_accuracy=0.9, parameters=1)]  # fmt: skip
+    for sort in ("val_accuracy", "parameters"):
+        at_once = Comparison(runs, sort=sort, against=cost, by_seed=True)
+        later = Comparison(runs, sort=sort, by_seed=True).weighed_against(cost)
+        assert (later.rows, later.meanings("*")) == (at_once.rows, at_once.meanings("*"))
+    with pytest.raises(SettingError, match="is no cost"):
+        at_once.weighed_against("money")
 
 
 def test_the_command_prints_a_table(uri: str, capsys: pytest.CaptureFixture[str]) -> None:

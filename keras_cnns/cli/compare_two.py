@@ -36,14 +36,13 @@ def compare_two(stores: Stores, arguments: argparse.Namespace) -> int:
     for name in FOR_MANY:
         if getattr(arguments, name):
             raise SettingError(f"--{name} is for runs of experiments, and two runs were named; leave it out.")
-    first, second = (stores.run(reference) for reference in arguments.experiments)
+    first, second = stores.named(arguments.experiments)
     curves = [stores.of(run).curves(run.id) for run in (first, second)]
     found = find_differences((first, second), curves)
     if arguments.plot:
         from tuning.comparing.curve_plots import draw_curves  # noqa: PLC0415
 
-        named = [f"{run.name} ({run.id[:6]})" for run in (first, second)]
-        draw_curves(dict(zip(named, curves, strict=True)), Path(arguments.plot))
+        draw_curves(dict(zip((first.label, second.label), curves, strict=True)), Path(arguments.plot))
     if arguments.json:
         print(json.dumps([asdict(difference) for difference in found]))
     elif arguments.csv:

@@ -37,7 +37,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from keras_cnns.errors import StoreError
 
 Value = TypeVar("Value")
-SHORT, LISTED = 8, 5
+SHORT, LABELLED, LISTED = 8, 6, 5
 CHOSEN_BY, TRAINED_ON = "chosen_by.", "trained_on"
 TRAIN_AND_VALIDATION = "train and validation"
 VERSIONED = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
@@ -150,6 +150,11 @@ class Run:
     parent: str | None
     tags: dict[str, str]
     started: datetime
+
+    @property
+    def label(self) -> str:
+        """What tells it from others of its name in a picture: the name and the beginning of its id."""
+        return f"{self.name} ({self.id[:LABELLED]})"
 
     @property
     def knows_validation(self) -> bool:

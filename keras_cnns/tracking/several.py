@@ -52,9 +52,10 @@ class Stores:
         uri = self.of(run).uri
         return f"{uri.rstrip('/')}/#/runs/{run.id}" if uri.startswith(("http://", "https://")) else ""
 
-    def run(self, reference: str) -> Run:
-        """Return the run that a person means, as `Store.run` does."""
-        return chosen(reference, self.runs(), self.location)
+    def named(self, references: Sequence[str]) -> list[Run]:
+        """Return the runs that a person means, each as `Store.run` does."""
+        runs = self.runs()
+        return [chosen(reference, runs, self.location) for reference in references]
 
     def of(self, run: Run) -> Store:
         """Return the store that a run was read from."""

@@ -87,8 +87,7 @@ class Row:
         number = self.value(column)
         if number is not None:
             return number
-        about = {name: getattr(self, name) if name == "status" else getattr(self.run, name) for name in ABOUT}
-        return {**self.run.recipe, **self.run.settings, **about}.get(column)
+        return {**self.run.recipe, **self.run.settings, **about(self.run)}.get(column)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything about the row in values that JSON can hold."""
@@ -143,8 +142,7 @@ class Comparison:
     def __init__(
         self, runs: Sequence[Run], *, sort: str = SCORE, against: str = "parameters", by_seed: bool = False
     ) -> None:
-        if against not in COSTS:
-            raise SettingError(f"against={against!r} is no cost: choose {', '.join(COSTS)}.{nearest(against, COSTS)}")
+        check_cost(against)
         known = {*COLUMNS, *(name for run in runs for name in run.metrics)}
         if sort not in known:
             names = ", ".join(name for name in COLUMNS if name in known)
@@ -152,7 +150,6 @@ class Comparison:
         self.sort = sort
         self.against = against
         self.score = SCORE if less_is_better(sort) else sort
-        self.by_seed = by_seed
         differences = find_differences(runs)
         labels = label_data(runs)
         rows = [
@@ -187,10 +184,11 @@ class Comparison:
 
     def weighed_against(self, cost: str) -> Comparison:
         """Return the comparison of the same runs with the Pareto front of another cost."""
-        if cost == self.against:
-            return self
-        runs = [run for row in self.rows for run in row.runs]
-        return Comparison(runs, sort=self.sort, against=cost, by_seed=self.by_seed)
+        check_cost(cost)
+        other = copy.copy(self)
+        other.against = cost
+        other.rows = [row for group in group_by_data(self.rows) for row in other.marked(group)]
+        return other
 
     def first(self, count: int) -> Comparison:
         """Return the comparison with no more than the first rows of each set of images, their marks unchanged."""
@@ -222,16 +220,20 @@ class Comparison:
         return text.getvalue()
 
     def _rank(self, rows: list[Row]) -> list[Row]:
-        """Mark the Pareto front of runs on the same images, and sort them: failed ones come last."""
+        """Mark, sort and test rows on the same images: failed ones come last."""
         sign = 1.0 if less_is_better(self.sort) else -1.0
 
         def place(row: Row) -> tuple[bool, float, str]:
             value = row.value(self.sort)
             return row.run.status == "failed", math.inf if value is None else sign * value, row.run.name
 
+        return self._test(sorted(self.marked(rows), key=place))
+
+    def marked(self, rows: list[Row]) -> list[Row]:
+        """Mark those of the Pareto front among rows on the same images."""
         candidates = [(row, point) for row in rows if (point := self.point(row)) is not None]
         front = {candidates[index][0].run.id for index in pareto_front([point for _, point in candidates])}
-        return self._test(sorted((replace(row, pareto=row.run.id in front) for row in rows), key=place))
+        return [replace(row, pareto=row.run.id in front) for row in rows]
 
     def _test(self, rows: list[Row]) -> list[Row]:
         """Test ranked rows on the same images against the first of them, over the seeds that both have."""
@@ -259,10 +261,21 @@ class Comparison:
         return notes
 
 
+def check_cost(name: str) -> None:
+    """Raise a `SettingError` where a name is no cost."""
+    if name not in COSTS:
+        raise SettingError(f"against={name!r} is no cost: choose {', '.join(COSTS)}.{nearest(name, COSTS)}")
+
+
 def status_of(run: Run) -> str:
     """Return how a run stands, told apart from finished ones those that a sweep's scheduler stopped early."""
     early = run.status == "finished" and run.tags.get("stopped_early") == "true"
     return "stopped" if early else run.status
+
+
+def about(run: Run) -> dict[str, str]:
+    """Return what a run says of itself, by the names in `ABOUT`."""
+    return {"model": run.model, "family": run.family, "experiment": run.experiment, "status": status_of(run)}
 
 
 def group_by_seed(runs: Iterable[Run]) -> list[tuple[Run, ...]]:

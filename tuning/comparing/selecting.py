@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.tracking.runs import Run
-from tuning.comparing.comparison import status_of
+from tuning.comparing.comparison import about
 
 EXAMPLE = "parameters < 1e6 and family == 'densenet'"
 
@@ -54,12 +54,9 @@ def columns(run: Run) -> dict[str, object]:
         **run.recipe,
         **run.settings,
         **run.metrics,
+        **about(run),
         "id": run.id,
         "name": run.name,
-        "experiment": run.experiment,
-        "model": run.model,
-        "family": run.family,
         "data": run.data_name,
         "seed": run.seed,
-        "status": status_of(run),
     }

@@ -26,7 +26,7 @@ def find_matrices(runs: Sequence[Run], stores: Stores) -> dict[str, Confusion]:
         if len(found) < MOST and MEASURED in run.metrics:
             text = stores.of(run).read_file(run.id, PLACE)
             if text is not None:
-                found[f"{run.name} ({run.id[:6]})"] = Confusion.from_json(text)
+                found[run.label] = Confusion.from_json(text)
     return found
 
 

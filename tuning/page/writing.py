@@ -100,7 +100,7 @@ def pictures(comparison: Comparison, stores: Stores) -> Iterator[tuple[str, str]
     if matrices:
         yield "What test images were taken for", as_svg(matrices_figure(matrices))
     first = [row.run for row in comparison.rows if row.status == "finished"][:MOST_CURVES]
-    curves = {f"{run.name} ({run.id[:6]})": stores.of(run).curves(run.id) for run in first}
+    curves = {run.label: stores.of(run).curves(run.id) for run in first}
     if any(curves.values()):
         yield "How the first of them learned", as_svg(curves_figure(curves))
 

@@ -10,6 +10,7 @@ that come with scikit-learn, enlarged to 96x96 pixels; the same weights and imag
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 import keras_cnns
 from experiments.reporting import BySeed, draw_bands, mean, report, share, verdict
-from experiments.training import arrays, digits, error, fit
+from experiments.training import arrays, digits, error, trained
 from keras_cnns.data import Dataset
 from keras_cnns.pictures import INK, make_figure
 
@@ -33,9 +34,8 @@ SETTINGS: dict[str, Any] = {
 WEIGHTS = {"with": 0.3, "without": 0.0}
 
 
-def network(weight: float, seed: int, **settings: object) -> Any:
-    """Build GoogLeNet with the weight that each auxiliary loss has; of a seed the first weights are the same."""
-    keras.utils.set_random_seed(seed)
+def network(weight: float, **settings: object) -> Any:
+    """Build GoogLeNet with the weight that each auxiliary loss has."""
     return keras_cnns.build("googlenet", auxiliary_weight=weight, **SETTINGS, **settings)
 
 
@@ -61,19 +61,21 @@ def run() -> None:
     errors: dict[str, dict[int, float]] = {kind: {} for kind in WEIGHTS}
     for kind, weight in WEIGHTS.items():
         for seed in SEEDS:
-            fresh = network(weight, seed, dropout=0.0, auxiliary_dropout=0.0)
+            keras.utils.set_random_seed(seed)
+            fresh = network(weight, dropout=0.0, auxiliary_dropout=0.0)
             for layer, norm in gradient_norms(fresh, data).items():
                 norms[kind].setdefault(layer, {})[seed] = norm
-            model = fit(network(weight, seed), data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(1e-3), seed=seed)
+            build, optimizer = partial(network, weight), keras.optimizers.Adam(1e-3)
+            model = trained(build, data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
             errors[kind][seed] = error(model, data.splits["validation"])
     layers = [*norms["with"]]
-    times = {layer: mean(norms["with"][layer]) / mean(norms["without"][layer]) for layer in layers}
+    first, last = ({kind: mean(norms[kind][layer]) for kind in WEIGHTS} for layer in (layers[0], layers[-1]))
     numbers = {
         "seeds": str(len(SEEDS)),
         "epochs": str(EPOCHS),
-        "first_times": f"{times[layers[0]]:.1f}",
-        "last_times": f"{times[layers[-1]]:.1f}",
-        "vanishing": f"{mean(norms['without'][layers[-1]]) / mean(norms['without'][layers[0]]):.1f}",
+        "first_times": f"{first['with'] / first['without']:.1f}",
+        "last_times": f"{last['with'] / last['without']:.1f}",
+        "vanishing": f"{last['without'] / first['without']:.1f}",
         **{f"error_{kind}": share(found) for kind, found in errors.items()},
         **verdict(errors["with"], errors["without"]),
     }

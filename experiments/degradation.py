@@ -10,13 +10,14 @@ pixels.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
 
 import keras_cnns
 from experiments.reporting import BySeed, draw_bands, report, share, verdict
-from experiments.training import digits, error, fit
+from experiments.training import digits, error, trained
 from keras_cnns.pictures import INK, make_figure
 
 SIDE, SEEDS, EPOCHS = 8, range(4), 12
@@ -46,9 +47,8 @@ def run() -> None:
         for kind, shortcut in KINDS.items():
             errors: dict[str, dict[int, float]] = {split: {} for split in data.splits}
             for seed in SEEDS:
-                keras.utils.set_random_seed(seed)
-                optimizer = keras.optimizers.SGD(RATE, MOMENTUM)
-                model = fit(network(units, shortcut), data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
+                build, optimizer = partial(network, units, shortcut), keras.optimizers.SGD(RATE, MOMENTUM)
+                model = trained(build, data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
                 for split, of_split in errors.items():
                     of_split[seed] = error(model, data.splits[split])
                 keras.backend.clear_session()
@@ -59,9 +59,7 @@ def run() -> None:
     least = min(range(len(UNITS)), key=lambda place: sum(training["plain"][place].values()))
     numbers["best_plain"] = str(depth(UNITS[least]))
     numbers |= verdict(training["plain"][least], training["plain"][-1])
-    numbers |= {
-        f"{part}_kinds": text for part, text in verdict(training["residual"][-1], training["plain"][-1]).items()
-    }
+    numbers |= verdict(training["residual"][-1], training["plain"][-1], "_kinds")
     report("degradation", numbers, draw(found))
 
 

@@ -10,14 +10,15 @@ enlarged to 56x56 pixels, with four narrow modules of either kind, and with naiv
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 import keras_cnns
-from experiments.reporting import BySeed, report, share, verdict
-from experiments.training import digits, error, fit
+from experiments.reporting import BySeed, mean, report, share, verdict
+from experiments.training import digits, error, trained
 from keras_cnns import Counts
 from keras_cnns.pictures import COLOURS, INK, make_figure, plain_axes
 
@@ -59,13 +60,12 @@ def run() -> None:
         costs[name] = keras_cnns.count("googlenet-bn", **SMALL, **settings)
         errors[name] = {}
         for seed in SEEDS:
-            keras.utils.set_random_seed(seed)
-            model = keras_cnns.build("googlenet-bn", **SMALL, **settings)
-            fit(model, data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(2e-3), seed=seed)
+            build = partial(keras_cnns.build, "googlenet-bn", **SMALL, **settings)
+            model = trained(build, data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(2e-3), seed=seed)
             errors[name][seed] = error(model, data.splits["validation"])
         numbers |= {**costs_of(name, costs[name]), f"error_{name}": share(errors[name])}
-    numbers |= {f"{part}_cheap": words for part, words in verdict(errors["reduction"], errors["cheap"]).items()}
-    numbers |= {f"{part}_naive": words for part, words in verdict(errors["naive"], errors["reduction"]).items()}
+    numbers |= verdict(errors["reduction"], errors["cheap"], "_cheap")
+    numbers |= verdict(errors["naive"], errors["reduction"], "_naive")
     report("inception", numbers, draw(costs, errors))
 
 
@@ -76,7 +76,7 @@ def draw(costs: dict[str, Counts], errors: dict[str, BySeed]) -> Any:
     for colour, (name, found) in zip(COLOURS, errors.items(), strict=False):
         place = costs[name].macs / 1e6
         panel.plot([place] * len(found), [*found.values()], "o", color=colour, alpha=0.45)
-        panel.plot(place, np.mean([*found.values()]), "D", color=colour, markersize=8, label=NAMES[name])
+        panel.plot(place, mean(found), "D", color=colour, markersize=8, label=NAMES[name])
     panel.set_xlim(left=0)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("million multiply-accumulates per image", color=INK)

@@ -9,13 +9,14 @@ Tried here with a VGG of three stages on the handwritten digits that come with s
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
 
 import keras_cnns
 from experiments.reporting import BySeed, draw_seeds, mean, report, share, verdict
-from experiments.training import digits, error, fit
+from experiments.training import digits, error, trained
 from keras_cnns.pictures import COLOURS
 
 SIDE, SEEDS, EPOCHS = 28, range(5), 25
@@ -42,9 +43,8 @@ def run() -> None:
     for kind, settings in KINDS.items():
         errors[kind], training = {}, {}
         for seed in SEEDS:
-            keras.utils.set_random_seed(seed)
-            model = keras_cnns.build("vgg-small", **TRUNK, **settings)
-            fit(model, data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(2e-3), seed=seed)
+            build = partial(keras_cnns.build, "vgg-small", **TRUNK, **settings)
+            model = trained(build, data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(2e-3), seed=seed)
             errors[kind][seed] = error(model, data.splits["validation"])
             training[seed] = error(model, data.splits["train"])
         costs = keras_cnns.count("vgg-small", **TRUNK, **settings)
@@ -53,7 +53,7 @@ def run() -> None:
     whole, trunk = (keras_cnns.count("vgg16", classifier=kind) for kind in ("dense", "global_average"))
     numbers |= {"vgg16": f"{whole.total_parameters:,}", "vgg16_average": f"{trunk.total_parameters:,}"}
     for kind in ("dense", "dropout"):
-        numbers |= {f"{part}_{kind}": text for part, text in verdict(errors["average"], errors[kind]).items()}
+        numbers |= verdict(errors["average"], errors[kind], f"_{kind}")
     report("pooling", numbers, drawn(errors))
 
 

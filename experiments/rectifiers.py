@@ -10,13 +10,14 @@ pixels.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
 
 import keras_cnns
 from experiments.reporting import amount, draw_bands, mean, report, verdict
-from experiments.training import digits, error, fit
+from experiments.training import digits, error, trained
 from keras_cnns.data import Dataset
 from keras_cnns.pictures import INK, make_figure
 
@@ -50,11 +51,10 @@ class TrainingError(keras.callbacks.Callback):
 
 def errors_of(function: str, rate: float, seed: int, data: Dataset, *, to_target: bool = False) -> list[float]:
     """Train LeNet-5 with an activation and a learning rate; return its training error after each epoch."""
-    keras.utils.set_random_seed(seed)
-    model = keras_cnns.build("lenet5", activation=function, input_shape=(SIDE, SIDE, 1))
+    build = partial(keras_cnns.build, "lenet5", activation=function, input_shape=(SIDE, SIDE, 1))
     measured = TrainingError(data, to_target=to_target)
     optimizer = keras.optimizers.SGD(rate, MOMENTUM)
-    fit(model, data, epochs=MOST_EPOCHS, optimizer=optimizer, seed=seed, callbacks=[measured])
+    trained(build, data, epochs=MOST_EPOCHS, optimizer=optimizer, seed=seed, callbacks=[measured])
     return measured.errors
 
 
@@ -87,7 +87,7 @@ def run() -> None:
         numbers |= {f"rate_{function}": f"{rate:g}", f"epochs_{function}": amount(epochs[function])}
     for function in ("tanh", "sigmoid"):
         numbers[f"times_{function}"] = f"{mean(epochs[function]) / mean(epochs['relu']):.1f}"
-        numbers |= {f"{part}_{function}": text for part, text in verdict(epochs["relu"], epochs[function]).items()}
+        numbers |= verdict(epochs["relu"], epochs[function], f"_{function}")
     report("rectifiers", numbers, draw(curves))
 
 

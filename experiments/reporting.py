@@ -44,18 +44,19 @@ def amount(found: BySeed) -> str:
     return f"{mean(found):.3g} ({low:.3g} to {high:.3g})"
 
 
-def verdict(better: BySeed, worse: BySeed) -> dict[str, str]:
+def verdict(better: BySeed, worse: BySeed, of: str = "") -> dict[str, str]:
     """Say whether what should have the lower numbers has them, as far as the seeds can tell.
 
     Returns:
-        `verdict`, which ends a sentence that states the claim, and the p-value of a paired t-test, `p`.
+        `verdict`, which ends a sentence that states the claim, and the p-value of a paired t-test, `p`; `of` is put
+        behind both names.
     """
     p = paired_test(better, worse)
     if p is None or p >= SIGNIFICANT:
         words = "does not show at this scale"
     else:
         words = "shows at this scale" if mean(better) < mean(worse) else "is the other way round at this scale"
-    return {"verdict": words, "p": f"{1.0 if p is None else p:.2g}"}
+    return {f"verdict{of}": words, f"p{of}": f"{1.0 if p is None else p:.2g}"}
 
 
 def draw_seeds(errors: Mapping[str, BySeed], colours: Sequence[str], label: str) -> Figure:

@@ -9,11 +9,13 @@ Tried here on the handwritten digits that come with scikit-learn, enlarged to 28
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 
 import keras_cnns
 from experiments.reporting import draw_seeds, report, share, verdict
-from experiments.training import digits, error, fit
+from experiments.training import digits, error, trained
 from keras_cnns.operations import activation, convolution, dense, global_average_pool, pool
 from keras_cnns.pictures import COLOURS
 
@@ -46,8 +48,8 @@ def run() -> None:
         sees = next(layer for layer in reversed(costs.layers) if layer.name.startswith("stage1_conv")).receptive_field
         errors[name] = {}
         for seed in SEEDS:
-            keras.utils.set_random_seed(seed)
-            model = fit(network(kernels), data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(2e-3), seed=seed)
+            build, optimizer = partial(network, kernels), keras.optimizers.Adam(2e-3)
+            model = trained(build, data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
             errors[name][seed] = error(model, data.splits["validation"])
         numbers |= {
             f"weights{place}": f"{costs.total_parameters:,}",
@@ -56,6 +58,6 @@ def run() -> None:
             f"error{place}": share(errors[name]),
         }
     for large, (one, several) in PAIRS.items():
-        numbers |= {f"{part}{large}": words for part, words in verdict(errors[several], errors[one]).items()}
+        numbers |= verdict(errors[several], errors[one], large)
     colours = [COLOURS[len(kernels) == 1] for kernels in KERNELS.values()]
     report("small_kernels", numbers, draw_seeds(errors, colours, "validation error"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,8 +19,8 @@ def digits(side: int) -> Dataset:
     return keras_cnns.load("digits", image_size=side)
 
 
-def fit(
-    model: keras.Model,
+def trained(
+    build: Callable[[], keras.Model],
     data: Dataset,
     *,
     epochs: int,
@@ -28,7 +28,9 @@ def fit(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.Model:
-    """Train on the training images, in an order and with dropout of a seed; return the model."""
+    """Build a model and train it on the training images, with first weights, order and dropout of a seed."""
+    keras.utils.set_random_seed(seed)
+    model = build()
     keras.utils.set_random_seed(seed)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     images, labels = arrays(data.splits["train"])

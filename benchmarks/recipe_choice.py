@@ -22,7 +22,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from keras_cnns import Dataset, Recipe, load
 from keras_cnns.evaluation import scores
 from keras_cnns.evaluation.network import probabilities
-from keras_cnns.registry import network_settings
+from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
 from keras_cnns.training.presets import MODERN

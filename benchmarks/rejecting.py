@@ -10,7 +10,7 @@ import random
 import time
 
 from keras_cnns import Recipe
-from keras_cnns.registry import all_families
+from keras_cnns.networks.registry import all_families
 from tuning.candidates.limits import Limits
 from tuning.candidates.space import make_space
 

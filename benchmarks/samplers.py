@@ -37,12 +37,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from keras_cnns import Recipe
+from keras_cnns.comparing.comparison import pareto_front
 from keras_cnns.data import load
-from keras_cnns.registry import tally_network
-from keras_cnns.settings import Choice
+from keras_cnns.networks.registry import tally_network
+from keras_cnns.networks.settings import Choice
 from tuning import sweep
 from tuning.candidates.space import Space, Values, make_space
-from tuning.comparing.comparison import pareto_front
 from tuning.running.journal import FINISHED, Journal, TrialState
 from tuning.searching.samplers import make_sampler
 
@@ -115,9 +115,9 @@ class Table:
         process.fit(inputs, reached)
         self.score = functools.cache(lambda key: float(expit(process.predict([list(key)])[0])))
 
-    def search(self, kind: str, seed: int, against: str | None) -> list[tuple[float, float]]:
+    def search(self, kind: str, seed: int, cost: str | None) -> list[tuple[float, float]]:
         """Return the logarithm of the parameters and the score of each trial of a search."""
-        sampler = make_sampler(kind, self.space, seed=seed, against=against)
+        sampler = make_sampler(kind, self.space, seed=seed, cost=cost)
         states: dict[int, TrialState] = {}
         points = []
         for number in range(max(TRIALS)):
@@ -160,12 +160,12 @@ def main() -> None:
     table = Table(arguments.table)
     print(f"{len(table.scores)} trainings, best {table.scores.max():.4f}, median {np.median(table.scores):.4f}; "
           f"cross-validated R2 of the prediction {table.quality:.2f}")  # fmt: skip
-    for title, against, measure in (
+    for title, cost, measure in (
         ("best score", None, lambda points: max(score for _, score in points)),
         ("hypervolume of score against parameters", "parameters", area),
     ):
         found = {
-            kind: [table.search(kind, seed, against) for seed in range(arguments.repeats)] for kind in ("random", "tpe")
+            kind: [table.search(kind, seed, cost) for seed in range(arguments.repeats)] for kind in ("random", "tpe")
         }
         print(title)
         for trials in TRIALS:

@@ -10,8 +10,7 @@ gives to Ray Tune. A stopped trial has the best score of the epochs that it had.
 
 Prints medians over the seeds: of sweeps of 16 trials the epochs trained, the best score and how often it is that of
 the same trials trained to their end; and the best score of sweeps that go on until they have trained so many epochs as
-eight trials to their end. `asha at 1` stops from the first epoch on, `asha` from a quarter of all. `population` trains
-other networks than those recorded; it cannot be replayed.
+eight trials to their end. `asha at 1` stops from the first epoch on, `asha` from a quarter of all.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from ray.tune.schedulers import ASHAScheduler
 from keras_cnns import Recipe
 from keras_cnns.data import load
 from tuning import sweep
-from tuning.running.journal import Journal, JournalKeeper
+from tuning.running.journal import Journal, JournalCallback
 from tuning.searching.schedulers import REDUCTION, EarlyStopping, early_stopping
 
 CURVES = Path(__file__).with_name("digits_curves.csv")
@@ -78,7 +77,7 @@ def read(path: Path) -> list[Curve]:
 
 def scheduler_of(name: str, seed: int) -> Any:
     """Return a scheduler of a sweep with nothing in its journal, or ASHA that stops from the first epoch on."""
-    keeper = JournalKeeper(Path(), Journal(Path("nowhere")), RECIPE.epochs)
+    keeper = JournalCallback(Path(), Journal(Path("nowhere")), RECIPE.epochs)
     if name != AT_ONCE:
         return early_stopping(name, RECIPE, keeper, seed=seed)
     rule = ASHAScheduler(

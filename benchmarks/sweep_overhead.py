@@ -53,7 +53,7 @@ def run_stubs(folder: Path, trials: int, search_name: str) -> None:
         seed=0,
         scheduler="asha",
         search=search_name,
-        against=None,
+        cost=None,
     )
     store = Store(f"sqlite:///{folder}/mlflow.db")
     parent = search.start_parent(plan, store, "stubs", folder.name)

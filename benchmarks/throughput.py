@@ -19,7 +19,7 @@ from typing import Any
 import keras
 
 from keras_cnns import Dataset, Recipe, load
-from keras_cnns.registry import network_settings
+from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, assemble
 

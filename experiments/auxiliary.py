@@ -21,7 +21,7 @@ import keras_cnns
 from experiments.reporting import BySeed, draw_bands, mean, report, share, verdict
 from experiments.training import arrays, digits, error, trained
 from keras_cnns.data import Dataset
-from keras_cnns.pictures import INK, make_figure
+from keras_cnns.plotting import INK, make_figure
 
 SIDE, SEEDS, EPOCHS, IMAGES = 96, range(3), 10, 128
 SETTINGS: dict[str, Any] = {

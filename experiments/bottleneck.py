@@ -12,10 +12,10 @@ from matplotlib.ticker import FuncFormatter
 
 from experiments.reporting import report
 from keras_cnns import Counts
-from keras_cnns.counting import Maps, Tally
-from keras_cnns.operations import convolution
-from keras_cnns.pictures import COLOURS, INK, make_figure, plain_axes
-from tuning.comparing.plots import shortened
+from keras_cnns.comparing.plots import shortened
+from keras_cnns.networks.counting import SymbolicTensor, Tally
+from keras_cnns.networks.operations import convolution
+from keras_cnns.plotting import COLOURS, INK, make_figure, plain_axes
 
 SIDE, MAPS, NEW_MAPS, KERNEL = 32, 200, 32, 5
 NARROW = 16
@@ -25,15 +25,15 @@ QUOTED = 4.3e6
 def direct() -> Counts:
     """Count the large convolution on all maps."""
     tally = Tally()
-    convolution(Maps(SIDE, SIDE, MAPS, tally), NEW_MAPS, KERNEL, name="large")
+    convolution(SymbolicTensor(SIDE, SIDE, MAPS, tally), NEW_MAPS, KERNEL, name="large")
     return tally.counts()
 
 
 def through(width: int) -> tuple[Counts, Counts]:
     """Count the 1x1 convolution to so many maps, and the large one on these."""
     first, second = Tally(), Tally()
-    convolution(Maps(SIDE, SIDE, MAPS, first), width, 1, name="narrow")
-    convolution(Maps(SIDE, SIDE, width, second), NEW_MAPS, KERNEL, name="large")
+    convolution(SymbolicTensor(SIDE, SIDE, MAPS, first), width, 1, name="narrow")
+    convolution(SymbolicTensor(SIDE, SIDE, width, second), NEW_MAPS, KERNEL, name="large")
     return first.counts(), second.counts()
 
 

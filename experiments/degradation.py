@@ -18,7 +18,7 @@ import keras
 import keras_cnns
 from experiments.reporting import BySeed, draw_bands, report, share, verdict
 from experiments.training import digits, error, trained
-from keras_cnns.pictures import INK, make_figure
+from keras_cnns.plotting import INK, make_figure
 
 SIDE, SEEDS, EPOCHS = 8, range(4), 12
 UNITS = (1, 3, 5, 9)

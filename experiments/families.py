@@ -21,11 +21,11 @@ import keras_cnns
 from experiments.reporting import report, share
 from experiments.training import digits
 from keras_cnns import Recipe, train
+from keras_cnns.comparing.comparison import Comparison, Row
+from keras_cnns.comparing.over_seeds import interval_of_mean
+from keras_cnns.comparing.plots import draw
 from keras_cnns.data import Dataset, Split
 from keras_cnns.tracking import Store
-from tuning.comparing.comparison import Comparison, Row
-from tuning.comparing.over_seeds import interval_of_mean
-from tuning.comparing.plots import draw
 
 SIDE, SEEDS, TRAINED_ON = 28, range(3), 300
 RECIPE = Recipe(epochs=30, batch_size=32, keep="last")

@@ -20,7 +20,7 @@ import keras_cnns
 from experiments.reporting import BySeed, mean, report, share, verdict
 from experiments.training import digits, error, trained
 from keras_cnns import Counts
-from keras_cnns.pictures import COLOURS, INK, make_figure, plain_axes
+from keras_cnns.plotting import COLOURS, INK, make_figure, plain_axes
 
 SIDE, SEEDS, EPOCHS = 56, range(5), 15
 SMALL: dict[str, Any] = {"modules": (2, 1, 1), "dropout": 0.2, "input_shape": (SIDE, SIDE, 1), "classes": 10}

@@ -17,7 +17,7 @@ import keras
 import keras_cnns
 from experiments.reporting import BySeed, draw_seeds, mean, report, share, verdict
 from experiments.training import digits, error, trained
-from keras_cnns.pictures import COLOURS
+from keras_cnns.plotting import COLOURS
 
 SIDE, SEEDS, EPOCHS = 28, range(5), 25
 TRUNK: dict[str, Any] = {

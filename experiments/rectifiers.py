@@ -19,7 +19,7 @@ import keras_cnns
 from experiments.reporting import amount, draw_bands, mean, report, verdict
 from experiments.training import digits, error, trained
 from keras_cnns.data import Dataset
-from keras_cnns.pictures import INK, make_figure
+from keras_cnns.plotting import INK, make_figure
 
 SIDE = 28
 FUNCTIONS = {"relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid"}

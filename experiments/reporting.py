@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_cnns.pictures import COLOURS, INK, as_svg, make_figure, plain_axes
-from tuning.comparing.over_seeds import interval_of_mean, paired_test
+from keras_cnns.comparing.over_seeds import interval_of_mean, paired_test
+from keras_cnns.plotting import COLOURS, INK, as_svg, make_figure, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ import keras
 import keras_cnns
 from experiments.reporting import draw_seeds, report, share, verdict
 from experiments.training import digits, error, trained
-from keras_cnns.operations import activation, convolution, dense, global_average_pool, pool
-from keras_cnns.pictures import COLOURS
+from keras_cnns.networks.operations import activation, convolution, dense, global_average_pool, pool
+from keras_cnns.plotting import COLOURS
 
 SIDE, WIDTH, STAGES = 28, 16, 2
 SEEDS, EPOCHS = range(5), 30

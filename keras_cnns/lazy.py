@@ -1,7 +1,7 @@
-"""Modules that are imported when they are first used.
+"""Import a module at its first use.
 
-Names, settings and counts of a network are wanted by programs that never build one: shell completion, the
-driver of a sweep, `list_models`. They shall not wait for a backend.
+Programs that never build a network read names, settings and counts of networks: shell completion, the driver of a
+sweep, `list_models`. They must not wait for a backend.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 
 class LazyModule:
-    """Stands for a module until one of its attributes is asked for."""
+    """Stands for a module and imports it when one of its attributes is read.
+
+    Args:
+        name: The module's full name.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -25,7 +29,7 @@ class LazyModule:
 
 
 def load_backend() -> None:
-    """Import the backend without what its native libraries say of the machine; errors are raised as ever."""
+    """Import the backend without the start-up messages of its native libraries; errors are raised as usual."""
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -39,11 +43,7 @@ def load_backend() -> None:
 
 if TYPE_CHECKING:
     import keras
-
-    from keras_cnns import drawing, layers
 else:
     keras = LazyModule("keras")
-    drawing = LazyModule("keras_cnns.drawing")
-    layers = LazyModule("keras_cnns.layers")
 
-__all__ = ["LazyModule", "drawing", "keras", "layers", "load_backend"]
+__all__ = ["LazyModule", "keras", "load_backend"]

@@ -11,10 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnns import build, families, list_models
+from keras_cnns import build, list_models
 from keras_cnns.errors import SettingError
-from keras_cnns.registry import all_families, all_variants, find_variant, smallest_side
-from keras_cnns.settings import Settings
+from keras_cnns.networks import families
+from keras_cnns.networks.registry import all_families, all_variants, find_variant, smallest_side
+from keras_cnns.networks.settings import Settings
 
 VARIANTS = list_models()
 SMALL_SIDE = 35
@@ -78,6 +79,6 @@ def added_family(name: str, text: str, folder: Path) -> Iterator[None]:
         yield
     finally:
         families.__path__.remove(str(folder))
-        sys.modules.pop(f"keras_cnns.families.{name}", None)
+        sys.modules.pop(f"keras_cnns.networks.families.{name}", None)
         for cached in (all_families, all_variants):
             cached.cache_clear()

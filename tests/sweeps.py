@@ -12,5 +12,5 @@ from tuning.running.plan import Plan
 
 def plan(digits: Dataset, **changes: Any) -> Plan:
     space = make_space("densenet", recipe=Recipe(epochs=2), space={"growth_rate": "4..8"}, image_shape=(8, 8, 1))
-    chosen = {"trials": 5, "seed": 7, "scheduler": "none", "search": "random", "against": None, "repeats": 2}
+    chosen = {"trials": 5, "seed": 7, "scheduler": "none", "search": "random", "cost": None, "repeats": 2}
     return Plan(**{"space": space, "dataset": digits, **chosen, **changes})

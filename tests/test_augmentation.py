@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cnns.data import Split
-from keras_cnns.data.augmentation import PRESETS, UNCHANGED, Augmentation, augmented_views, mix, preset_layers
+from keras_cnns.data.augmentation import UNCHANGED, Augmentation, augmented_views, mix, preset_layers
 from keras_cnns.data.draws import Draws
 from keras_cnns.data.pipeline import training_batches
+from keras_cnns.networks.recipe import AUGMENTATIONS
 
-CHANGING = [preset for preset in PRESETS if preset != "none"]
+CHANGING = [preset for preset in AUGMENTATIONS if preset != "none"]
 CHANCE = np.random.default_rng(0)
 IMAGES = np.clip(CHANCE.normal(110, 40, (6, 1, 1, 3)) + CHANCE.normal(0, 50, (6, 20, 24, 3)), 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
 def test_views_are_images_of_the_same_kind(preset: str) -> None:
     views = augmented_views(IMAGES, preset, views=3, seed=1)
     assert views.shape == (3, *IMAGES.shape)

@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from keras_cnns import Recipe, build, load, profile, strip_auxiliary, train
-from keras_cnns.auxiliary import AuxiliaryModel
 from keras_cnns.errors import SettingError
-from keras_cnns.registry import network_settings
+from keras_cnns.networks.auxiliary import AuxiliaryModel
+from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.job import Job, assemble
 
 SIDE = 80

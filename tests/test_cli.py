@@ -100,7 +100,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("compare",), ["mlflow.db", "keras-cnns train"]),
         (("compare", "--tracking-uri", "sqlite:///other.db"), ["other.db", "another program"]),
         (("compare", "--limit", "0"), ["--limit", "1"]),
-        (("compare", "--against", "price"), ["--against", "parameters"]),
+        (("compare", "--cost", "price"), ["--cost", "parameters"]),
         (("compere",), ["compere", "compare"]),
         ((), ["COMMAND"]),
     ],

@@ -31,7 +31,7 @@ from tuning.running.images import in_file, with_images
 from tuning.running.journal import RUNNING, Journal, TrialState
 from tuning.running.scratch import OF_MACHINE
 from tuning.running.storage import Storage
-from tuning.running.trial import fetched
+from tuning.running.trial import fetch_trial_folder
 
 EPOCHS = 9
 CLUSTER_FILES = Path(__file__).resolve().parents[1] / "docs" / "cluster"
@@ -224,7 +224,7 @@ def test_a_sweep_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
     storage = Storage((tmp_path / "storage").as_uri(), result.folder.name)
     for trial, state in Journal(result.folder / "journal.jsonl").trials().items():
         shutil.rmtree(result.folder / "trials", ignore_errors=True)
-        history = read_progress(fetched(storage, result.folder, trial)).history
+        history = read_progress(fetch_trial_folder(storage, result.folder, trial)).history
         assert [epoch["seconds"] for epoch in history] == [epoch["seconds"] for epoch in state.curve]
 
 

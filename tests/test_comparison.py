@@ -20,12 +20,12 @@ from scipy import stats
 
 from keras_cnns.cli import main
 from keras_cnns.cli.compare import render
+from keras_cnns.comparing.comparison import COSTS, Comparison, pareto_front
+from keras_cnns.comparing.plots import accuracy_against
+from keras_cnns.comparing.selecting import select
 from keras_cnns.errors import KerasCnnsError, SettingError
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
 from keras_cnns.units import human
-from tuning.comparing.comparison import COSTS, Comparison, pareto_front
-from tuning.comparing.plots import accuracy_against
-from tuning.comparing.selecting import select
 
 
 def make_run(name: str, *, data: str = "digits", status: str = "finished", **metrics: float) -> Run:
@@ -100,10 +100,10 @@ def test_the_best_comes_first(sort: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("against", "expected"), [("parameters", {"small", "large"}), ("macs", {"small", "worse", "large"})]
+    ("cost", "expected"), [("parameters", {"small", "large"}), ("macs", {"small", "worse", "large"})]
 )
-def test_marks_weigh_the_score_against_a_cost(against: str, expected: set[str]) -> None:
-    assert marked(Comparison([SMALL, WORSE, LARGE], against=against)) == expected
+def test_marks_weigh_the_score_against_a_cost(cost: str, expected: set[str]) -> None:
+    assert marked(Comparison([SMALL, WORSE, LARGE], cost=cost)) == expected
 
 
 def test_what_failed_or_still_runs_is_listed_and_never_marked() -> None:
@@ -136,7 +136,7 @@ def test_only_differences_are_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"sort": "val_acuracy"}, "'val_accuracy'"), ({"against": "mac"}, "'macs'")]
+    ("options", "message"), [({"sort": "val_acuracy"}, "'val_accuracy'"), ({"cost": "mac"}, "'macs'")]
 )
 def test_an_unknown_column_comes_with_a_suggestion(options: dict[str, str], message: str) -> None:
     with pytest.raises(KerasCnnsError, match=f"Did you mean .*{message}"):
@@ -334,14 +334,14 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("cost", COSTS)
 def test_another_cost_gives_the_rows_that_it_would_have_given_at_once(uri: str, cost: str) -> None:
     runs = [*Store(uri).runs(), make_run("a", val_accuracy=0.6, parameters=10, macs=90, seconds=3),
-            make_run("b", val_accuracy=0.9, parameters=20, macs=5, latency=0.1, seconds=9),
+            make_run("b", val_accuracy=0.9, parameters=20, macs=5, seconds=9),
             make_run("c", status="failed", val_accuracy=0.9, parameters=1)]  # fmt: skip
     for sort in ("val_accuracy", "parameters"):
-        at_once = Comparison(runs, sort=sort, against=cost, by_seed=True)
-        later = Comparison(runs, sort=sort, by_seed=True).weighed_against(cost)
+        at_once = Comparison(runs, sort=sort, cost=cost, by_seed=True)
+        later = Comparison(runs, sort=sort, by_seed=True).with_cost(cost)
         assert (later.rows, later.meanings("*")) == (at_once.rows, at_once.meanings("*"))
     with pytest.raises(SettingError, match="is no cost"):
-        at_once.weighed_against("money")
+        at_once.with_cost("money")
 
 
 def test_the_command_prints_a_table(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,7 +355,7 @@ def test_the_command_prints_a_table(uri: str, capsys: pytest.CaptureFixture[str]
 
 def test_the_command_prints_json_and_csv_alone(uri: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
-    assert main(["compare", "--tracking-uri", uri, "--json", "--plot", str(picture), "--against", "macs"]) == 0
+    assert main(["compare", "--tracking-uri", uri, "--json", "--plot", str(picture), "--cost", "macs"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["name"], row["val_accuracy"], row["macs"]) for row in rows] == [
         ("trial-0002", 0.7, 10_000),

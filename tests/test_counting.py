@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from networks import DISTINCT, shrunk, side_for
 
 from keras_cnns import Counts, build, count, profile
-from keras_cnns.counting import Maps, Tally
 from keras_cnns.errors import ImageSizeError, SettingError
-from keras_cnns.operations import convolution
-from keras_cnns.registry import all_families
-from keras_cnns.settings import Choice, Each, FloatRange, IntRange, Maybe
+from keras_cnns.networks.counting import SymbolicTensor, Tally
+from keras_cnns.networks.operations import convolution
+from keras_cnns.networks.registry import all_families
+from keras_cnns.networks.settings import Choice, FloatRange, IntRange, NoneOr, TupleOf
 
 FAMILIES = sorted(all_families())
 EVERY_SETTING = [
@@ -46,9 +46,9 @@ def values(domain: Any) -> st.SearchStrategy[Any]:
             return st.sampled_from([low + step * index for index in range(5) if low + step * index <= high])
         case FloatRange(low=low, high=high):
             return st.floats(low, min(high, max(low, 1.0)))
-        case Each(item=item, shortest=shortest, longest=longest):
+        case TupleOf(item=item, shortest=shortest, longest=longest):
             return st.lists(values(item), min_size=shortest, max_size=min(longest, shortest + 3)).map(tuple)
-        case Maybe(domain=inner):
+        case NoneOr(domain=inner):
             return st.none() | values(inner)
     raise AssertionError(f"no values for {domain}")
 
@@ -103,7 +103,7 @@ def test_any_legal_settings_build_and_cost_what_is_counted(family: str) -> None:
 def test_an_illegal_value_of_any_setting_is_refused_with_what_is_legal(family: str, setting: str, value: Any) -> None:
     found = all_families()[family]
     domain = found.variants[found.search.base].settings.domain(setting)
-    if value == () and isinstance(domain, Each) and domain.shortest == 0:
+    if value == () and isinstance(domain, TupleOf) and domain.shortest == 0:
         pytest.skip("an empty tuple is legal here")
     refused = refusal(found.search.base, **{setting: value})
     assert str(refused).startswith(f"{found.search.base}: {setting} must be {domain}, not ")
@@ -114,13 +114,13 @@ def test_padding_comes_before_the_pixels_that_a_strided_1x1_convolution_skips() 
     maps = keras.Input((7, 8, 2))
     tally = Tally()
     options = {"strides": 2, "padding": 4, "name": "convolution"}
-    assert convolution(Maps(7, 8, 2, tally), 3, 1, **options).shape == (None, 8, 8, 3)
+    assert convolution(SymbolicTensor(7, 8, 2, tally), 3, 1, **options).shape == (None, 8, 8, 3)
     assert convolution(maps, 3, 1, **options).shape == (None, 8, 8, 3)
 
 
 def test_the_bottleneck_example_needs_a_tenth() -> None:
     """A 5x5 convolution of 200 maps to 32, directly and through 16 (Szegedy et al. 2015, section 4, the idea)."""
     direct, reduced = Tally(), Tally()
-    convolution(Maps(32, 32, 200, direct), 32, 5, name="direct")
-    convolution(convolution(Maps(32, 32, 200, reduced), 16, 1, name="reduce"), 32, 5, name="large")
+    convolution(SymbolicTensor(32, 32, 200, direct), 32, 5, name="direct")
+    convolution(convolution(SymbolicTensor(32, 32, 200, reduced), 16, 1, name="reduce"), 32, 5, name="large")
     assert (direct.macs, reduced.macs) == (163_840_000, 16_384_000)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from keras_cnns import build
-from keras_cnns.drawing import AHEAD, CHUNK, SOURCE, WORTH_A_THREAD, drawing_ahead
+from keras_cnns.networks.weight_init import AHEAD, CHUNK, SOURCE, WORTH_A_THREAD, drawing_ahead
 
 LARGE = {"input_shape": (16, 16, 3), "classes": 2}
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from keras_cnns import Recipe
+from keras_cnns.comparing.over_seeds import holm, interval_of_mean, paired_test
 from keras_cnns.data import Dataset
 from tests.sweeps import plan
-from tuning.comparing.over_seeds import holm, interval_of_mean, paired_test
 from tuning.finishing.finals import (
     Finalist,
     Finals,
@@ -30,7 +30,7 @@ from tuning.finishing.finals import (
     note_repeats,
 )
 from tuning.finishing.paired_images import compare_on_images
-from tuning.running.journal import FAILED, REPEAT, SEARCH, Journal, JournalKeeper, TrialState
+from tuning.running.journal import FAILED, REPEAT, SEARCH, Journal, JournalCallback, TrialState
 
 SCORES = st.floats(0, 1, allow_nan=False)
 
@@ -71,12 +71,12 @@ def test_each_repeat_is_noted_once_however_often_a_process_dies(tmp_path: Path, 
         journal.append(trial=number, event="candidate", values=values)
         journal.append(trial=number, event="epoch", metrics={"val_accuracy": score, "seconds": 1.0}, costs={})
         journal.append(trial=number, event="end", status="finished", reason="")
-    note_repeats(chosen, JournalKeeper(tmp_path, journal, 2))
+    note_repeats(chosen, JournalCallback(tmp_path, journal, 2))
     whole = journal.path.read_bytes()
     lines = whole.splitlines(keepends=True)
     for kept in range(12, len(lines) + 1):  # a process died after so many lines
         journal.path.write_bytes(b"".join(lines[:kept]))
-        note_repeats(chosen, JournalKeeper(tmp_path, journal, 2))
+        note_repeats(chosen, JournalCallback(tmp_path, journal, 2))
         states = journal.trials()
         repeats = [state for state in states.values() if state.role == REPEAT]
         assert Counter((state.repeat_of, state.seed) for state in repeats) == Counter(
@@ -85,8 +85,8 @@ def test_each_repeat_is_noted_once_however_often_a_process_dies(tmp_path: Path, 
         assert all(state.candidate == states[state.repeat_of or 0].candidate for state in repeats)
         assert not missing_repeats(chosen, states)
     assert len(missing_repeats(replace(chosen, repeats=3), states)) == 3, "more repeats need only the new seed"
-    keeper = JournalKeeper(tmp_path, journal, 2)
-    assert sorted(keeper.of_role(SEARCH)) == [0, 1, 2, 3], "samplers see the search alone"
+    journal_callback = JournalCallback(tmp_path, journal, 2)
+    assert sorted(journal_callback.of_role(SEARCH)) == [0, 1, 2, 3], "samplers see the search alone"
 
 
 # What the test says.

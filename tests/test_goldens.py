@@ -11,7 +11,7 @@ import keras
 import pytest
 
 from keras_cnns import Counts, build, count, inception_module, profile
-from keras_cnns.counting import Maps, Tally
+from keras_cnns.networks.counting import SymbolicTensor, Tally
 
 DATA = Path(__file__).parent / "data"
 GOLDENS = {row["name"]: row for row in json.loads((DATA / "goldens.json").read_text())["goldens"]}
@@ -70,5 +70,5 @@ def test_a_module_alone_counts_what_the_golden_says(name: str, naive: bool) -> N
     assert outputs.shape[-1] == GOLDENS[name]["classes"]
     assert costs(profile(keras.Model(maps, outputs))) == golden_costs(name)
     tally = Tally()
-    inception_module(Maps(*GOLDENS[name]["input_shape"], tally), naive=naive)
+    inception_module(SymbolicTensor(*GOLDENS[name]["input_shape"], tally), naive=naive)
     assert costs(tally.counts()) == golden_costs(name)

@@ -13,7 +13,7 @@ from keras_cnns import count, describe, list_models
 from keras_cnns.cli import main
 from keras_cnns.cli.models import lay_out
 from keras_cnns.errors import ModelNameError, SettingError
-from keras_cnns.registry import all_families
+from keras_cnns.networks.registry import all_families
 from keras_cnns.units import human, read_number
 
 FAMILIES = list(all_families())

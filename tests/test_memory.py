@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from keras_cnns import Dataset, Recipe, load
 from keras_cnns.data import Split
 from keras_cnns.errors import TrainingError
-from keras_cnns.registry import network_settings
+from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job
 from keras_cnns.training.memory import PARTS, out_of_memory, parts_that_fit, step_in_parts
@@ -127,13 +127,13 @@ class FailsOnce:
 
 def test_a_training_goes_on_in_parts_from_its_checkpoint_also_after_a_kill(digits: Dataset, tmp_path: Path) -> None:
     chosen = job(epochs=3, dropout=0.2)
-    observer = FailsOnce(1, MemoryError())
-    parted = fit(chosen, digits, tmp_path / "parted", observer=observer)
-    assert observer.told == [1, 2, 3]
+    progress_callback = FailsOnce(1, MemoryError())
+    parted = fit(chosen, digits, tmp_path / "parted", progress_callback=progress_callback)
+    assert progress_callback.told == [1, 2, 3]
     assert [metrics.get("batch_parts") for metrics in parted.history] == [None, 2, 2]
 
     with pytest.raises(KeyboardInterrupt):
-        fit(chosen, digits, tmp_path / "killed", observer=BothInTurn())
+        fit(chosen, digits, tmp_path / "killed", progress_callback=BothInTurn())
     assert_equal_trainings(parted, fit(chosen, digits, tmp_path / "killed"), within=0)
 
 

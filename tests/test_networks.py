@@ -17,7 +17,7 @@ from networks import DISTINCT, images, shrunk, side_for, small
 
 from keras_cnns import build, profile
 from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError
-from keras_cnns.registry import all_families, find_variant, smallest_side
+from keras_cnns.networks.registry import all_families, find_variant, smallest_side
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -80,7 +80,7 @@ LOAD = """
 import sys
 from pathlib import Path
 import keras, numpy as np
-import keras_cnns.layers
+import keras_cnns.networks.layers
 folder, tolerance, names = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
 for path in (folder / f"{name}.keras" for name in names):
     model = keras.saving.load_model(path)
@@ -209,7 +209,7 @@ def test_settings_that_do_not_fit_each_other_are_refused(name: str, settings: di
 
 def test_the_1998_network_has_the_connections_of_the_paper() -> None:
     """Section II-B: 340,908 connections in all, of which C3 has 151,600 and the output layer 840."""
-    from keras_cnns.families.lenet import C3_CONNECTIONS
+    from keras_cnns.networks.families.lenet import C3_CONNECTIONS
 
     assert sum(map(len, C3_CONNECTIONS)) == 60
     counted = profile(build("lenet5-1998"))
@@ -219,8 +219,8 @@ def test_the_1998_network_has_the_connections_of_the_paper() -> None:
 
 
 def test_the_radial_basis_output_prefers_the_nearest_code() -> None:
-    from keras_cnns.families.lenet import class_codes
-    from keras_cnns.layers import RadialBasisOutput
+    from keras_cnns.networks.families.lenet import class_codes
+    from keras_cnns.networks.layers import RadialBasisOutput
 
     codes = class_codes(10, 84)
     assert len({tuple(code) for code in codes}) == 10
@@ -230,7 +230,7 @@ def test_the_radial_basis_output_prefers_the_nearest_code() -> None:
 
 
 def test_a_partial_convolution_sees_only_its_connections() -> None:
-    from keras_cnns.layers import PartiallyConnectedConv2D
+    from keras_cnns.networks.layers import PartiallyConnectedConv2D
 
     layer = PartiallyConnectedConv2D(((0, 2), (1,)), 3)
     batch = images(1, 3, 8)

@@ -20,13 +20,13 @@ from keras_cnns import Recipe
 from keras_cnns.data import load
 from keras_cnns.errors import StoreError
 from keras_cnns.tracking import RunDescription, Store
-from keras_cnns.tracking.telling import Patience, told
+from keras_cnns.tracking.retry import Patience, retry
 from tests.sweeps import plan as a_plan
 from tuning import execution, search
 from tuning.candidates.space import Candidate, make_space
-from tuning.running.journal import MOST_DEATHS, Journal, JournalKeeper, TrialState
-from tuning.running.trial import is_full
-from tuning.searching.earlier import Earlier
+from tuning.running.journal import MOST_DEATHS, Journal, JournalCallback, TrialState
+from tuning.running.trial import FAILURE, FULL, kind_of
+from tuning.searching.reuse import ReusableResults
 
 
 class Shelf:
@@ -44,12 +44,12 @@ class Shelf:
     def forget(self) -> None:
         self.attempts += 1
 
-    @told
+    @retry
     def put(self, text: str) -> str:
         (self.folder / "file").write_text(text)
         return text
 
-    @told
+    @retry
     def refuse(self, code: int) -> None:
         raise MlflowException("no", error_code=code)
 
@@ -99,9 +99,9 @@ def test_a_full_disk_is_no_candidates_fault() -> None:
         Journal(Path("/dev/full")).append(trial=0, event="start")
     with pytest.raises(OSError, match="No space left") as caught:
         Path("/dev/full").write_text("x")
-    assert is_full(caught.value)
-    assert is_full(OSError("Can't write data: No space left on device"))  # as HDF5 words it
-    assert not is_full(FileNotFoundError(2, "No such file or directory"))
+    assert kind_of(caught.value) == FULL
+    assert kind_of(OSError("Can't write data: No space left on device")) == FULL  # as HDF5 words it
+    assert kind_of(FileNotFoundError(2, "No such file or directory")) == FAILURE
 
 
 DESCRIPTION = RunDescription(
@@ -124,7 +124,7 @@ def candidate() -> Candidate:
 def finished(store: Store, candidate: Candidate, fingerprint: str, *, name: str = "trial", **tags: str) -> str:
     """Record a finished training of a candidate; return its run."""
     described = replace(
-        DESCRIPTION, name=name, settings=candidate.settings.written(), recipe=candidate.recipe.written(),
+        DESCRIPTION, name=name, settings=candidate.settings.to_strings(), recipe=candidate.recipe.to_strings(),
         data_fingerprint=fingerprint, tags={"trial": name, "of": fingerprint},
     )  # fmt: skip
     run_id = store.start(described, experiment="earlier")
@@ -144,7 +144,7 @@ def test_a_run_that_its_own_tags_name_is_begun_once(store: Store) -> None:
 
 def test_the_very_same_training_is_read_back_whole(store: Store, candidate: Candidate) -> None:
     run_id = finished(store, candidate, "same")
-    known = Earlier(store, "same").find(candidate, "densenet", 3)
+    known = ReusableResults(store, "same").find(candidate, "densenet", 3)
     assert known is not None
     assert (known.run, known.curve, known.costs) == (run_id, CURVE, {"parameters": 10.0, "macs": 20.0})
 
@@ -154,7 +154,7 @@ def test_nothing_else_is_read_back(store: Store, candidate: Candidate, changed: 
     fingerprint = f"but {changed}"
     tags = {"stopped_early": "true"} if changed == "stopped" else {}
     if changed == "unfinished":
-        written = {"settings": candidate.settings.written(), "recipe": candidate.recipe.written()}
+        written = {"settings": candidate.settings.to_strings(), "recipe": candidate.recipe.to_strings()}
         store.start(replace(DESCRIPTION, **written, data_fingerprint=fingerprint), experiment="earlier")
     else:
         finished(store, candidate, fingerprint, **tags)
@@ -162,7 +162,7 @@ def test_nothing_else_is_read_back(store: Store, candidate: Candidate, changed: 
         "settings": replace(candidate, settings=candidate.settings.replace({"dropout": 0.3})),
         "recipe": replace(candidate, recipe=candidate.recipe.replace({"batch_size": 7})),
     }.get(changed, candidate)
-    found = Earlier(store, "other" if changed == "images" else fingerprint)
+    found = ReusableResults(store, "other" if changed == "images" else fingerprint)
     assert found.find(other, "densenet", 4 if changed == "seed" else 3) is None
 
 
@@ -186,16 +186,16 @@ def run_stubs(folder: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> list
 @pytest.mark.slow
 @pytest.mark.xdist_group("another ray")
 @pytest.mark.usefixtures("own_ray")
-@pytest.mark.parametrize("worn", [True, False])
+@pytest.mark.parametrize("recycle", [True, False])
 def test_a_process_that_has_grown_too_much_trains_no_other_candidate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worn: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recycle: bool
 ) -> None:
     def stub(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001
-        tune.report({**METRICS, "seconds": float(os.getpid()), "worn": worn})
+        tune.report({**METRICS, "seconds": float(os.getpid()), "recycle": recycle})
 
     states = run_stubs(tmp_path, monkeypatch, stub)
     processes = {state.curve[0]["seconds"] for state in states}
-    assert len(processes) > 2 if worn else len(processes) <= 2
+    assert len(processes) > 2 if recycle else len(processes) <= 2
 
 
 @pytest.mark.slow
@@ -212,11 +212,11 @@ def test_a_process_that_dies_between_two_trials_fails_neither(tmp_path: Path, mo
 
 
 def test_a_trial_is_given_up_when_its_process_has_died_too_often_before_it_began(tmp_path: Path) -> None:
-    keeper = JournalKeeper(tmp_path, Journal(tmp_path / "journal.jsonl"), 3)
-    keeper.note(0, event="candidate", values={})
+    journal_callback = JournalCallback(tmp_path, Journal(tmp_path / "journal.jsonl"), 3)
+    journal_callback.note(0, event="candidate", values={})
     trial = Trial("run_trial", stub=True, config={"number": 0})
     for deaths in range(1, MOST_DEATHS):
-        keeper.on_trial_error(0, [], trial)
-        assert (keeper.known[0].deaths, keeper.known[0].ended) == (deaths, False)
-    keeper.on_trial_error(0, [], trial)
-    assert keeper.known[0].status == "failed"
+        journal_callback.on_trial_error(0, [], trial)
+        assert (journal_callback.known[0].deaths, journal_callback.known[0].ended) == (deaths, False)
+    journal_callback.on_trial_error(0, [], trial)
+    assert journal_callback.known[0].status == "failed"

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keras_cnns import Recipe
+from keras_cnns.comparing.importance import FEWEST_TRIALS, weigh_settings
+from keras_cnns.comparing.scored import ends, place
+from keras_cnns.comparing.setting_plots import cut, height, ticks
 from keras_cnns.errors import SettingError
-from keras_cnns.settings import Choice, FloatRange, IntRange
+from keras_cnns.networks.settings import Choice, FloatRange, IntRange
 from tuning.candidates.space import Space, make_space
 from tuning.outcome.files import brief_importance, write_outcome
-from tuning.outcome.importance import FEWEST_TRIALS, weigh_settings
-from tuning.outcome.scored import ends, find_scored, group_trials, place
-from tuning.outcome.setting_plots import cut, height, ticks
+from tuning.outcome.trials import find_scored, group_trials
 from tuning.running.journal import FAILED, FINISHED, REPEAT, RUNNING, STOPPED, TrialState
 
 PICTURES = {"importance.png", "parallel_coordinates.png", "slices.png", "learning_curves.png", "comparison.png"}

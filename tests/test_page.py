@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from keras_cnns.cli import main
+from keras_cnns.comparing.comparison import Comparison
+from keras_cnns.comparing.curve_plots import curves_figure
+from keras_cnns.comparing.page import write_page
+from keras_cnns.comparing.page.observed import domain_of, observed_groups
+from keras_cnns.comparing.page.tables import tables
+from keras_cnns.comparing.scored import ends, place
 from keras_cnns.errors import SettingError
 from keras_cnns.evaluation.confusion import Confusion, confusion_of, draw_confusion
-from keras_cnns.pictures import make_figure
-from keras_cnns.settings import Choice
+from keras_cnns.networks.settings import Choice
+from keras_cnns.plotting import make_figure
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
-from tuning.comparing.comparison import Comparison
-from tuning.comparing.curve_plots import curves_figure
-from tuning.outcome.scored import ends, place
-from tuning.page import write_page
-from tuning.page.observed import domain_of, observed_groups
-from tuning.page.tables import tables
 
 SCORES = {("narrow <i>", 8): [0.91, 0.92, 0.93], ("wide", 16): [0.95, 0.97, 0.96], ("odd", 12): [0.5]}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -124,7 +124,7 @@ def test_rows_are_weighed_by_the_settings_that_all_of_their_family_have(store: S
 
 
 def test_of_very_many_rows_a_small_family_is_weighed_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.page.observed.MOST", 3)
+    monkeypatch.setattr("keras_cnns.comparing.page.observed.MOST", 3)
     (run, *_) = store.runs()
     families = ["densenet"] * 7 + ["resnet"] + ["vgg"] * 3
     runs = [

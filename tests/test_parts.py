@@ -19,11 +19,11 @@ from networks import small
 
 import keras_cnns
 from keras_cnns import build, features, profile
-from keras_cnns.block_pictures import blocks_picture, draw
 from keras_cnns.errors import KerasCnnsError, SettingError
-from keras_cnns.profiling import Profile
-from keras_cnns.receptive import pixels, reach_after
-from keras_cnns.registry import all_families
+from keras_cnns.networks.profile_plots import blocks_picture, draw
+from keras_cnns.networks.profiling import Profile
+from keras_cnns.networks.receptive_fields import pixels, reach_after
+from keras_cnns.networks.registry import all_families
 
 FAMILIES = list(all_families())
 
@@ -222,7 +222,7 @@ def test_a_layers_own_name_goes_before_those_that_begin_with_it() -> None:
 
 def test_a_trained_network_gives_its_maps_from_pixels() -> None:
     from keras_cnns import Recipe, load
-    from keras_cnns.registry import network_settings
+    from keras_cnns.networks.registry import network_settings
     from keras_cnns.training.job import Job, assemble
 
     settings = network_settings("densenet-bc-40", {"blocks": (2, 2), "growth_rate": 2})

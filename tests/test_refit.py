@@ -20,7 +20,7 @@ from keras_cnns.data import Dataset
 from keras_cnns.data.dataset import Split
 from keras_cnns.errors import EvaluationError, KerasCnnsError, ResumeError, SettingError, StoreError
 from keras_cnns.evaluation import evaluate
-from keras_cnns.registry import network_settings
+from keras_cnns.networks.registry import network_settings
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.registry import Registry, as_name, check_name
 from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON, best_trial, sweep_of
@@ -30,9 +30,9 @@ from tests.kept import fitted, keep
 from tests.sweeps import plan
 from tuning import sweep
 from tuning.candidates.space import make_space
-from tuning.running.claims import SWEEP, claim, claim_finished
 from tuning.running.journal import Journal
 from tuning.running.start import find_start, start_from
+from tuning.running.sweep_directory import SWEEP, claim, claim_finished
 
 # Training on training and validation images.
 
@@ -64,7 +64,7 @@ def test_without_validation_images_nothing_can_be_monitored(
 def kept_runs(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> tuple[Store, list[str], Dataset]:
     store = Store(f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}")
     network = fitted(digits)
-    recipe = {name: str(value) for name, value in Recipe(epochs=3, learning_rate=0.003).written().items()}
+    recipe = {name: str(value) for name, value in Recipe(epochs=3, learning_rate=0.003).to_strings().items()}
     return store, [keep(store, network, digits, name=f"run-{index}", recipe=recipe) for index in range(3)], digits
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from keras_cnns import Recipe
+from keras_cnns.comparing.comparison import pareto_front
 from keras_cnns.errors import SettingError
 from tuning.candidates.limits import NO_LIMITS, Limits
 from tuning.candidates.space import Space, Values, make_space
-from tuning.comparing.comparison import pareto_front
 from tuning.running.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
 from tuning.searching.samplers import STARTUP, Guided, make_sampler
 
@@ -40,7 +40,7 @@ def trial(space: Space, number: int, values: Values, score: float, status: str =
 
 
 def cost(space: Space, values: Values) -> float:
-    from keras_cnns.registry import tally_network
+    from keras_cnns.networks.registry import tally_network
 
     candidate = space.candidate(values)
     assert candidate is not None
@@ -50,14 +50,14 @@ def cost(space: Space, values: Values) -> float:
 
 def search(
     space: Space, kind: str, trials: int, score: Callable[[Values], float], *, seed: int = 0, resume_at: int = -1,
-    against: str | None = None,
+    cost: str | None = None,
 ) -> dict[int, TrialState]:  # fmt: skip
     """Search without training: what a candidate would reach is computed."""
     states: dict[int, TrialState] = {}
-    sampler = make_sampler(kind, space, seed=seed, against=against)
+    sampler = make_sampler(kind, space, seed=seed, cost=cost)
     for number in range(trials):
         if number == resume_at:
-            sampler = make_sampler(kind, space, seed=seed, against=against)
+            sampler = make_sampler(kind, space, seed=seed, cost=cost)
         values = sampler.propose(states)
         states[number] = trial(space, number, values, score(values))
     return states
@@ -159,7 +159,7 @@ def test_a_search_for_score_and_cost_finds_more_of_the_front_than_chance() -> No
     space = space_of("densenet", growth_rate="4..24", weight_decay=0.01)
 
     def volume(kind: str, seed: int) -> float:
-        states = search(space, kind, 60, near, seed=seed, against="parameters")
+        states = search(space, kind, 60, near, seed=seed, cost="parameters")
         points = [(math.log10(cost(space, state.candidate)), near(state.candidate)) for state in states.values()]
         front = [points[index] for index in pareto_front(points)]
         ends = [*[x for x, _ in front[1:]], 6.0]

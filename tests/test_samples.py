@@ -20,9 +20,9 @@ import keras_cnns
 import tuning
 from keras_cnns import Recipe
 from keras_cnns.cli import main, make_parser
-from keras_cnns.registry import all_families
+from keras_cnns.networks.registry import all_families
+from keras_cnns.networks.weights import to_state_dict
 from keras_cnns.tracking import Store
-from keras_cnns.weights import to_state_dict
 from tuning.candidates.space import make_space
 
 ROOT = Path(__file__).parents[1]

@@ -15,19 +15,19 @@ from networks import added_family
 
 from keras_cnns import Recipe, count
 from keras_cnns.cli import main
-from keras_cnns.counting import Counts
+from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.errors import SettingError
-from keras_cnns.registry import all_families, all_variants
-from keras_cnns.settings import BOOLEAN, Choice, Each, FloatRange, IntRange, Maybe, format_value
+from keras_cnns.networks.counting import Counts
+from keras_cnns.networks.registry import all_families, all_variants
+from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, TupleOf, format_value
 from keras_cnns.tracking import RunDescription, Store
 from tuning.candidates.limits import Limits
 from tuning.candidates.ranges import find_bases, read_choices, read_domain, read_space_file
 from tuning.candidates.space import Candidate, Space, make_space
-from tuning.comparing.comparison import Comparison
 
 LINEAR, LOG = FloatRange(0.0, 1.0), FloatRange(1e-7, 10.0, log=True)
 WHOLE, EVEN = IntRange(1, 512), IntRange(2, 64, step=2)
-TUPLE = Each(WHOLE)
+TUPLE = TupleOf(WHOLE)
 ROUTES = Choice(("max", "average"))
 
 
@@ -37,25 +37,25 @@ ROUTES = Choice(("max", "average"))
         ("8", WHOLE, Choice((8,))),
         ("8,16,8", WHOLE, Choice((8, 16))),
         ("8|16", WHOLE, Choice((8, 16))),
-        ("none,2,4", Maybe(WHOLE), Choice((None, 2, 4))),
+        ("none,2,4", NoneOr(WHOLE), Choice((None, 2, 4))),
         ("true,false", BOOLEAN, Choice((True, False))),
         ("max,average", ROUTES, Choice(("max", "average"))),
         ("2,2", TUPLE, Choice(((2, 2),))),
         ("2,2|3,3", TUPLE, Choice(((2, 2), (3, 3)))),
-        ("none|2,2", Maybe(TUPLE), Choice((None, (2, 2)))),
+        ("none|2,2", NoneOr(TUPLE), Choice((None, (2, 2)))),
         ("4..24", WHOLE, IntRange(4, 24)),
         ("4..24..4", WHOLE, IntRange(4, 24, step=4)),
         ("4..26..4", WHOLE, IntRange(4, 24, step=4)),
         ("4..24", EVEN, IntRange(4, 24, step=2)),
-        ("1..4", Maybe(WHOLE), IntRange(1, 4)),
+        ("1..4", NoneOr(WHOLE), IntRange(1, 4)),
         ("0..0.5", LINEAR, FloatRange(0.0, 0.5)),
         ("1e-4..1e-2", LOG, FloatRange(1e-4, 1e-2, log=True)),
         ([2, 2], TUPLE, Choice(((2, 2),))),
         ([[2, 2], [3, 3]], TUPLE, Choice(((2, 2), (3, 3)))),
-        (["none", 2], Maybe(WHOLE), Choice((None, 2))),
+        (["none", 2], NoneOr(WHOLE), Choice((None, 2))),
         ([8, 16], WHOLE, Choice((8, 16))),
         (8, WHOLE, Choice((8,))),
-        (None, Maybe(WHOLE), Choice((None,))),
+        (None, NoneOr(WHOLE), Choice((None,))),
         ({"low": 4, "high": 8}, WHOLE, IntRange(4, 8)),
         ({"low": 4, "high": 64, "log": True}, WHOLE, IntRange(4, 64, log=True)),
         ({"low": 0.1, "high": 1, "log": False}, LOG, FloatRange(0.1, 1.0)),
@@ -154,10 +154,10 @@ def test_candidates_keep_within_the_limits(model: str, seed: int) -> None:
     def counts(candidate: Candidate) -> Counts:
         return count(candidate.model, input_shape=(32, 32, 1), classes=2, **candidate.settings.as_dict())
 
-    free = [counts(candidate) for candidate in space_of(model, {}).draw(30, seed)]
+    setting = [counts(candidate) for candidate in space_of(model, {}).draw(30, seed)]
     limits = Limits(
-        parameters=int(statistics.median(found.total_parameters for found in free)),
-        macs=int(statistics.median(found.macs for found in free)),
+        parameters=int(statistics.median(found.total_parameters for found in setting)),
+        macs=int(statistics.median(found.macs for found in setting)),
     )
     for candidate in space_of(model, {}, limits=limits).draw(5, seed):
         assert counts(candidate).total_parameters <= (limits.parameters or 0)
@@ -285,7 +285,7 @@ def test_a_mistake_in_a_file_is_one_line_that_names_the_file(
         (("--search", "tpee"), ["search must be one of random, grid, tpe", "'tpe'"]),
         (("--search", "grid"), ["grid", "learning_rate", "--set"]),
         (("--max-macs", "3M", "--recipe", "papers"), ["--recipe", "papers", "paper"]),
-        (("--against", "price"), ["against", "parameters, macs"]),
+        (("--cost", "price"), ["cost", "parameters, macs"]),
         (("--max-parameters", "few"), ["--max-parameters", "1.5M"]),
         (("--max-parameters", "0"), ["max_parameters", "1"]),
         (("--max-parameters", "10"), ["smallest seen", "--max-parameters"]),
@@ -310,9 +310,9 @@ def test_a_mistake_on_the_command_line_is_one_line_and_starts_nothing(
 
 ADDED = """
 from dataclasses import dataclass
-from keras_cnns.family import Family, Paper, SearchSpace, Variant
-from keras_cnns.operations import convolution, dense, global_average_pool
-from keras_cnns.settings import IntRange, Settings, free
+from keras_cnns.networks.family import Family, Paper, SearchSpace, Variant
+from keras_cnns.networks.operations import convolution, dense, global_average_pool
+from keras_cnns.networks.settings import IntRange, Settings, free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +380,6 @@ def described(candidate: Candidate) -> RunDescription:
     """What a sweep logs of a candidate."""
     return RunDescription(
         name="trial", model=candidate.model, family=all_variants()[candidate.model].name,
-        settings=candidate.settings.written(), recipe=candidate.recipe.written(), seed=0, data_name="digits",
+        settings=candidate.settings.to_strings(), recipe=candidate.recipe.to_strings(), seed=0, data_name="digits",
         data_fingerprint="d",
     )  # fmt: skip

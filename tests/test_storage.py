@@ -17,7 +17,7 @@ from keras_cnns.errors import StoreError
 from keras_cnns.training.checkpoints import checkpoint, checkpoints, read_progress
 from tuning.running.scratch import OF_MACHINE
 from tuning.running.storage import WHOLE, Storage, reach
-from tuning.running.trial import fetched, training_folder, trial_folder
+from tuning.running.trial import fetch_trial_folder, training_folder, trial_folder
 
 
 @pytest.fixture(params=["file", "path", "memory"])
@@ -80,7 +80,7 @@ def test_what_a_killed_process_left_is_removed_and_what_lives_is_not(
 
 def test_without_a_storage_a_trial_trains_in_the_folder_of_the_sweep(tmp_path: Path) -> None:
     with training_folder(tmp_path, 7, None) as place:
-        assert place == trial_folder(tmp_path, 7) == fetched(None, tmp_path, 7)
+        assert place == trial_folder(tmp_path, 7) == fetch_trial_folder(None, tmp_path, 7)
 
 
 def test_what_is_fetched_takes_the_place_of_what_was_there(storage: Storage, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_what_is_fetched_takes_the_place_of_what_was_there(storage: Storage, tmp
     trained(tmp_path / "here", 4)
     storage.keep(3, tmp_path / "here")
     for _ in range(2):
-        place = fetched(storage, tmp_path, 3)
+        place = fetch_trial_folder(storage, tmp_path, 3)
         assert [path.name for path in checkpoints(place)] == ["epoch-0004"]
         assert not list(place.glob(".epoch*"))
 
@@ -107,12 +107,12 @@ def test_a_checkpoint_that_was_not_copied_to_its_end_does_not_count(
     begun.mkdir(parents=True)
     for name in torn:
         (begun / name).write_bytes(b"to")
-    assert read_progress(fetched(storage, folder / "there", 0)).epoch == whole
+    assert read_progress(fetch_trial_folder(storage, folder / "there", 0)).epoch == whole
     trained(folder / "here", whole + 1)
     storage.keep(0, folder / "here")
     assert storage.epochs(0) == [begun.name]
     assert (begun / WHOLE).exists()
-    assert read_progress(fetched(storage, folder / "there", 0)).epoch == whole + 1
+    assert read_progress(fetch_trial_folder(storage, folder / "there", 0)).epoch == whole + 1
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from keras_cnns import Recipe
 from keras_cnns.cli import main
 from keras_cnns.data import load
 from keras_cnns.errors import KerasCnnsError, ModelNameError, ResumeError, SettingError
-from keras_cnns.registry import all_families, find_variant, smallest_side
-from keras_cnns.settings import format_value
+from keras_cnns.networks.registry import all_families, find_variant, smallest_side
+from keras_cnns.networks.settings import format_value
 from keras_cnns.tracking import Store
 from tuning import sweep
 from tuning.candidates.limits import Limits
@@ -83,7 +83,7 @@ def plan(**changes: Any) -> Plan:
     chosen = {"recipe": Recipe(), "space": {"growth_rate": "4..8"}, "image_shape": (8, 8, 1)}
     of_space = {name: changes.pop(name) for name in [*changes] if name in ("space", "limits", "recipe")}
     space = make_space("densenet", **{**chosen, **of_space})
-    chosen = {"trials": 4, "seed": 0, "scheduler": "none", "search": "tpe", "against": None}
+    chosen = {"trials": 4, "seed": 0, "scheduler": "none", "search": "tpe", "cost": None}
     return Plan(**{"space": space, "dataset": load("digits"), **chosen, **changes})
 
 
@@ -96,7 +96,7 @@ def plan(**changes: Any) -> Plan:
         {"recipe": Recipe(epochs=3)},
         {"limits": Limits(parameters=10_000)},
         {"search": "random"},
-        {"against": "macs"},
+        {"cost": "macs"},
         {"trials": 5},
         {"scheduler": "asha"},
     ],
@@ -152,7 +152,7 @@ def test_every_trial_is_a_run_below_the_sweeps_own_and_the_best_network_is_kept(
 @pytest.mark.usefixtures("own_ray")
 def test_all_families_are_searched_in_one_sweep_for_score_and_cost(tmp_path: Path) -> None:
     result = sweep("all", "digits", trials=3, recipe=Recipe(epochs=1), max_parameters=30_000, max_macs=500_000, seed=1,
-                   space={"learning_rate": "1e-3..1e-2"}, search="tpe", against="parameters", folder=tmp_path,
+                   space={"learning_rate": "1e-3..1e-2"}, search="tpe", cost="parameters", folder=tmp_path,
                    tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")  # fmt: skip
     assert any("lenet is left out: images of 8x8" in note for note in result.notes)
     assert {run.family for run in result.runs} <= set(all_families())

@@ -119,7 +119,7 @@ def test_trials_that_were_read_back_take_no_time(clock: Clock) -> None:
     progress = Progress("val_accuracy")
     progress.begin({}, 4, 1)
     clock.now += 10
-    progress.take(by_number(state(0, FINISHED, [0.9] * 4, read_back="a run")), 4)
+    progress.take(by_number(state(0, FINISHED, [0.9] * 4, reused_run="a run")), 4)
     assert progress.utilization == 0
     assert progress.seconds_left is None
     assert progress.lines[0].status == "read back"

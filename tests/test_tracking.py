@@ -278,7 +278,7 @@ def test_a_server_that_is_not_there_is_told_soon() -> None:
 
 
 def test_a_server_that_never_answers_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_cnns.tracking.places.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("keras_cnns.tracking.location.ANSWER_SECONDS", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -21,7 +21,7 @@ import pytest
 from keras_cnns import Dataset, Recipe, train
 from keras_cnns.data import Split
 from keras_cnns.errors import DataError, ResumeError, SettingError, TrainingError
-from keras_cnns.registry import network_settings
+from keras_cnns.networks.registry import network_settings
 from keras_cnns.tracking import Store
 from keras_cnns.training.callbacks import FirstBrokenStep, averaged
 from keras_cnns.training.checkpoints import read_progress
@@ -66,7 +66,7 @@ EVERYTHING = {
 def test_an_interrupted_training_ends_bit_identical(digits: Dataset, tmp_path: Path, recipe: dict[str, Any]) -> None:
     whole = fit(job(4, **recipe), digits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(job(4, **recipe), digits, tmp_path / "parts", observer=StopAfter(2))
+        fit(job(4, **recipe), digits, tmp_path / "parts", progress_callback=StopAfter(2))
     assert read_progress(tmp_path / "parts").epoch == 2
     resumed = fit(job(4, **recipe), digits, tmp_path / "parts")
     assert len(resumed.history) == 4
@@ -277,7 +277,7 @@ from dataclasses import replace
 from pathlib import Path
 from keras_cnns import Recipe, load
 from keras_cnns.data import Split
-from keras_cnns.registry import network_settings
+from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.devices import replicas, worker, workers
 from keras_cnns.training.fit import fit; from keras_cnns.training.job import Job
 assert replicas() == max(int(sys.argv[1]), workers())

@@ -19,7 +19,7 @@ import safetensors.numpy
 
 from keras_cnns import build, strip_auxiliary
 from keras_cnns.errors import WeightsError
-from keras_cnns.weights import from_keras, from_state_dict, to_state_dict
+from keras_cnns.networks.weights import from_keras, from_state_dict, to_state_dict
 
 # Names, shapes and outputs of torchvision and timm themselves; the file says of which versions.
 THEIRS: list[dict[str, Any]] = json.loads(
@@ -371,7 +371,7 @@ def test_an_unknown_layout_is_named() -> None:
 
 
 def test_importing_loads_no_backend_and_no_other_room() -> None:
-    script = "import keras_cnns.weights, sys; print(*sys.modules)"
+    script = "import keras_cnns.networks.weights, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     rooms = {f"keras_cnns.{room}" for room in ("data", "training", "tracking", "evaluation")}
     assert not {"keras", "tensorflow", "torch", "tuning", *rooms} & set(loaded)

@@ -10,34 +10,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import SettingError, StoreError
-from keras_cnns.settings import SEED, Choice, IntRange, Maybe, checked
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.settings import SEED, Choice, IntRange, NoneOr, checked
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.registry import as_name, check_name
-from keras_cnns.tracking.telling import PATIENCE
+from keras_cnns.tracking.retry import PATIENCE
 from keras_cnns.training.checkpoints import write_text
-from keras_cnns.training.claims import FINISHED
-from keras_cnns.training.recipe import Recipe
-from tuning.candidates.latency import keep_latency, latency_notes, predictor, read_limit
+from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.limits import Limits
 from tuning.candidates.ranges import find_bases
 from tuning.candidates.space import make_space
-from tuning.comparing.comparison import Comparison
 from tuning.execution import run_candidates
 from tuning.finishing.ending import candidate_of, conclude
 from tuning.finishing.finals import FINALISTS, REPEATS, left_to_repeat, left_to_search, note_repeats
 from tuning.finishing.result import SweepResult
 from tuning.outcome.files import write_outcome
-from tuning.running.claims import SWEEP, claim, claim_finished, count_trials
 from tuning.running.cluster import Machines, check_machines, connected
-from tuning.running.delivery import Delivery, SweepObserver, Target
-from tuning.running.journal import REPEAT, Journal, JournalKeeper, TrialState
+from tuning.running.delivery import Delivery, SweepProgressCallback, Target
+from tuning.running.journal import REPEAT, Journal, JournalCallback, TrialState
 from tuning.running.plan import Plan
 from tuning.running.start import find_start, start_from
-from tuning.searching.earlier import Earlier
-from tuning.searching.population import POPULATION, check_scheduler, make_population, most_clones
+from tuning.running.sweep_directory import SWEEP, claim, claim_finished, count_trials
+from tuning.searching.reuse import ReusableResults
 from tuning.searching.samplers import SEARCHES, make_sampler
 from tuning.searching.schedulers import SCHEDULERS
 from tuning.searching.suggester import Suggester
@@ -45,8 +43,8 @@ from tuning.searching.suggester import Suggester
 TRIALS = IntRange(1, 100_000)
 SCHEDULER = Choice(SCHEDULERS)
 SEARCH = Choice(SEARCHES)
-AGAINST = Choice(("parameters", "macs", "latency"))
-LIMIT = Maybe(IntRange(1, 2**63 - 1))
+COST = Choice(("parameters", "macs"))
+LIMIT = NoneOr(IntRange(1, 2**63 - 1))
 
 
 def sweep(
@@ -60,8 +58,7 @@ def sweep(
     search: str = "tpe",
     max_parameters: int | None = None,
     max_macs: int | None = None,
-    max_latency: float | str | None = None,
-    against: str | None = None,
+    cost: str | None = None,
     seed: int | None = None,
     repeats: int | None = None,
     refit: bool = False,
@@ -72,7 +69,6 @@ def sweep(
     cores_per_trial: int = 1,
     gpus_per_trial: float | None = None,
     memory_per_trial: int | None = None,
-    workers_per_trial: int = 1,
     ray_address: str | None = None,
     storage: str | None = None,
     resume: bool = False,
@@ -80,7 +76,7 @@ def sweep(
     experiment: str = "sweep",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
-    observer: SweepObserver | None = None,
+    progress_callback: SweepProgressCallback | None = None,
 ) -> SweepResult:
     """Search over what a family of networks and the recipe leave free.
 
@@ -99,12 +95,10 @@ def sweep(
         search: "tpe" tries what is like the better ones so far (Optuna), "random" draws candidates, "grid" takes all.
         max_parameters: Candidates with more weights than this are never tried.
         max_macs: Nor are those with more multiply-accumulates for one image.
-        max_latency: Nor are those that take longer for one image on this machine, as predicted from their settings
-            before anything is built: seconds, or text such as `"5ms"`.
-        against: "parameters", "macs" or "latency": search for networks that score high and cost little, all trade-offs
+        cost: "parameters" or "macs": search for networks that score high and cost little, all trade-offs
             at once.
         seed: Draws the candidates, and trains them; another one each time by default.
-        repeats: Train the best three again, or of the Pareto front with `against`, with so many other seeds each, and
+        repeats: Train the best three again, or of the Pareto front with `cost`, with so many other seeds each, and
             test whether the winner is one; the best is then the one with the highest mean.
         refit: Train the best once more on training and validation images, for the epochs that were found, and register
             it in MLflow's model registry.
@@ -112,15 +106,12 @@ def sweep(
         from_run: A run whose network, settings and recipe candidates start from; a sweep's id for its best trial.
         scheduler: "asha" (default) stops candidates early that fall behind (Li et al. 2020); "hyperband" does so in
             brackets, some of which spare their candidates longer (Li et al. 2018); "median" stops what never was as
-            good as the others were on average (Golovin et al. 2017); "population" ends the worst after each fifth of
-            the epochs and lets clones of the best go on in their place, with another recipe (Jaderberg et al. 2017);
-            "none" (default with `against`, for the others know the score alone) trains all to the end.
+            good as the others were on average (Golovin et al. 2017);
+            "none" (default with `cost`, for the others know the score alone) trains all to the end.
         cores: How many cores all trials use together; all of the machine, or of the cluster, by default.
         cores_per_trial: How many of them each trial gets.
         gpus_per_trial: How many GPUs each trial gets: 1 by default where there are any; below 1 several share one.
         memory_per_trial: Bytes that each trial is counted with, so that fewer run at a time where memory is short.
-        workers_per_trial: How many processes share each batch of a trial, each with its cores, GPUs and memory, on one
-            machine or several (`MultiWorkerMirroredStrategy`).
         ray_address: A running Ray cluster, "auto" for the one that this machine belongs to or "HOST:PORT" of its head;
             a Ray of our own on this machine by default.
         storage: URI that all machines of a cluster reach (`"s3://bucket/folder"`), where trials keep their checkpoints;
@@ -131,7 +122,7 @@ def sweep(
         experiment: MLflow experiment that the runs belong to.
         tracking_uri: Where runs are kept: MLflow's environment variable or `./mlflow.db` by default.
         folder: Where sweeps keep their journals and checkpoints.
-        observer: Told how the trials go on.
+        progress_callback: Told how the trials go on.
 
     Raises:
         KerasCnnsError: Model, settings, recipe, data, store or counts are not usable, each in a subclass.
@@ -141,12 +132,11 @@ def sweep(
     extend = None if extend is None else checked("extend", TRIALS, extend)
     repeats = checked("repeats", REPEATS, repeats)
     search = checked("search", SEARCH, search)
-    against = None if against is None else checked("against", AGAINST, against)
-    scheduler = checked("scheduler", SCHEDULER, scheduler or ("none" if against else "asha"))
+    cost = None if cost is None else checked("cost", COST, cost)
+    scheduler = checked("scheduler", SCHEDULER, scheduler or ("none" if cost else "asha"))
     limits = Limits(
         parameters=checked("max_parameters", LIMIT, max_parameters),
         macs=checked("max_macs", LIMIT, max_macs),
-        latency=read_limit(max_latency),
     )
     machines = Machines(
         ray_address=ray_address,
@@ -154,7 +144,6 @@ def sweep(
         cores_per_trial=cores_per_trial,
         gpus_per_trial=gpus_per_trial,
         memory_per_trial=memory_per_trial,
-        workers_per_trial=workers_per_trial,
         storage=storage,
     )
     drawn_seed = random.SystemRandom().randrange(2**31) if seed is None else checked("seed", SEED, seed)
@@ -171,10 +160,8 @@ def sweep(
         image_shape=dataset.image_shape,
         classes=dataset.classes,
         limits=limits,
-        latency=predictor(limits.latency, against, dataset.image_shape, machines.cores_per_trial, observer),
     )
     candidates = start_from(candidates, start)
-    check_scheduler(scheduler, candidates, {"repeats": repeats, "refit": refit, "register": register, "extend": extend})
     going_on = resume or extend is not None
     name = register or (as_name(f"sweep-{model}-{dataset.name}") if refit else None)
     plan = Plan(
@@ -184,12 +171,12 @@ def sweep(
         seed=drawn_seed,
         scheduler=scheduler,
         search=search,
-        against=against,
+        cost=cost,
         machines=machines,
         repeats=repeats,
         register=None if name is None else check_name(name),
     )
-    check_machines(machines, candidates, Path(folder))
+    check_machines(machines, Path(folder))
     store = Store(tracking_uri, patience=PATIENCE)
     sweeps = Path(folder) / "sweeps"
     if extend is None:
@@ -198,35 +185,34 @@ def sweep(
         place, lock, record = claim_finished(sweeps, plan, store, more=extend, seed=seed, trials=trials)
     plan = replace(plan, seed=record["seed"], trials=record["trials"] + record.get("extended", 0))
     with lock:
-        plan = replace(plan, space=replace(plan.space, latency=keep_latency(plan.space.latency, place)))
         parent = record.get("run_id") or start_parent(plan, store, experiment, place.name)
         (place / FINISHED).unlink(missing_ok=True)
         write_text(place / SWEEP, json.dumps({**record, "run_id": parent}, indent=2))
         write_text(place / SPLIT_TABLE, split_table(dataset))
         store.log_files(parent, place / SPLIT_TABLE)
         try:
-            seconds, utilization, states = run_trials(plan, store, place, parent, experiment, observer)
-            runs, best, finals, refitted = conclude(plan, store, place, parent, experiment, states, observer)
+            seconds, utilization, states = run_trials(plan, store, place, parent, experiment, progress_callback)
+            runs, best, finals, refitted = conclude(plan, store, place, parent, experiment, states, progress_callback)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             store.patience.end()
             with contextlib.suppress(StoreError):  # what went wrong first is what matters
                 store.finish(parent, status="killed" if interrupted else "failed", reason=type(error).__name__)
             raise
-        outcome = write_outcome(states, plan.space, runs, place, against=against)
+        outcome = write_outcome(states, plan.space, runs, place, cost=cost)
         store.log_files(parent, outcome)
         write_text(place / FINISHED, parent)
-    compared = Comparison(runs, sort=plan.space.recipe.monitor, against=against or "parameters")
+    compared = Comparison(runs, sort=plan.space.recipe.monitor, cost=cost or "parameters")
     return SweepResult(
         run_id=parent,
         store=store.uri,
         folder=place,
         runs=runs,
         best=best,
-        front=sorted((row.run for row in compared.rows if row.pareto), key=lambda run: run.metrics[compared.against]),
+        front=sorted((row.run for row in compared.rows if row.pareto), key=lambda run: run.metrics[compared.cost]),
         finals=finals,
         refit=refitted,
-        notes=(*plan.space.notes, *latency_notes(plan.space.latency, limits.latency, best)),
+        notes=plan.space.notes,
         seconds=seconds,
         utilization=utilization,
     )
@@ -244,7 +230,7 @@ def start_parent(plan: Plan, store: Store, experiment: str, folder: str) -> str:
     """Begin the sweep's own run in MLflow."""
     parameters = {"model": plan.name, "trials": plan.trials, "seed": plan.seed, "scheduler": plan.scheduler}
     limits = {f"max_{name}": limit for name, limit in vars(plan.space.limits).items() if limit is not None}
-    goals = {"search": plan.search, **({"against": plan.against} if plan.against else {}), **limits}
+    goals = {"search": plan.search, **({"cost": plan.cost} if plan.cost else {}), **limits}
     searched = {f"searched.{name}": str(domain) for name, domain in plan.space.searched().items()}
     return store.start_group(
         f"sweep-{plan.name}",
@@ -265,14 +251,12 @@ def describe_trial(plan: Plan, place: Path, parent: str, state: TrialState) -> R
     """Say what is known of a trial before it trains."""
     candidate = candidate_of(plan, state)
     repeated = {} if state.repeat_of is None else {"repeat_of": str(state.repeat_of)}
-    if state.donor is not None:
-        repeated |= {"population.donor": str(state.donor), "population.epoch": str(state.inherited)}
     return RunDescription(
         name=name_of(state, plan, place),
         model=candidate.model,
         family=plan.space.branches[candidate.model].family.name,
-        settings=candidate.settings.written(),
-        recipe=candidate.recipe.written(),
+        settings=candidate.settings.to_strings(),
+        recipe=candidate.recipe.to_strings(),
         seed=plan.seed if state.seed is None else state.seed,
         data_name=plan.dataset.name,
         data_fingerprint=plan.dataset.fingerprint,
@@ -286,33 +270,32 @@ def run_trials(
     place: Path,
     parent: str,
     experiment: str,
-    observer: SweepObserver | None,
+    progress_callback: SweepProgressCallback | None,
 ) -> tuple[float, float, dict[int, TrialState]]:
     """Run what is left of a sweep; return its seconds, utilization and trials."""
     journal = Journal(place / "journal.jsonl")
-    journal.mend()
+    journal.repair()
     before = journal.trials()
-    clones = most_clones(plan.trials, plan.space.recipe.epochs) if plan.scheduler == POPULATION else 0
     target = Target(
         store=store,
         experiment=experiment,
         parent=parent,
-        trials=plan.trials + clones + FINALISTS * (plan.repeats or 0),
+        trials=plan.trials + FINALISTS * (plan.repeats or 0),
         describe=lambda state: describe_trial(plan, place, parent, state),
         recipe=plan.space.recipe,
     )
-    delivery = Delivery(journal, place / "delivered", target, observer)
+    delivery = Delivery(journal, place / "delivered", target, progress_callback)
     delivery.start()
     held, begun = 1, time.perf_counter()
     try:
         if left_to_search(plan, before) or left_to_repeat(plan, before):
-            keeper = JournalKeeper(place.resolve(), journal, plan.space.recipe.epochs)
+            journal_callback = JournalCallback(place.resolve(), journal, plan.space.recipe.epochs)
             with connected(plan.machines):
                 held = plan.machines.at_once()
-                if observer is not None:
-                    observer.begin(before, target.trials, held)
-                earlier = Earlier(store, plan.dataset.fingerprint, timed=plan.space.latency is not None)
-                search_and_repeat(plan, keeper, earlier, place)
+                if progress_callback is not None:
+                    progress_callback.begin(before, target.trials, held)
+                reusable = ReusableResults(store, plan.dataset.fingerprint)
+                search_and_repeat(plan, journal_callback, reusable, place)
         seconds = time.perf_counter() - begun
     except BaseException:
         store.patience.end()
@@ -324,39 +307,34 @@ def run_trials(
     return seconds, spent / (held * seconds), states
 
 
-def search_and_repeat(plan: Plan, keeper: JournalKeeper, earlier: Earlier, place: Path) -> None:
+def search_and_repeat(plan: Plan, journal_callback: JournalCallback, reusable: ReusableResults, place: Path) -> None:
     """Run what is left of the search, then what is left of the finalists' repeats, none of which is stopped early.
 
     A process that dies before its trial has begun costs Tune one of the trials that it is to run: what is left after
     deaths is run again. Trials do not die for ever.
     """
-    sampler = make_sampler(plan.search, plan.space, seed=plan.seed, against=plan.against)
+    sampler = make_sampler(plan.search, plan.space, seed=plan.seed, cost=plan.cost)
     deaths = -1
-    while left_to_search(plan, keeper.known) and deaths < (deaths := count_deaths(keeper)):
-        population = make_population(plan.seed, keeper.folder, plan.machines.kept_in(place))
-        suggester = Suggester(
-            plan.space, sampler, keeper, earlier, trials=plan.trials, seed=plan.seed,
-            population=population if plan.scheduler == POPULATION else None,
-        )  # fmt: skip
+    while left_to_search(plan, journal_callback.known) and deaths < (deaths := count_deaths(journal_callback)):
+        suggester = Suggester(plan.space, sampler, journal_callback, reusable, trials=plan.trials, seed=plan.seed)
         run_candidates(suggester, plan, place, scheduler=plan.scheduler)
-    if left_to_search(plan, keeper.known):
+    if left_to_search(plan, journal_callback.known):
         return
     deaths = -1
-    while left_to_repeat(plan, keeper.known) and deaths < (deaths := count_deaths(keeper)):
-        note_repeats(plan, keeper)
-        repeats = len(keeper.of_role(REPEAT))
-        suggester = Suggester(plan.space, sampler, keeper, earlier, trials=repeats, seed=plan.seed, role=REPEAT)
+    while left_to_repeat(plan, journal_callback.known) and deaths < (deaths := count_deaths(journal_callback)):
+        note_repeats(plan, journal_callback)
+        repeats = len(journal_callback.of_role(REPEAT))
+        suggester = Suggester(
+            plan.space, sampler, journal_callback, reusable, trials=repeats, seed=plan.seed, role=REPEAT
+        )
         run_candidates(suggester, plan, place, scheduler="none")
 
 
-def count_deaths(keeper: JournalKeeper) -> int:
+def count_deaths(journal_callback: JournalCallback) -> int:
     """Return how often processes of trials have died so far."""
-    return sum(state.deaths for state in keeper.known.values())
+    return sum(state.deaths for state in journal_callback.known.values())
 
 
 def fit_seconds(state: TrialState) -> float:
     """Return the seconds that a trial has spent inside `fit` in whole epochs of its own."""
-    if state.read_back or len(state.curve) <= state.inherited:
-        return 0.0
-    before = state.curve[state.inherited - 1]["seconds"] if state.inherited else 0.0
-    return state.curve[-1]["seconds"] - before
+    return 0.0 if state.reused_run or not state.curve else state.curve[-1]["seconds"]

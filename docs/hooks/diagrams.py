@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from keras_cnns.profiling import graph_steps
+from keras_cnns.networks.graph import graph_steps
 
 BOX_WIDTH, LINE_HEIGHT, PADDING = 176, 17, 8
 COLUMN_GAP, ROW_GAP, SLOT_WIDTH = 22, 30, 20

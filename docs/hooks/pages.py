@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import keras_cnns
 from diagrams import diagram
 from keras_cnns.cli import make_parser
-from keras_cnns.description import DIFFERENCES, IDEA, describe_settings, paragraph
-from keras_cnns.family import Family
 from keras_cnns.lazy import keras
-from keras_cnns.registry import all_families, count, smallest_side
-from keras_cnns.settings import format_value
+from keras_cnns.networks.description import DIFFERENCES, IDEA, describe_settings, paragraph
+from keras_cnns.networks.family import Family
+from keras_cnns.networks.registry import all_families, count, smallest_side
+from keras_cnns.networks.settings import format_value
 from keras_cnns.units import human
 from published import published_picture
 
@@ -31,10 +31,10 @@ NAVIGATION = "The networks"
 EQUATION = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 RESULT = re.compile(r"\{\{(\w+)\}\}")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
-Maps = tuple[int, int, int]
+SymbolicTensor = tuple[int, int, int]
 
 
-def part(shape: Maps, block: Callable[..., Any], **options: Any) -> Callable[[], Any]:
+def part(shape: SymbolicTensor, block: Callable[..., Any], **options: Any) -> Callable[[], Any]:
     """Return what makes a model of one block on maps of a shape."""
 
     def make() -> Any:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from keras_cnns.pictures import COLOURS, INK, as_svg, make_figure, plain_axes
-from keras_cnns.registry import all_families, count
-from tuning.comparing.plots import around, place_label, shortened
+from keras_cnns.comparing.plots import around, place_label, shortened
+from keras_cnns.networks.registry import all_families, count
+from keras_cnns.plotting import COLOURS, INK, as_svg, make_figure, plain_axes
 
 MARKERS = {"10 crops": "o", "1 crop": "D", "several scales": "s"}
 

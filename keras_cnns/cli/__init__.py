@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from keras_cnns import __version__
 from keras_cnns.cli import compare, describe, evaluate, explain, inspect, models, predict, profile, sweep, train
 from keras_cnns.errors import KerasCnnsError
+from keras_cnns.version import __version__
 
 COMMANDS = (train, sweep, compare, evaluate, predict, explain, inspect, models, describe, profile)
 USER_MISTAKE = 2

@@ -6,14 +6,14 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.errors import SettingError, nearest
-from keras_cnns.settings import checked
+from keras_cnns.networks.settings import checked
 from keras_cnns.units import read_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keras_cnns.data import Dataset
-    from keras_cnns.settings import Domain, Settings
+    from keras_cnns.networks.settings import Domain, Settings
     from keras_cnns.training import Recipe
     from tuning.candidates.ranges import Base, Choices
 
@@ -144,14 +144,6 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cores", type=whole_number, metavar="N", help="cores of all trials together (default: all)")
     group.add_argument("--cores-per-trial", type=whole_number, default=1, metavar="N", help="cores a trial (1)")
     group.add_argument(
-        "--workers-per-trial",
-        type=whole_number,
-        default=1,
-        metavar="N",
-        help="processes that share each batch of a trial, each with its cores, GPUs and memory, on one machine or "
-        "several (1)",
-    )
-    group.add_argument(
         "--gpus-per-trial",
         type=float,
         metavar="N",
@@ -204,7 +196,7 @@ def read_network(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         KerasCnnsError: There is no such network, or something of it is not legal.
     """
-    from keras_cnns.registry import CHANNELS, CLASSES, SIDE, find_variant  # noqa: PLC0415 - `--help` waits for none
+    from keras_cnns.networks.registry import CHANNELS, CLASSES, SIDE, find_variant  # noqa: PLC0415 - `--help` waits for none
 
     _, variant = find_variant(arguments.model)
     changes: dict[str, Any] = {}

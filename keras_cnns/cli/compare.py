@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
+    from keras_cnns.comparing.comparison import Comparison, Row
     from keras_cnns.tracking import Run
-    from tuning.comparing.comparison import Comparison, Row
 
-COSTS = ("parameters", "macs", "latency", "seconds")
+COSTS = ("parameters", "macs", "seconds")
 MARK = "*"
 WIDTH = 100
 HEADINGS = {"parameters": "params", "seconds": "training"}
@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> None:
         help="MLflow store (default: $MLFLOW_TRACKING_URI, else ./mlflow.db); repeatable, to compare what several hold",
     )
     parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="default: val_accuracy")
-    parser.add_argument("--against", default="parameters", choices=COSTS, help="cost to weigh (default: parameters)")
+    parser.add_argument("--cost", default="parameters", choices=COSTS, help="cost to weigh (default: parameters)")
     parser.add_argument(
         "--where", metavar="CONDITION", help="only such runs: \"parameters < 1e6 and family == 'densenet'\""
     )
@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare and print."""
     if arguments.limit is not None and arguments.limit < 1:
         raise SettingError(f"--limit {arguments.limit}: show 1 run or more.")
+    from keras_cnns.comparing.comparison import Comparison  # noqa: PLC0415
     from keras_cnns.tracking import Store, Stores  # noqa: PLC0415 - `--help` waits for none of these
-    from tuning.comparing.comparison import Comparison  # noqa: PLC0415
 
     stores = Stores([Store(uri, create=False) for uri in dict.fromkeys(arguments.tracking_uri or [None])])
     names = arguments.experiments
@@ -83,16 +83,16 @@ def run(arguments: argparse.Namespace) -> int:
             f"store with --tracking-uri."
         )
     comparison = Comparison(
-        chosen(runs, arguments.where), sort=arguments.sort, against=arguments.against, by_seed=not arguments.each
+        chosen(runs, arguments.where), sort=arguments.sort, cost=arguments.cost, by_seed=not arguments.each
     )
     columns = read_columns(arguments.columns, comparison)
     shown = comparison.first(arguments.limit) if arguments.limit else comparison
     if arguments.plot:
-        from tuning.comparing.plots import accuracy_against  # noqa: PLC0415
+        from keras_cnns.comparing.plots import accuracy_against  # noqa: PLC0415
 
         accuracy_against(comparison, Path(arguments.plot))
     if arguments.html:
-        from tuning.page import write_page  # noqa: PLC0415
+        from keras_cnns.comparing.page import write_page  # noqa: PLC0415
 
         title = f"Comparison: {', '.join(dict.fromkeys(run.experiment for run in runs))}"
         with waiting("weighing settings and writing the page"):
@@ -119,7 +119,7 @@ def chosen(runs: list[Run], condition: str | None) -> list[Run]:
     """
     if condition is None:
         return runs
-    from tuning.comparing.selecting import select  # noqa: PLC0415
+    from keras_cnns.comparing.selecting import select  # noqa: PLC0415
 
     found = select(runs, condition)
     if not found:
@@ -158,7 +158,7 @@ def render(comparison: Comparison, columns: Sequence[str] = ()) -> Group:
     from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from tuning.comparing.comparison import group_by_data  # noqa: PLC0415
+    from keras_cnns.comparing.comparison import group_by_data  # noqa: PLC0415
 
     groups = group_by_data(comparison.rows)
     tables = [
@@ -171,12 +171,12 @@ def render(comparison: Comparison, columns: Sequence[str] = ()) -> Group:
 
 def usual_columns(comparison: Comparison, rows: list[Row]) -> list[str]:
     """Return what is printed of rows where nothing else was asked for: the scores and costs that any has."""
-    from tuning.comparing.comparison import SCORES  # noqa: PLC0415
+    from keras_cnns.comparing.comparison import SCORES  # noqa: PLC0415
 
     figures = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
     if comparison.sort not in (*figures, *COSTS, "epochs"):
         figures.append(comparison.sort)
-    return figures + [cost for cost in COSTS if cost != "latency" or any(row.value(cost) is not None for row in rows)]
+    return [*figures, *COSTS]
 
 
 def make_table(rows: list[Row], figures: Sequence[str]) -> Table:
@@ -185,7 +185,7 @@ def make_table(rows: list[Row], figures: Sequence[str]) -> Table:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from tuning.comparing.wording import counted  # noqa: PLC0415
+    from keras_cnns.comparing.wording import counted  # noqa: PLC0415
 
     models = {row.run.model for row in rows}
     of_model = f" of {rows[0].run.model}" if len(models) == 1 else ""
@@ -247,7 +247,7 @@ def footer(comparison: Comparison) -> list[str]:
 
 def describe(row: Row, *, with_model: bool) -> str:
     """Write in what a run differs from others, long numbers to three digits."""
-    from tuning.comparing.wording import shortened  # noqa: PLC0415
+    from keras_cnns.comparing.wording import shortened  # noqa: PLC0415
 
     words = [row.run.model] if with_model else []
     return " ".join([*words, *(f"{name}={shortened(value)}" for name, value in row.differences.items())])
@@ -255,7 +255,7 @@ def describe(row: Row, *, with_model: bool) -> str:
 
 def in_cell(row: Row, column: str) -> str:
     """Write what stands in a column of the table: a number, with what its mean may be off by, or words."""
-    from tuning.comparing.wording import shortened, written  # noqa: PLC0415
+    from keras_cnns.comparing.wording import shortened, written  # noqa: PLC0415
 
     value = row.cell(column)
     if value is None:

@@ -16,8 +16,8 @@ from keras_cnns.cli.printing import make_console, make_table
 from keras_cnns.errors import SettingError
 
 if TYPE_CHECKING:
+    from keras_cnns.comparing.two_runs import Difference
     from keras_cnns.tracking import Run, Stores
-    from tuning.comparing.two_runs import Difference
 
 FOR_MANY = ("where", "columns", "each", "limit", "html")
 HEADINGS = {
@@ -31,7 +31,7 @@ HEADINGS = {
 
 def compare_two(stores: Stores, arguments: argparse.Namespace) -> int:
     """Print what two runs differ in, and draw their curves where that was asked for."""
-    from tuning.comparing.two_runs import find_differences  # noqa: PLC0415
+    from keras_cnns.comparing.two_runs import find_differences  # noqa: PLC0415
 
     for name in FOR_MANY:
         if getattr(arguments, name):
@@ -40,7 +40,7 @@ def compare_two(stores: Stores, arguments: argparse.Namespace) -> int:
     curves = [stores.of(run).curves(run.id) for run in (first, second)]
     found = find_differences((first, second), curves)
     if arguments.plot:
-        from tuning.comparing.curve_plots import draw_curves  # noqa: PLC0415
+        from keras_cnns.comparing.curve_plots import draw_curves  # noqa: PLC0415
 
         draw_curves(dict(zip((first.label, second.label), curves, strict=True)), Path(arguments.plot))
     if arguments.json:
@@ -75,6 +75,6 @@ def show(first: Run, second: Run, found: list[Difference]) -> None:
 
 def in_words(name: str, value: str | float | None) -> str:
     """Write what a run has."""
-    from tuning.comparing.wording import written  # noqa: PLC0415
+    from keras_cnns.comparing.wording import written  # noqa: PLC0415
 
     return value if isinstance(value, str) else "" if value is None else written(name, value)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cnns.cli.arguments import add_network, read_network
 from keras_cnns.cli.printing import by, make_console, make_table
-from keras_cnns.settings import format_value
+from keras_cnns.networks.settings import format_value
 from keras_cnns.units import human
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from keras_cnns.description import Description
+    from keras_cnns.networks.description import Description
 
 
 def add_parser(commands: Any) -> None:
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Describe the network."""
-    from keras_cnns.description import describe  # noqa: PLC0415 - `--help` does not wait for the families
+    from keras_cnns.networks.description import describe  # noqa: PLC0415 - `--help` does not wait for the families
 
     changes = read_network(arguments)
     description = describe(arguments.model, **changes)

@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the names; at a terminal, with what the networks are."""
-    from keras_cnns.registry import list_models  # noqa: PLC0415 - `--help` does not wait for the families
+    from keras_cnns.networks.registry import list_models  # noqa: PLC0415 - `--help` does not wait for the families
 
     names = list_models(
         arguments.pattern,
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def nothing_found(pattern: str) -> str:
     """Say why no network is listed, and what there is."""
-    from keras_cnns.registry import all_families, count, list_models  # noqa: PLC0415
+    from keras_cnns.networks.registry import all_families, count, list_models  # noqa: PLC0415
 
     called = list_models(pattern)
     if not called:
@@ -69,7 +69,7 @@ def nothing_found(pattern: str) -> str:
 
 def lay_out(names: Sequence[str]) -> Table:
     """Return a table of the networks."""
-    from keras_cnns.registry import count, find_variant  # noqa: PLC0415
+    from keras_cnns.networks.registry import count, find_variant  # noqa: PLC0415
 
     table = make_table(("network", "parameters", "MACs", "images", "year"), words=1)
     for name in names:

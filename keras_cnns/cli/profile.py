@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from keras_cnns.profiling import Part, Profile
+    from keras_cnns.networks.profiling import Part, Profile
 
 UNBOUNDED = 1000
 FIGURES = ("output", "params", "MACs", "memory", "sees")
@@ -45,16 +45,16 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build the network, count, and print."""
-    from keras_cnns.block_pictures import blocks_picture  # noqa: PLC0415 - `--help` waits for none of these
-    from keras_cnns.pictures import check_picture  # noqa: PLC0415
-    from keras_cnns.registry import build, count  # noqa: PLC0415
+    from keras_cnns.networks.profile_plots import blocks_picture  # noqa: PLC0415 - `--help` waits for none of these
+    from keras_cnns.networks.registry import build, count  # noqa: PLC0415
+    from keras_cnns.plotting import check_picture  # noqa: PLC0415
 
     if arguments.plot:
         check_picture(arguments.plot)
     changes = read_network(arguments)
     count(arguments.model, **changes)  # tells any mistake before the backend is waited for
     load_backend()
-    from keras_cnns.profiling import profile  # noqa: PLC0415
+    from keras_cnns.networks.profiling import profile  # noqa: PLC0415
 
     model = build(arguments.model, **changes)
     costs = profile(model)

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from keras_cnns.training.recipe import Recipe
+    from keras_cnns.networks.recipe import Recipe
     from tuning.candidates.ranges import Base
     from tuning.finishing.result import SweepResult
-    from tuning.running.delivery import SweepObserver
+    from tuning.running.delivery import SweepProgressCallback
 
 EPOCHS = 10
 
@@ -61,18 +61,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--max-parameters", type=large_number, metavar="N", help="try nothing larger, such as 1M")
     parser.add_argument("--max-macs", type=large_number, metavar="N", help="try nothing slower, such as 300M")
     parser.add_argument(
-        "--max-latency", metavar="TIME", help="try nothing that takes longer for one image here, such as 5ms"
-    )
-    parser.add_argument(
-        "--against",
+        "--cost",
         metavar="COST",
-        help="search for score and low cost together: parameters, macs or latency; none by default",
+        help="search for score and low cost together: parameters or macs; none by default",
     )
     parser.add_argument("--seed", type=whole_number, help="draws the candidates; another one each time by default")
     parser.add_argument(
         "--scheduler",
-        help="who stops early what falls behind: asha (default), hyperband or median; population clones the best in "
-        "place of the worst; none (default with --against) lets all train to the end",
+        help="early stopping of trials: asha (default), hyperband, median, or none (default with --cost)",
     )
     parser.add_argument(
         "--from-run", metavar="RUN", help="start from a run's network, settings and recipe; a sweep's: its best trial"
@@ -115,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     shared = fix_recipe(recipe, choices)
     monitor = shared.monitor
     dataset = load_images(arguments)
-    from keras_cnns.pictures import check_picture  # noqa: PLC0415
+    from keras_cnns.plotting import check_picture  # noqa: PLC0415
     from tuning.search import sweep  # noqa: PLC0415
 
     if arguments.plot:
@@ -133,8 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             search=arguments.search,
             max_parameters=arguments.max_parameters,
             max_macs=arguments.max_macs,
-            max_latency=arguments.max_latency,
-            against=arguments.against,
+            cost=arguments.cost,
             seed=arguments.seed,
             repeats=arguments.repeats,
             refit=arguments.refit,
@@ -145,7 +140,6 @@ def run(arguments: argparse.Namespace) -> int:
             cores_per_trial=arguments.cores_per_trial,
             gpus_per_trial=arguments.gpus_per_trial,
             memory_per_trial=arguments.memory_per_trial,
-            workers_per_trial=arguments.workers_per_trial,
             ray_address=arguments.ray_address,
             storage=arguments.storage,
             resume=arguments.resume,
@@ -153,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
             experiment=arguments.experiment,
             tracking_uri=arguments.tracking_uri,
             folder=arguments.folder,
-            observer=observers(terminal, live, shared, as_json=arguments.json),
+            progress_callback=observers(terminal, live, shared, as_json=arguments.json),
         )
     report(result, arguments, monitor, dataset.describe())
     return 0
@@ -184,12 +178,12 @@ def read_start(arguments: argparse.Namespace) -> tuple[list[Base], Recipe]:
     return bases, make_recipe(recipe, bases[0][1].name, {"epochs": EPOCHS, **started})
 
 
-def observers(terminal: Console, live: Live, recipe: Recipe, *, as_json: bool) -> SweepObserver | None:
+def observers(terminal: Console, live: Live, recipe: Recipe, *, as_json: bool) -> SweepProgressCallback | None:
     """Return who is told of the sweep: a view where there is a terminal, and who prints lines for programs.
 
     The two do not share one terminal.
     """
-    told: list[SweepObserver] = [JsonLines(Progress(recipe.monitor))] if as_json else []
+    told: list[SweepProgressCallback] = [JsonLines(Progress(recipe.monitor))] if as_json else []
     if terminal.is_terminal and not (as_json and sys.stdout.isatty()):
         told.append(View(live, Progress(recipe.monitor), recipe.epochs))
     return Together(told) if told else None
@@ -200,12 +194,12 @@ def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, ima
     from rich.console import Console  # noqa: PLC0415
 
     from keras_cnns.cli.compare import show  # noqa: PLC0415
-    from tuning.comparing.comparison import Comparison  # noqa: PLC0415
-    from tuning.comparing.plots import accuracy_against  # noqa: PLC0415
+    from keras_cnns.comparing.comparison import Comparison  # noqa: PLC0415
+    from keras_cnns.comparing.plots import accuracy_against  # noqa: PLC0415
     from tuning.outcome.files import OUTCOME, brief_importance  # noqa: PLC0415
 
-    cost = arguments.against or "parameters"
-    comparison = Comparison(result.runs, sort=monitor, against=cost)
+    cost = arguments.cost or "parameters"
+    comparison = Comparison(result.runs, sort=monitor, cost=cost)
     outcome = result.folder / OUTCOME
     picture = Path(arguments.plot) if arguments.plot else outcome / "comparison.png"
     if arguments.plot:
@@ -249,7 +243,7 @@ def report(result: SweepResult, arguments: argparse.Namespace, monitor: str, ima
     if best is not None:
         lines += [
             "next:",
-            f"  keras-cnns compare {arguments.experiment}{uri} --sort {monitor} --against {other} --plot {other}.png",
+            f"  keras-cnns compare {arguments.experiment}{uri} --sort {monitor} --cost {other} --plot {other}.png",
             f"  mlflow ui --backend-store-uri {result.store}    # the best network is in run {best.id}",
         ]
     for line in lines:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from tuning.running.delivery import SweepObserver
+    from tuning.running.delivery import SweepProgressCallback
     from tuning.running.journal import TrialState
 
 SHOWN_TRIALS = 12
@@ -31,7 +31,7 @@ class Line:
     Attributes:
         number: Its number.
         model: The network that its candidate starts from.
-        status: How it stands: as `TrialState` has it, or "read back" from an earlier training.
+        status: How it stands: as `TrialState` has it, or "reused" from an earlier training.
         reason: Why it failed.
         ended: It will not go on.
         epoch: Whole epochs done.
@@ -149,13 +149,13 @@ def as_line(state: TrialState, monitor: str) -> Line:
     return Line(
         number=state.number,
         model=str(state.candidate.get("model", "")),
-        status="read back" if state.read_back else state.status,
+        status="reused" if state.reused_run else state.status,
         reason=state.reason,
         ended=state.ended,
         epoch=len(state.curve),
         score=best_score(state, monitor),
         parameters=state.costs.get("parameters"),
-        seconds=state.curve[-1]["seconds"] if state.curve and not state.read_back else 0.0,
+        seconds=state.curve[-1]["seconds"] if state.curve and not state.reused_run else 0.0,
     )
 
 
@@ -374,25 +374,25 @@ class Together:
         observers: They are told in this order.
     """
 
-    def __init__(self, observers: Sequence[SweepObserver]) -> None:
+    def __init__(self, observers: Sequence[SweepProgressCallback]) -> None:
         self.observers = observers
 
     def begin(self, states: Mapping[int, TrialState], count: int, at_once: int) -> None:
         """Tell all of what an earlier process has done."""
-        for observer in self.observers:
-            observer.begin(states, count, at_once)
+        for progress_callback in self.observers:
+            progress_callback.begin(states, count, at_once)
 
     def trials(self, states: Mapping[int, TrialState], count: int) -> None:
         """Tell all."""
-        for observer in self.observers:
-            observer.trials(states, count)
+        for progress_callback in self.observers:
+            progress_callback.trials(states, count)
 
     def waiting(self, words: str) -> None:
         """Tell all that the store is waited for, or answers."""
-        for observer in self.observers:
-            observer.waiting(words)
+        for progress_callback in self.observers:
+            progress_callback.waiting(words)
 
     def doing(self, words: str) -> None:
         """Tell all what is done beside trials."""
-        for observer in self.observers:
-            observer.doing(words)
+        for progress_callback in self.observers:
+            progress_callback.doing(words)

@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train and print what came out."""
-    from keras_cnns.registry import find_variant  # noqa: PLC0415 - `--help` waits for none of these
+    from keras_cnns.networks.registry import find_variant  # noqa: PLC0415 - `--help` waits for none of these
 
     family, variant = find_variant(arguments.model)
     of_recipe, of_network = read_assignments(arguments, type(variant.settings))
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             experiment=arguments.experiment,
             tracking_uri=arguments.tracking_uri,
             folder=arguments.folder,
-            observer=bar,
+            progress_callback=bar,
         )
     if arguments.json:
         print(json.dumps(as_dict(trained)))

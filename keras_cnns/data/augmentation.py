@@ -13,7 +13,6 @@ from keras_cnns.lazy import keras
 if TYPE_CHECKING:
     from keras_cnns.data.draws import Draws
 
-PRESETS = ("none", "light", "standard", "medical", "randaugment")
 UNCHANGED = {"medical": 0.15}
 AT_A_TIME = 256
 
@@ -81,7 +80,7 @@ class Augmentation:
     """How training images are changed.
 
     Attributes:
-        preset: One of `PRESETS`.
+        preset: One of `keras_cnns.networks.recipe.AUGMENTATIONS`.
         mixup: The alpha of MixUp (Zhang et al. 2018, arXiv 1710.09412): images are added to others, weighted, and so
             are their labels. 0 for none.
         cutmix: The alpha of CutMix (Yun et al. 2019, arXiv 1905.04899): rectangles are cut from other images, and
@@ -126,7 +125,7 @@ def augmented_views(images: np.ndarray, preset: str, *, views: int, seed: int) -
 
     Args:
         images: Shape (images, height, width, channels), uint8.
-        preset: One of `PRESETS`.
+        preset: One of `keras_cnns.networks.recipe.AUGMENTATIONS`.
         views: How many versions of each.
         seed: Equal seeds change equally.
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_cnns.data.augmentation import PRESETS, augmented_views
+from keras_cnns.atomic import atomic_write
+from keras_cnns.data.augmentation import augmented_views
 from keras_cnns.data.dataset import Dataset
 from keras_cnns.data.inspection import Duplicates, Inspection, Sample, sample
 from keras_cnns.errors import DataError, SettingError, nearest
-from keras_cnns.pictures import INK, check_picture
-from keras_cnns.whole import written_whole
+from keras_cnns.networks.recipe import AUGMENTATIONS
+from keras_cnns.plotting import INK, check_picture
 
 PAPER, QUIET, ALARM = "#FFFFFF", "#767676", "#B84300"
 MARGIN, GAP, ROOM = 24, 6, 22
@@ -33,8 +34,10 @@ def check_sheet(path: str | Path | None, augmented: str | None) -> Path | None:
         DataError: There is no such preset of augmentation.
         SettingError: The sheet cannot be written there, or there is none to show augmented images in.
     """
-    if augmented is not None and augmented not in PRESETS:
-        raise DataError(f"no augmentation {augmented!r}; there are {', '.join(PRESETS)}.{nearest(augmented, PRESETS)}")
+    if augmented is not None and augmented not in AUGMENTATIONS:
+        raise DataError(
+            f"no augmentation {augmented!r}; there are {', '.join(AUGMENTATIONS)}.{nearest(augmented, AUGMENTATIONS)}"
+        )
     if path is None and augmented is not None:
         raise SettingError("augmented images are drawn into a sheet; name one with --sheet FILE.png (sheet).")
     if path is None:
@@ -59,7 +62,7 @@ def write_sheet(dataset: Dataset, inspection: Inspection, path: Path, *, augment
     """
     sheet = draw_sheet(dataset, inspection, augmented=augmented, seed=seed)
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             sheet.save(temporary, format="PNG", optimize=True)
     except OSError as error:
         raise SettingError(f"cannot write {path}: {error.strerror}; name a picture elsewhere.") from error

@@ -16,10 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_cnns.auxiliary import inputs_of, strip_auxiliary
 from keras_cnns.errors import EvaluationError, nearest
-from keras_cnns.profiling import Step, graph_steps
-from keras_cnns.registry import room_for_deep_graphs
+from keras_cnns.networks.auxiliary import strip_auxiliary
+from keras_cnns.networks.graph import Step, graph_steps, inputs_of, room_for_deep_graphs
 
 METHODS = ("grad-cam", "grad-cam++")
 PASSING_ON = ("ZeroPadding2D", "Dropout", "SpatialDropout2D", "Identity")

@@ -10,7 +10,7 @@ import numpy as np
 from keras_cnns.evaluation.colours import Colours, short
 from keras_cnns.evaluation.measured import Measured
 from keras_cnns.evaluation.wording import MEANINGS, shown
-from keras_cnns.pictures import make_figure
+from keras_cnns.plotting import make_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

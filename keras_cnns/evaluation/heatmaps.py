@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.colours import LIGHT
-from keras_cnns.pictures import make_figure, save
+from keras_cnns.plotting import make_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-import keras_cnns.layers  # noqa: F401 - registers what kept networks are made of
-from keras_cnns.auxiliary import MainOutput
-from keras_cnns.data.augmentation import PRESETS, augmented_views
+import keras_cnns.networks.layers  # noqa: F401 - registers what kept networks are made of
+from keras_cnns.data.augmentation import augmented_views
 from keras_cnns.data.pipeline import evaluation_batches
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.metrics import HALF, Threshold
-from keras_cnns.profiling import graph_steps
+from keras_cnns.networks.auxiliary import MainOutput
+from keras_cnns.networks.graph import graph_steps
+from keras_cnns.networks.recipe import AUGMENTATIONS
 from keras_cnns.tracking import Run, Store
 
 Tell: TypeAlias = Callable[[str], None]  # is told what is being done, for whoever waits
@@ -53,7 +54,7 @@ class RunNetwork:
     def preset(self) -> str:
         """How images are augmented to be seen again: as in its training, lightly where that did not augment."""
         trained_with = self.run.recipe.get("augmentation", "")
-        return trained_with if trained_with in PRESETS and trained_with != "none" else "light"
+        return trained_with if trained_with in AUGMENTATIONS and trained_with != "none" else "light"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from keras_cnns.evaluation.calibration import BINS, Reliability, reliability, two_answers, with_temperature
 from keras_cnns.evaluation.colours import LIGHT, Colours, heading, short
 from keras_cnns.evaluation.confusion import draw_confusion
-from keras_cnns.pictures import make_figure
+from keras_cnns.plotting import make_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

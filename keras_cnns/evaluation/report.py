@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
+from keras_cnns.atomic import atomic_write
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.colours import DARK, LIGHT
 from keras_cnns.evaluation.forest import draw_forest
 from keras_cnns.evaluation.plots import draw
 from keras_cnns.evaluation.wording import all_notes, facts, looks_in_words, part_table, rows
-from keras_cnns.whole import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def png(figure: Figure) -> bytes:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a whole file or none."""
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise EvaluationError(

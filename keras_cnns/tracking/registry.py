@@ -19,9 +19,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from keras_cnns.errors import SettingError, StoreError
-from keras_cnns.tracking.places import quiet
+from keras_cnns.tracking.location import quiet
+from keras_cnns.tracking.retry import retry
 from keras_cnns.tracking.store import Store
-from keras_cnns.tracking.telling import told
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FINGERPRINT = "data.fingerprint"
@@ -63,7 +63,7 @@ class Registry:
     def forget(self) -> None:
         """Nothing: what is in the registry is asked for each time."""
 
-    @told
+    @retry
     def register(self, run_id: str, name: str, *, scored_by: str, tags: Mapping[str, str]) -> Registered:
         """Register the network that a run has kept, once however often it is asked for.
 

@@ -16,11 +16,10 @@ from mlflow.models import Model, infer_signature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
-from keras_cnns import __version__
 from keras_cnns.errors import StoreError, nearest
 from keras_cnns.tracking.database import read_entries
 from keras_cnns.tracking.entries import LOOKED_AT, PARENT, REASON, entry_of, having, points, read, tagged, written
-from keras_cnns.tracking.places import (
+from keras_cnns.tracking.location import (
     artifact_folder,
     check_server,
     find_place,
@@ -28,8 +27,9 @@ from keras_cnns.tracking.places import (
     present_place,
     quiet,
 )
+from keras_cnns.tracking.retry import Patience, retry
 from keras_cnns.tracking.runs import KeptNetwork, Looks, Run, RunDescription, chosen, installed_version, provenance
-from keras_cnns.tracking.telling import Patience, told
+from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ class Store:
         """What to call the store: its database file, or the server's address."""
         return str(self._database or self.uri)
 
-    @told
+    @retry
     def start(self, description: RunDescription, *, experiment: str, parent: str | None = None) -> str:
         """Begin a run and return its id; one that the description's own tags name is gone on with.
 
@@ -101,7 +101,7 @@ class Store:
         self._client.log_inputs(run_id, [description.images()])
         return run_id
 
-    @told
+    @retry
     def start_group(self, name: str, *, experiment: str, params: Mapping[str, object], tags: Mapping[str, str]) -> str:
         """Begin a run that only holds others together, as a sweep's does, and return its id.
 
@@ -112,7 +112,7 @@ class Store:
         self._client.log_batch(run_id, params=written(params))
         return run_id
 
-    @told
+    @retry
     def record(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add an epoch, counted from 1, to a run's curves, unless it is there already.
 
@@ -127,7 +127,7 @@ class Store:
         self._client.log_batch(run_id, metrics=points({**metrics, EPOCHS: float(epoch)}, step=epoch))
         self._recorded[run_id].add(epoch)
 
-    @told
+    @retry
     def finish(
         self,
         run_id: str,
@@ -152,7 +152,7 @@ class Store:
         self._client.set_terminated(run_id, status=status.upper())
         self._recorded.pop(run_id, None)
 
-    @told
+    @retry
     def find(self, *, experiment: str, tags: Mapping[str, str]) -> str | None:
         """Return the id of a run of an experiment that has all these tags, or None."""
         found = self._client.get_experiment_by_name(experiment)
@@ -161,7 +161,7 @@ class Store:
         runs = self._client.search_runs([found.experiment_id], having(tags), max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
-    @told
+    @retry
     def log_model(self, run_id: str, model: Any, example: np.ndarray, *, class_names: Sequence[str] = ()) -> None:
         """Keep a Keras model with a run, to be loaded by `mlflow.pyfunc` or `mlflow.tensorflow`.
 
@@ -201,7 +201,7 @@ class Store:
         self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
-    @told
+    @retry
     def fetch_network(self, run_id: str, folder: Path) -> KeptNetwork:
         """Return the network that a run has kept, brought into a folder if it is on a server.
 
@@ -223,17 +223,17 @@ class Store:
         metadata = Model.load(described).metadata or {}
         return KeptNetwork(file=Path(network), class_names=tuple(metadata.get(CLASS_NAMES, ())))
 
-    @told
+    @retry
     def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Add metrics to a run, finished or not, beside its curves."""
         self._client.log_batch(run_id, metrics=points(metrics, step=0))
 
-    @told
+    @retry
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Add tags to a run, finished or not."""
         self._client.log_batch(run_id, tags=tagged(tags))
 
-    @told
+    @retry
     def log_files(self, run_id: str, *paths: str | Path, into: str = "") -> str:
         """Keep files or whole folders with a run, and return where they are: a path, or a server's URI.
 
@@ -251,7 +251,7 @@ class Store:
         place = getattr(files, "artifact_dir", files.artifact_uri)
         return f"{place}/{into}".rstrip("/")
 
-    @told
+    @retry
     def read_file(self, run_id: str, path: str) -> str | None:
         """Return the text of a file that is kept with a run; None where there is none.
 
@@ -266,7 +266,7 @@ class Store:
             here = None if hasattr(files, "artifact_dir") else folder
             return Path(files.download_artifacts(path, here)).read_text("utf-8")
 
-    @told
+    @retry
     def look(self, run_id: str, fingerprint: str) -> Looks:
         """Count a look of a run at a test split, and return how many there were.
 
@@ -287,7 +287,7 @@ class Store:
         counts = {run.info.run_id: len(self._client.get_metric_history(run.info.run_id, name)) for run in looking}
         return Looks(by_run=counts[run_id], by_all=sum(counts.values()), runs=len(counts))
 
-    @told
+    @retry
     def run(self, reference: str) -> Run:
         """Return the run that a person means.
 
@@ -299,7 +299,7 @@ class Store:
         """
         return chosen(reference, self.runs(), self.location)
 
-    @told
+    @retry
     def runs(self, *, experiment: str | None = None, parent: str | None = None) -> list[Run]:
         """Return runs, newest first, without the groups that hold them together.
 
@@ -319,7 +319,7 @@ class Store:
         chosen = experiments.values() if experiment is None else [experiments[experiment]]
         return self._search(chosen, {PARENT: parent} if parent else {})
 
-    @told
+    @retry
     def done_before(self, fingerprint: str) -> list[Run]:
         """Return the finished runs on the same images that these versions made and no scheduler stopped early.
 
@@ -330,7 +330,7 @@ class Store:
         found = self._search(self._experiments(), {FINGERPRINT: fingerprint, **versions}, finished=True)
         return [run for run in found if "stopped_early" not in run.tags]
 
-    @told
+    @retry
     def curves(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """Return each metric of a run that was recorded by epoch, as epochs and values."""
         curves: dict[str, list[tuple[int, float]]] = {}
@@ -341,12 +341,12 @@ class Store:
                 curves[name] = curve
         return curves
 
-    @told
+    @retry
     def experiments(self) -> list[str]:
         """Return the names of all experiments."""
         return [experiment.name for experiment in self._experiments()]
 
-    @told
+    @retry
     def _connect(self) -> MlflowClient:
         with quiet():
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.training.recipe import Recipe
+from keras_cnns.networks.recipe import Recipe
 
 if TYPE_CHECKING:
     from keras_cnns.training.run import TrainedRun, train

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_cnns.auxiliary import strip_auxiliary
 from keras_cnns.errors import TrainingError
+from keras_cnns.networks.auxiliary import strip_auxiliary
+from keras_cnns.networks.recipe import Recipe
 from keras_cnns.training.checkpoints import BATCH_PARTS, NEW_BEST, Progress, is_better, patience_over, save_checkpoint
-from keras_cnns.training.recipe import Recipe
 
 DRAWS_AN_EPOCH = 2**20
 FIRST_BROKEN = "first_broken_step"
 
 
-class Observer(Protocol):
+class ProgressCallback(Protocol):
     """Whoever wants to see a training go on."""
 
     def step(self, done: int, total: int) -> None:
@@ -79,7 +79,7 @@ class EpochClock(keras.callbacks.Callback):
             generator.state.assign(np.array([seed, epoch * DRAWS_AN_EPOCH % 2**32], np.uint32))
 
 
-class Keeper(keras.callbacks.Callback):
+class CheckpointCallback(keras.callbacks.Callback):
     """Checks each step's loss; after each epoch validates, keeps checkpoint and network, and tells the observer.
 
     Args:
@@ -90,7 +90,7 @@ class Keeper(keras.callbacks.Callback):
         parts: In how many parts each device's batch comes; more than one is told with the metrics.
         validate: Measures a network on the validation images.
         describe_step: Says which images an epoch's step was on, by their numbers from 0.
-        observer: Who is told.
+        progress_callback: Who is told.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Keeper(keras.callbacks.Callback):
         parts: int,
         validate: Callable[[Any], Mapping[str, float]],
         describe_step: Callable[[int, int], str],
-        observer: Observer | None,
+        progress_callback: ProgressCallback | None,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -111,7 +111,7 @@ class Keeper(keras.callbacks.Callback):
         self.recipe = recipe
         self.validate = validate
         self.describe_step = describe_step
-        self.observer = observer
+        self.progress_callback = progress_callback
         self.steps = steps
         self.told = {BATCH_PARTS: float(parts)} if parts > 1 else {}
 
@@ -124,8 +124,8 @@ class Keeper(keras.callbacks.Callback):
         logs = logs or {}
         if not math.isfinite(logs["loss"]):
             self.stop_broken(int(logs.get(FIRST_BROKEN, 0)) or batch + 1)
-        if self.observer is not None:
-            self.observer.step(batch + 1, self.steps)
+        if self.progress_callback is not None:
+            self.progress_callback.step(batch + 1, self.steps)
 
     def stop_broken(self, step: int) -> None:
         """Say where the network broke: its outputs in `step`, its weights in the step before."""
@@ -155,8 +155,8 @@ class Keeper(keras.callbacks.Callback):
             history=(*self.progress.history, metrics),
         )
         save_checkpoint(self.folder, self.model, self.progress, new_best=best)
-        if self.observer is not None:
-            self.observer.epoch(epoch + 1, metrics)
+        if self.progress_callback is not None:
+            self.progress_callback.epoch(epoch + 1, metrics)
         if patience_over(self.progress.history, self.recipe):
             self.model.stop_training = True
 

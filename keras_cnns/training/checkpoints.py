@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_cnns.training.recipe import Recipe
-from keras_cnns.whole import written_whole
+from keras_cnns.atomic import atomic_write
+from keras_cnns.networks.recipe import Recipe
 
 WEIGHTS = "weights.weights.h5"
 STATE = "state.json"
@@ -89,7 +89,7 @@ def kept_score(history: Sequence[Mapping[str, float]], recipe: Recipe) -> float:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or none."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

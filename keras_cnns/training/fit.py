@@ -16,11 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cnns.data import Dataset, Split
+from keras_cnns.data.augmentation import Augmentation
 from keras_cnns.data.pipeline import evaluation_batches, places_of, training_batches
 from keras_cnns.errors import SettingError
 from keras_cnns.evaluation import scores
+from keras_cnns.networks.recipe import Recipe
 from keras_cnns.training.batch_norm import relu_apart
-from keras_cnns.training.callbacks import EpochClock, Keeper, Observer
+from keras_cnns.training.callbacks import CheckpointCallback, EpochClock, ProgressCallback
 from keras_cnns.training.checkpoints import BEST, checkpoint, checkpoints, kept_metrics, patience_over, restore
 from keras_cnns.training.devices import cluster, strategy, worker, workers
 from keras_cnns.training.job import (
@@ -32,7 +34,6 @@ from keras_cnns.training.job import (
     usable_batch_size,
 )
 from keras_cnns.training.memory import parts_that_fit
-from keras_cnns.training.recipe import Recipe
 from keras_cnns.training.several_workers import Agreement
 from keras_cnns.training.speed import Speed, seconds_a_step, settle_speed
 
@@ -60,7 +61,7 @@ def fit(
     dataset: Dataset,
     folder: Path,
     *,
-    observer: Observer | None = None,
+    progress_callback: ProgressCallback | None = None,
 ) -> Fitted:
     """Train a network, going on from the folder's last checkpoint if it has one.
 
@@ -73,7 +74,7 @@ def fit(
         dataset: Images with a training and mostly a validation split, without which the recipe has to keep the last
             network; a test split is not looked at.
         folder: Where checkpoints and the kept network are; with several workers one that all of them see.
-        observer: Told of every step, and of every epoch once its checkpoint is kept.
+        progress_callback: Told of every step, and of every epoch once its checkpoint is kept.
 
     Raises:
         SettingError: Network and images do not fit, or the recipe is not possible.
@@ -87,12 +88,14 @@ def fit(
     return parts_that_fit(
         folder,
         images_a_device(job, dataset),
-        lambda parts: fit_in_parts(job, dataset, folder, parts=parts, observer=observer),
+        lambda parts: fit_in_parts(job, dataset, folder, parts=parts, progress_callback=progress_callback),
     )
 
 
 @relu_apart()
-def fit_in_parts(job: Job, dataset: Dataset, folder: Path, *, parts: int, observer: Observer | None) -> Fitted:
+def fit_in_parts(
+    job: Job, dataset: Dataset, folder: Path, *, parts: int, progress_callback: ProgressCallback | None
+) -> Fitted:
     """Train as `fit` does, with each device's batch in so many parts."""
     recipe = job.recipe
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -108,7 +111,7 @@ def fit_in_parts(job: Job, dataset: Dataset, folder: Path, *, parts: int, observ
     model = compiled(job, dataset, speed, parts)
     start = restore(folder, model)
     with keeping(folder) as place:
-        keeper = Keeper(
+        keeper = CheckpointCallback(
             place,
             start,
             recipe,
@@ -116,7 +119,7 @@ def fit_in_parts(job: Job, dataset: Dataset, folder: Path, *, parts: int, observ
             parts=parts,
             validate=validator(dataset.splits.get("validation"), parts),
             describe_step=lambda number, step: name_images(job, dataset, number, step),
-            observer=observer,
+            progress_callback=progress_callback,
         )
         if start.epoch < recipe.epochs and not patience_over(start.history, recipe):
             callbacks = [EpochClock(epoch, model), keeper]
@@ -169,7 +172,7 @@ def job_batches(job: Job, dataset: Dataset, epoch: tf.Variable) -> tf.data.Datas
         batch_size=usable_batch_size(job, dataset),
         seed=job.seed,
         epoch=epoch,
-        augmentation=job.recipe.image_augmentation,
+        augmentation=Augmentation(preset=job.recipe.augmentation, mixup=job.recipe.mixup, cutmix=job.recipe.cutmix),
         class_weights=class_weights(job.recipe, dataset),
         share=cluster(),
     )

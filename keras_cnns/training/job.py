@@ -10,16 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnns.counting import Counts
 from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
-from keras_cnns.registry import build, connect, count, find_variant, make_plan
-from keras_cnns.settings import SEED, Settings, checked
+from keras_cnns.networks.counting import Counts
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.registry import build, connect, count, find_variant, make_plan
+from keras_cnns.networks.settings import SEED, Settings, checked
 from keras_cnns.training.batch_norm import fuse_batch_norm
 from keras_cnns.training.callbacks import FirstBrokenStep
 from keras_cnns.training.devices import replicas, strategy, workers
 from keras_cnns.training.memory import step_in_parts
-from keras_cnns.training.recipe import Recipe, make_loss, make_optimizer
+from keras_cnns.training.optimization import make_loss, make_optimizer
 from keras_cnns.training.several_workers import step_together, taken_outside
 from keras_cnns.training.speed import Speed, computing_in
 
@@ -57,8 +58,8 @@ class Job:
         """Write the job as JSON can hold it; equal jobs give equal descriptions."""
         return {
             "model": self.model,
-            "settings": self.settings.written(),
-            "recipe": self.recipe.written(),
+            "settings": self.settings.to_strings(),
+            "recipe": self.recipe.to_strings(),
             "seed": self.seed,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from keras_cnns.errors import SettingError, nearest
-from keras_cnns.training.recipe import Recipe
+from keras_cnns.networks.recipe import Recipe
 
 # Chosen by cross-validation, as docs/training.md shows.
 MODERN = Recipe(

@@ -11,24 +11,24 @@ from typing import Any
 import keras
 from filelock import FileLock
 
-from keras_cnns.counting import Counts
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation import scores
 from keras_cnns.evaluation.calibration import settled_by_validation
 from keras_cnns.evaluation.network import probabilities
-from keras_cnns.registry import find_variant, network_settings
+from keras_cnns.networks.counting import Counts
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.registry import find_variant, network_settings
 from keras_cnns.tracking import RunDescription, Store
-from keras_cnns.tracking.telling import PATIENCE
-from keras_cnns.training.callbacks import Observer
+from keras_cnns.tracking.retry import PATIENCE
+from keras_cnns.training.callbacks import ProgressCallback
 from keras_cnns.training.checkpoints import write_text
-from keras_cnns.training.claims import FINISHED, claim_new, claim_unfinished, join_first_worker
 from keras_cnns.training.devices import strategy, worker
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, measure
 from keras_cnns.training.presets import preset
-from keras_cnns.training.recipe import Recipe
+from keras_cnns.training.run_directory import FINISHED, claim_new, claim_unfinished, join_first_worker
 
 JOB = "job.json"
 EXAMPLES = 2
@@ -72,7 +72,7 @@ def train(
     experiment: str = "train",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
-    observer: Observer | None = None,
+    progress_callback: ProgressCallback | None = None,
 ) -> TrainedRun:
     """Train a network on images and record the run in MLflow.
 
@@ -87,7 +87,7 @@ def train(
         experiment: MLflow experiment that the run belongs to.
         tracking_uri: Where runs are kept: MLflow's environment variable or `./mlflow.db` by default.
         folder: Where trainings keep their checkpoints.
-        observer: Told of every step and epoch.
+        progress_callback: Told of every step and epoch.
 
     Raises:
         KerasCnnsError: Model, settings, recipe, data or store are not usable, each in a subclass.
@@ -105,7 +105,7 @@ def train(
     identity = {**job.describe(), "data": dataset.fingerprint, "store": store.uri}
     if worker() > 0:
         place, record = join_first_worker(Path(folder), JOB, identity)
-        fitted = fit(job, dataset, place, observer=observer)
+        fitted = fit(job, dataset, place, progress_callback=progress_callback)
         return TrainedRun(run_id=record["run_id"], folder=place, costs=costs, fitted=fitted, settled={}, test={})
     place, lock, record = claim(Path(folder), identity, resume=resume)
     with lock:
@@ -114,9 +114,9 @@ def train(
         write_text(place / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
         write_text(place / SPLIT_TABLE, split_table(dataset))
         store.log_files(run_id, place / SPLIT_TABLE)
-        recorder = Recorder(store, run_id, observer)
+        recorder = Recorder(store, run_id, progress_callback)
         try:
-            fitted = fit(job, dataset, place, observer=recorder)
+            fitted = fit(job, dataset, place, progress_callback=recorder)
             network = keras.saving.load_model(fitted.best_model, compile=False)
             settled = settle(network, dataset)
             measured = measure_test(network, dataset, settled.get("threshold"), store, run_id) if test else {}
@@ -136,21 +136,21 @@ def train(
 class Recorder:
     """Writes each epoch to MLflow on its way to the observer."""
 
-    def __init__(self, store: Store, run_id: str, observer: Observer | None) -> None:
+    def __init__(self, store: Store, run_id: str, progress_callback: ProgressCallback | None) -> None:
         self.store = store
         self.run_id = run_id
-        self.observer = observer
+        self.progress_callback = progress_callback
 
     def step(self, done: int, total: int) -> None:
         """Pass on."""
-        if self.observer is not None:
-            self.observer.step(done, total)
+        if self.progress_callback is not None:
+            self.progress_callback.step(done, total)
 
     def epoch(self, number: int, metrics: Mapping[str, float]) -> None:
         """Record, then pass on."""
         self.store.record(self.run_id, number, metrics)
-        if self.observer is not None:
-            self.observer.epoch(number, metrics)
+        if self.progress_callback is not None:
+            self.progress_callback.epoch(number, metrics)
 
 
 def claim(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[Path, FileLock, dict[str, Any]]:
@@ -167,8 +167,8 @@ def description(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunDe
         name=job.model,
         model=job.model,
         family=job.family,
-        settings=job.settings.written(),
-        recipe=job.recipe.written(),
+        settings=job.settings.to_strings(),
+        recipe=job.recipe.to_strings(),
         seed=job.seed,
         data_name=dataset.name,
         data_fingerprint=dataset.fingerprint,

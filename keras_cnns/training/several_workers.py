@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_cnns.auxiliary import inputs_of
+from keras_cnns.networks.graph import inputs_of
 
 
 def taken_outside(model: keras.Model) -> keras.Model:

@@ -25,9 +25,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 MOST_STEPS_PER_EXECUTION = 32
 SECONDS_AN_EXECUTION = 0.25
 SECONDS_TO_MEASURE = 2.0
-SECONDS_OF_PASSES = 0.2
 SPEED = "speed.json"
-LATENCY = "latency.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,35 +120,3 @@ def seconds_a_step(model: keras.Model, batch: tuple[Any, ...]) -> float:
         model.train_on_batch(*batch)
         times.append(time.perf_counter() - begun)
     return statistics.median(times[2:])
-
-
-def settle_latency(folder: Path, network: Callable[[], keras.Model]) -> float:
-    """Return how long a network takes for one image: as was measured when its training began, or is now.
-
-    Args:
-        folder: The training's folder, which keeps it.
-        network: Builds the network.
-    """
-    begun = folder / LATENCY
-    if not begun.exists():
-        seconds = seconds_an_image(network())
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(begun, json.dumps({"seconds": seconds}))
-    return float(json.loads(begun.read_text("utf-8"))["seconds"])
-
-
-def seconds_an_image(network: keras.Model) -> float:
-    """Return how long a network takes for one image: the forward pass of a compiled function, in memory.
-
-    It is the time that the quicker quarter of the passes keeps to: what else a machine does only adds to the others.
-    """
-    forward = tf.function(lambda images: network(images, training=False))
-    images = tf.random.stateless_normal((1, *network.input_shape[1:]), seed=(0, 0))
-    for _ in range(2):  # the first ones build graph and buffers
-        forward(images)
-    times: list[float] = []
-    while len(times) < 8 or (sum(times) < SECONDS_OF_PASSES and len(times) < 1000):
-        begun = time.perf_counter()
-        forward(images).numpy()
-        times.append(time.perf_counter() - begun)
-    return statistics.quantiles(times, n=4)[0]

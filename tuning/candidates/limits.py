@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from keras_cnns.units import human, human_seconds
+from keras_cnns.units import human
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +16,10 @@ class Limits:
     Attributes:
         parameters: Weights, all of them.
         macs: Multiply-accumulates for one image.
-        latency: Predicted seconds for one image.
     """
 
     parameters: int | None = None
     macs: int | None = None
-    latency: float | None = None
 
     def pairs(self, costs: Mapping[str, float]) -> list[tuple[str, float, float]]:
         """Return each limit with its name and what a network costs."""
@@ -59,7 +57,7 @@ class Rejected:
     def above(self, limits: Limits) -> list[tuple[str, str, str]]:
         """Return the limits that all were above: name, lowest cost seen, and limit."""
         return [
-            (name, written(name, cost), written(name, vars(limits)[name]))
+            (name, human(cost), human(vars(limits)[name]))
             for name, cost in self.smallest.items()
             if cost > vars(limits)[name]
         ]
@@ -93,8 +91,3 @@ class Rejected:
         if self.smallest:
             return f"the smallest has {' and '.join(above) or 'more of one thing or the other than is allowed'}"
         return f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for it"
-
-
-def written(name: str, cost: float) -> str:
-    """Write a cost for people: 1.02M parameters, 5.2 ms of latency."""
-    return human_seconds(cost) if name == "latency" else human(cost)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_cnns.errors import SettingError, nearest
-from keras_cnns.family import Family, Variant
-from keras_cnns.registry import all_families, find_variant
-from keras_cnns.settings import Choice, Domain, Each, FloatRange, IntRange, Maybe, format_value
-from keras_cnns.training.recipe import SEARCH as RECIPE_SEARCH
-from keras_cnns.training.recipe import Recipe
+from keras_cnns.networks.family import Family, Variant
+from keras_cnns.networks.recipe import SEARCH as RECIPE_SEARCH
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.registry import all_families, find_variant
+from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, NoneOr, TupleOf, format_value
 
 ALL = "all"
 RECIPE = "recipe"
@@ -178,7 +178,7 @@ def make_range(
 
 def number_domain(legal: Domain) -> IntRange | FloatRange:
     """Return the numbers that a setting may be."""
-    number = legal.domain if isinstance(legal, Maybe) else legal
+    number = legal.domain if isinstance(legal, NoneOr) else legal
     if not isinstance(number, IntRange | FloatRange):
         how = "a|b|c" if holds_tuples(legal) else "a,b,c"
         raise SettingError(f"is {legal}: write a choice as {how}; low..high is for numbers.")
@@ -192,8 +192,8 @@ def step_of(domain: IntRange | FloatRange) -> int | None:
 
 def holds_tuples(legal: Domain) -> bool:
     """Return whether a setting has several values at once, with commas between them."""
-    inner = legal.domain if isinstance(legal, Maybe) else legal
-    return isinstance(inner, Each)
+    inner = legal.domain if isinstance(legal, NoneOr) else legal
+    return isinstance(inner, TupleOf)
 
 
 def read_space_file(path: str | Path) -> dict[str, object]:

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_cnns.counting import Tally, TooSmallError
 from keras_cnns.errors import SettingError
-from keras_cnns.family import Family
-from keras_cnns.latency import Work
-from keras_cnns.registry import tally_network
-from keras_cnns.settings import Choice, Domain, FloatRange, IntRange, Settings
-from keras_cnns.training.recipe import SEARCH as RECIPE_SEARCH
-from keras_cnns.training.recipe import Recipe
-from tuning.candidates.latency import Latency
+from keras_cnns.networks.counting import TooSmallError
+from keras_cnns.networks.family import Family
+from keras_cnns.networks.recipe import SEARCH as RECIPE_SEARCH
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.registry import tally_network
+from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, Settings
 from tuning.candidates.limits import NO_LIMITS, Limits, Rejected
 from tuning.candidates.ranges import RECIPE, Base, Choices, find_bases, is_fixed, read_choices
 
@@ -78,7 +76,6 @@ class Space:
         image_shape: Height, width and channels of the images.
         classes: How many classes they have.
         limits: What candidates may cost.
-        latency: What predicts how long they take, where that matters.
         notes: What a user should know of it.
     """
 
@@ -89,8 +86,12 @@ class Space:
     image_shape: tuple[int, int, int]
     classes: int
     limits: Limits = NO_LIMITS
-    latency: Latency | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def families(self) -> list[str]:
+        """The names of the families, in the order of the branches."""
+        return [branch.family.name for branch in self.branches.values()]
 
     def searched(self) -> dict[str, Domain]:
         """Return what is searched, by name; with several families, names of settings begin with the family's."""
@@ -185,17 +186,14 @@ class Space:
             seen.see(self.limits, costs)
         return self.limits.excess(costs)
 
-    def costs(self, candidate: Candidate) -> dict[str, float]:
-        """Return what a candidate costs, by name, with its predicted latency where that matters.
+    def costs(self, candidate: Candidate) -> dict[str, int]:
+        """Return what a candidate costs, by name.
 
         Raises:
             TooSmallError: The images are too small for it.
         """
-        work = Tally() if self.latency is None else Work()
         family = self.branches[candidate.model].family
-        counts = tally_network(family, candidate.settings, self.image_shape, self.classes, work).counts()
-        predicted = {"latency": self.latency.predict(work)} if self.latency and isinstance(work, Work) else {}
-        return {**counts.as_metrics(), **predicted}
+        return tally_network(family, candidate.settings, self.image_shape, self.classes).counts().as_metrics()
 
     def candidate(self, values: Values, seen: Rejected | None = None) -> Candidate | None:
         """Return the candidate with these values, or None where they do not fit each other."""
@@ -271,7 +269,6 @@ def make_space(
     image_shape: tuple[int, int, int],
     classes: int = 1,
     limits: Limits = NO_LIMITS,
-    latency: Latency | None = None,
 ) -> Space:
     """Return what a sweep may try.
 
@@ -284,7 +281,6 @@ def make_space(
         image_shape: Height, width and channels of the images.
         classes: How many classes they have.
         limits: What candidates may cost.
-        latency: What predicts how long they take, for a limit on that.
 
     Raises:
         ModelNameError: There is no such family or variant.
@@ -305,7 +301,6 @@ def make_space(
         image_shape=image_shape,
         classes=classes,
         limits=limits,
-        latency=latency,
     )
     return leave_out(made) if len(bases) > 1 else made
 

@@ -16,11 +16,11 @@ from tuning.candidates.space import Candidate
 from tuning.finishing.finals import FINALISTS_FILE, Finals, judge, left_to_repeat, left_to_search, middle_repeat
 from tuning.finishing.paired_images import compare_on_images, predict_all
 from tuning.finishing.refit import Refit, Tell, Winner, refit
-from tuning.running.claims import SWEEP
-from tuning.running.delivery import SweepObserver
+from tuning.running.delivery import SweepProgressCallback
 from tuning.running.journal import COSTS, REPEAT, SEARCH, TrialState
 from tuning.running.plan import Plan
-from tuning.running.trial import fetched, trial_folder
+from tuning.running.sweep_directory import SWEEP
+from tuning.running.trial import fetch_trial_folder, trial_folder
 
 
 def conclude(
@@ -30,7 +30,7 @@ def conclude(
     parent: str,
     experiment: str,
     states: Mapping[int, TrialState],
-    observer: SweepObserver | None,
+    progress_callback: SweepProgressCallback | None,
 ) -> tuple[list[Run], Run | None, Finals | None, Refit | None]:
     """Record what the sweep found and close its run; return the search's runs, the best, the finals and the refit."""
     missing = left_to_search(plan, states) + left_to_repeat(plan, states)
@@ -46,7 +46,7 @@ def conclude(
         store.finish(parent, status="failed", reason="no trial finished")
         return searched, None, None, None
     best = by_trial[number]
-    tell = None if observer is None else observer.doing
+    tell = None if progress_callback is None else progress_callback.doing
     prepare_backend()
     settled = keep_best(plan, store, place, best, states[number])
     finals = None if finals is None else on_images(finals, plan, store, place, by_trial, states, tell)
@@ -69,7 +69,7 @@ def conclude(
 def runs_by_trial(store: Store, runs: Sequence[Run], states: Mapping[int, TrialState]) -> dict[int, Run]:
     """Return the run of each trial: its own, or the one that it was read back from."""
     found = {int(run.tags["trial"]): run for run in runs if "trial" in run.tags}
-    wanted = {state.read_back: number for number, state in states.items() if state.read_back}
+    wanted = {state.reused_run: number for number, state in states.items() if state.reused_run}
     others = store.runs() if wanted else []
     return {**found, **{wanted[run.id]: run for run in others if run.id in wanted}}
 
@@ -87,7 +87,7 @@ def best_number(by_trial: Mapping[int, Run], states: Mapping[int, TrialState], m
 def prepare_backend() -> None:
     """Load a backend, which the driver of a sweep needs only now, and all that saved networks are made of."""
     load_backend()
-    import keras_cnns.layers  # noqa: F401, PLC0415
+    import keras_cnns.networks.layers  # noqa: F401, PLC0415
     from keras_cnns.training.devices import strategy  # noqa: PLC0415
 
     strategy()  # has to be made before anything is computed
@@ -117,8 +117,8 @@ def find_network(plan: Plan, store: Store, place: Path, run: Run, state: TrialSt
     That of a trial that was read back is in the folder of the sweep that trained it, or kept in MLflow, brought into
     `folder` from there; where it is in neither, it is trained again.
     """
-    if not state.read_back:
-        return best_model(fetched(plan.machines.kept_in(place), place, state.number))
+    if not state.reused_run:
+        return best_model(fetch_trial_folder(plan.machines.kept_in(place), place, state.number))
     for record in place.parent.glob(f"*/{SWEEP}"):
         there = trial_folder(record.parent, int(run.tags.get("trial", 0)))
         if json.loads(record.read_text(encoding="utf-8")).get("run_id") == run.tags.get("sweep") and checkpoints(there):

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_cnns.settings import IntRange, Maybe
+from keras_cnns.comparing.comparison import pareto_front
+from keras_cnns.comparing.over_seeds import LEVEL, differences, holm, interval_of_mean, paired_test, reach
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.settings import IntRange, NoneOr
 from keras_cnns.training.checkpoints import kept_metrics, kept_score
-from keras_cnns.training.recipe import Recipe
-from tuning.comparing.comparison import pareto_front
-from tuning.comparing.over_seeds import LEVEL, differences, holm, interval_of_mean, paired_test, reach
-from tuning.running.journal import FAILED, REPEAT, SEARCH, JournalKeeper, TrialState
+from tuning.running.journal import FAILED, REPEAT, SEARCH, JournalCallback, TrialState
 from tuning.running.plan import Plan
 
 FINALISTS = 3
-REPEATS = Maybe(IntRange(2, 1000))
+REPEATS = NoneOr(IntRange(2, 1000))
 FEW_SEEDS = 5
 FINALISTS_FILE = "finalists.json"
 
@@ -106,19 +106,19 @@ def score_of(state: TrialState, recipe: Recipe) -> float:
     return math.nan if state.status == FAILED else kept_score(state.curve, recipe)
 
 
-def choose_finalists(states: Mapping[int, TrialState], recipe: Recipe, against: str | None) -> list[int]:
+def choose_finalists(states: Mapping[int, TrialState], recipe: Recipe, cost: str | None) -> list[int]:
     """Return the numbers of the best trials of a search: three, or as many as have a score, the best first.
 
     Args:
         states: All trials.
         recipe: What says what is monitored.
-        against: The cost that scores are weighed against, if any; then only trials of the Pareto front are chosen.
+        cost: The cost that scores are weighed against, if any; then only trials of the Pareto front are chosen.
     """
     scores = {number: score_of(state, recipe) for number, state in states.items() if state.role == SEARCH}
     scores = {number: score for number, score in scores.items() if math.isfinite(score)}
     numbers = sorted(scores)
-    if against is not None:
-        front = pareto_front([(states[number].costs.get(against, math.nan), scores[number]) for number in numbers])
+    if cost is not None:
+        front = pareto_front([(states[number].costs.get(cost, math.nan), scores[number]) for number in numbers])
         numbers = [numbers[place] for place in front]
     return sorted(numbers, key=lambda number: -scores[number])[:FINALISTS]
 
@@ -131,22 +131,23 @@ def seeds_of(plan: Plan) -> list[int]:
 def missing_repeats(plan: Plan, states: Mapping[int, TrialState]) -> list[tuple[int, int]]:
     """Return finalist and seed of each repeat that is not in the journal yet; all finalists get a seed in turn."""
     there = {(state.repeat_of, state.seed) for state in states.values() if state.role == REPEAT}
-    finalists = choose_finalists(states, plan.space.recipe, plan.against) if plan.repeats else []
+    finalists = choose_finalists(states, plan.space.recipe, plan.cost) if plan.repeats else []
     wanted = [(finalist, seed) for seed in seeds_of(plan) for finalist in finalists]
     return [pair for pair in wanted if pair not in there]
 
 
-def note_repeats(plan: Plan, keeper: JournalKeeper) -> None:
+def note_repeats(plan: Plan, journal_callback: JournalCallback) -> None:
     """Write the repeats that there are to be into the journal."""
-    for finalist, seed in missing_repeats(plan, keeper.known):
-        values = keeper.known[finalist].candidate
-        keeper.note(len(keeper.known), event="candidate", values=values, role=REPEAT, seed=seed, repeat_of=finalist)
+    for finalist, seed in missing_repeats(plan, journal_callback.known):
+        values = journal_callback.known[finalist].candidate
+        journal_callback.note(
+            len(journal_callback.known), event="candidate", values=values, role=REPEAT, seed=seed, repeat_of=finalist
+        )
 
 
 def left_to_search(plan: Plan, states: Mapping[int, TrialState]) -> int:
-    """Return how many trials of the search have not ended; clones of a population come on top of those asked for."""
-    searched = [state for state in states.values() if state.role == SEARCH]
-    return sum(not state.ended for state in searched) + plan.trials - sum(state.donor is None for state in searched)
+    """Return how many trials of the search have not ended."""
+    return plan.trials - sum(state.role == SEARCH and state.ended for state in states.values())
 
 
 def left_to_repeat(plan: Plan, states: Mapping[int, TrialState]) -> int:
@@ -165,7 +166,7 @@ def judge(plan: Plan, states: Mapping[int, TrialState], names: Mapping[int, str]
     """
     recipe, seeds = plan.space.recipe, set(seeds_of(plan))
     measured: list[Finalist] = []
-    for number in choose_finalists(states, recipe, plan.against):
+    for number in choose_finalists(states, recipe, plan.cost):
         repeats = [state for state in states.values() if state.repeat_of == number and state.seed in seeds]
         scored = {state.seed: state for state in repeats if math.isfinite(score_of(state, recipe))}
         if scored:

@@ -21,7 +21,7 @@ from keras_cnns.tracking import Run, RunDescription, Store
 from keras_cnns.tracking.registry import FINGERPRINT, Registered, Registry
 from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON
 from keras_cnns.training.checkpoints import write_text
-from keras_cnns.training.claims import FINISHED
+from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.space import Candidate
 from tuning.running.plan import Plan
 
@@ -105,7 +105,7 @@ def refit(
     store.log_files(run_id, folder / SPLIT_TABLE)
     try:
         if not (folder / FINISHED).exists():
-            fitted = fit(job, dataset, folder, observer=Recorder(store, run_id, Progress(winner, tell)))
+            fitted = fit(job, dataset, folder, progress_callback=Recorder(store, run_id, Progress(winner, tell)))
             network = keras.saving.load_model(fitted.best_model, compile=False)
             check_finite(network, dataset, job.recipe.learning_rate)
             store.log_model(run_id, network, dataset.training.images[:EXAMPLES], class_names=dataset.class_names)

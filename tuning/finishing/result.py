@@ -21,7 +21,7 @@ class SweepResult:
         runs: The trials of its search as MLflow gives them back.
         best: The best of them or, where finalists were repeated, of the finalist with the highest mean the repeat in
             the middle; None where all failed.
-        front: Those trials that no other beats in score and cost together, the cheapest first; the cost is `against`,
+        front: Those trials that no other beats in score and cost together, the cheapest first; the cost is `cost`,
             or the parameters.
         finals: What came of training the best again with other seeds; None where that was not asked for.
         refit: The winner trained on training and validation images; None where that was not asked for.

@@ -6,12 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keras_cnns.comparing.comparison import Comparison
+from keras_cnns.comparing.importance import weigh_settings
+from keras_cnns.comparing.importance_plots import importance_picture
+from keras_cnns.comparing.plots import accuracy_against
+from keras_cnns.comparing.setting_plots import parallel_coordinates, slices
 from keras_cnns.tracking.runs import Run
 from keras_cnns.training.checkpoints import write_text
 from tuning.candidates.space import Space
-from tuning.comparing.comparison import Comparison
-from tuning.outcome.importance import weigh_settings
-from tuning.outcome.scored import find_scored, group_trials
+from tuning.outcome.learning_curves import learning_curves
+from tuning.outcome.trials import find_scored, group_trials
 from tuning.running.journal import FAILED, SEARCH, STOPPED, TrialState
 
 OUTCOME = "outcome"
@@ -20,7 +24,7 @@ MENTIONED = 3
 
 
 def write_outcome(
-    states: Mapping[int, TrialState], space: Space, runs: Sequence[Run], place: Path, *, against: str | None = None
+    states: Mapping[int, TrialState], space: Space, runs: Sequence[Run], place: Path, *, cost: str | None = None
 ) -> Path:
     """Write what came out of a sweep into the folder "outcome" of its own, and return that.
 
@@ -33,15 +37,11 @@ def write_outcome(
         space: Where they are from.
         runs: The same trials as MLflow gives them back.
         place: The sweep's folder.
-        against: The cost that the Pareto front weighs the score against; parameters by default.
+        cost: The cost that the Pareto front weighs the score against; parameters by default.
 
     Raises:
         SettingError: A picture cannot be written there.
     """
-    from tuning.comparing.plots import accuracy_against  # noqa: PLC0415
-    from tuning.outcome.plots import importance_picture, learning_curves  # noqa: PLC0415 - matplotlib takes a second
-    from tuning.outcome.setting_plots import parallel_coordinates, slices  # noqa: PLC0415
-
     states = {number: state for number, state in states.items() if state.role == SEARCH}
     folder = place / OUTCOME
     folder.mkdir(exist_ok=True)
@@ -52,9 +52,9 @@ def write_outcome(
     write_text(folder / IMPORTANCE, json.dumps([known.as_dict() for known in importances], indent=2))
     importance_picture(importances, folder / "importance.png", title=f"What mattered. {title}")
     parallel_coordinates(groups, folder / "parallel_coordinates.png", monitor=monitor, title=title)
-    slices(groups, space, folder / "slices.png", title=title)
+    slices(groups, space.families, folder / "slices.png", monitor=monitor, title=title)
     learning_curves(states, space, folder / "learning_curves.png", title=title)
-    comparison = Comparison(runs, sort=monitor, against=against or "parameters")
+    comparison = Comparison(runs, sort=monitor, cost=cost or "parameters")
     accuracy_against(comparison, folder / "comparison.png")
     write_text(folder / "trials.csv", comparison.to_csv())
     return folder

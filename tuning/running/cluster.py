@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import socket
@@ -14,33 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import keras_cnns
-from keras_cnns.errors import ClusterError, SettingError, StoreError
-from keras_cnns.settings import Choice, Domain, FloatRange, IntRange, Maybe, checked
+from keras_cnns.errors import ClusterError, StoreError
+from keras_cnns.networks.settings import FloatRange, IntRange, NoneOr, checked
 from keras_cnns.units import human
-from tuning.candidates.space import Space
 from tuning.running.storage import Storage, reach, said
+from tuning.running.workarounds import ENVIRONMENT, shut_down
 
 CORES = IntRange(1, 4096)
-WORKERS = IntRange(1, 1024)
-GPUS = Maybe(FloatRange(0.0, 1024.0))
-MEMORY = Maybe(IntRange(1, 2**63 - 1))
+GPUS = NoneOr(FloatRange(0.0, 1024.0))
+MEMORY = NoneOr(IntRange(1, 2**63 - 1))
 CLIENT = "ray://"
 SECONDS_TO_CONNECT = 10.0
 SECONDS_TO_LOOK = 120.0
-# What Tune reads in the driver: no result files beside the journal, no snapshots (the journal is the truth), Ctrl-C
-# comes here, and a worker is not given up while the trial it had is still being put away: two seconds are too few on
-# a busy machine. The last is Ray's, of a machine's workers: a trial without a GPU hides them itself.
-ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 RAY_NAMES = {"cores": "CPU", "gpus": "GPU", "memory": "memory"}
 
 
@@ -57,8 +44,6 @@ class Machines:
         memory_per_trial: Bytes that each trial is counted with, so that fewer run at a time where memory is short; None
             to leave memory out of account.
         storage: URI that all machines reach, where trials keep their checkpoints; None for the sweep's folder.
-        workers_per_trial: How many processes each trial has, which share its batches; cores, GPUs and memory are those
-            of each.
 
     Raises:
         SettingError: A number is not legal.
@@ -71,29 +56,20 @@ class Machines:
     gpus_per_trial: float | None = None
     memory_per_trial: int | None = None
     storage: str | None = None
-    workers_per_trial: int = 1
 
     def __post_init__(self) -> None:
         """Check all that can be checked without Ray."""
-        checked("cores", Maybe(CORES), self.cores)
+        checked("cores", NoneOr(CORES), self.cores)
         checked("cores_per_trial", CORES, self.cores_per_trial)
         checked("memory_per_trial", MEMORY, self.memory_per_trial)
-        workers = checked("workers_per_trial", WORKERS, self.workers_per_trial)
         gpus = checked("gpus_per_trial", GPUS, self.gpus_per_trial) or 0.0
         if gpus > 1 and gpus % 1:
             raise ClusterError(f"gpus_per_trial {gpus:g}: a trial gets whole GPUs, or a part of one.")
-        if workers > 1 and 0 < gpus < 1:
-            raise ClusterError(f"gpus_per_trial {gpus:g}: of several workers each gets whole GPUs, or 0 for none.")
         if self.cores is not None or self.ray_address is None:
             used = self.own_cores
             if self.cores_per_trial > used:
                 raise ClusterError(
                     f"cores_per_trial {self.cores_per_trial}: all trials together have {used}; ask for {used} or fewer."
-                )
-            if workers * self.cores_per_trial > used:
-                raise ClusterError(
-                    f"workers_per_trial {workers} with cores_per_trial {self.cores_per_trial}: all trials together "
-                    f"have {used} cores; ask for {used // self.cores_per_trial} workers or fewer."
                 )
         if (self.ray_address or "").startswith(CLIENT):
             raise ClusterError(
@@ -107,29 +83,18 @@ class Machines:
         return self.cores or os.cpu_count() or 1
 
     @property
-    def most_at_once(self) -> int | None:
+    def max_concurrent_trials(self) -> int | None:
         """How many of a cluster's trials are to run at a time; None for as many as it holds."""
         if self.cores is None or self.ray_address is None:
             return None
-        return self.cores // (self.cores_per_trial * self.workers_per_trial)
+        return self.cores // self.cores_per_trial
 
     def kept_in(self, place: Path) -> Storage | None:
         """Return where the trials of the sweep with this folder keep their checkpoints, if it is not that folder."""
         return Storage(self.storage, place.name) if self.storage else None
 
-    def a_trial(self) -> Any:
-        """Return what Tune reserves for each trial; Ray has to be connected.
-
-        Several workers are put on as few machines as hold them: within one they exchange gradients fastest. The trial's
-        own process, which only waits for them, gets nothing.
-        """
-        worker = self.a_worker()
-        if self.workers_per_trial == 1:
-            return worker
-        return tune.PlacementGroupFactory([{}, *[worker] * self.workers_per_trial], strategy="PACK")
-
-    def a_worker(self) -> dict[str, float]:
-        """Return what each worker of a trial gets, by Ray's names; Ray has to be connected."""
+    def trial_resources(self) -> dict[str, float]:
+        """Return what Ray reserves for each trial, by Ray's names; Ray must be connected."""
         gpus = self.gpus_per_trial
         if gpus is None:
             gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
@@ -143,27 +108,24 @@ class Machines:
             ClusterError: Not even one.
         """
         machines = [node["Resources"] for node in alive()]
-        held = held_by(machines, self.a_worker(), self.workers_per_trial)
-        return min(held, self.most_at_once or held)
+        held = trials_that_fit(machines, self.trial_resources())
+        return min(held, self.max_concurrent_trials or held)
 
 
-def held_by(machines: Sequence[Mapping[str, float]], wanted: Mapping[str, float], workers: int) -> int:
-    """Return how many trials of so many workers machines hold, each worker on some machine.
+def trials_that_fit(machines: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> int:
+    """Return how many trials the machines hold at a time, each trial on one machine.
 
     Args:
-        machines: What each has, by Ray's names.
-        wanted: What each worker is to have.
-        workers: How many a trial has.
+        machines: The resources of each machine, by Ray's names.
+        resources: The resources of each trial.
 
     Raises:
         ClusterError: Not even one.
     """
-    held = sum(fitting(wanted, machine) for machine in machines)
+    held = sum(fitting(resources, machine) for machine in machines)
     if not held:
-        raise ClusterError(too_much(wanted, machines))
-    if held < workers:
-        raise ClusterError(f"workers_per_trial {workers}: the machines together hold {held}; ask for that or fewer.")
-    return held // workers
+        raise ClusterError(too_much(resources, machines))
+    return held
 
 
 def fitting(wanted: Mapping[str, float], machine: Mapping[str, float]) -> int:
@@ -216,8 +178,7 @@ def connected(machines: Machines) -> Iterator[None]:
     try:
         yield
     finally:
-        gc.collect()  # what is left of Tune and dies later, in whatever thread, would end this process
-        ray.shutdown()  # of a cluster: ends no more than the connection
+        shut_down()
 
 
 def check_listening(address: str) -> None:
@@ -238,61 +199,25 @@ def check_listening(address: str) -> None:
         ) from None
 
 
-def check_machines(machines: Machines, space: Space, folder: Path) -> None:
+def check_machines(machines: Machines, folder: Path) -> None:
     """Find out what cannot be met before anything starts: resources, and on a cluster what each machine has to have.
 
     Args:
         machines: What the sweep is to run on.
-        space: What it may try.
         folder: What sweeps are kept in.
 
     Raises:
-        SettingError: Several workers cannot train all that may be tried.
         ClusterError: It cannot be met.
         StoreError: The storage cannot be written.
     """
-    check_workers(machines, space)
     place = machines.storage or str(folder.resolve())
     elsewhere = machines.ray_address is not None or machines.storage is not None
-    if elsewhere or machines.gpus_per_trial or machines.memory_per_trial or machines.workers_per_trial > 1:
+    if elsewhere or machines.gpus_per_trial or machines.memory_per_trial:
         with connected(machines):
             machines.at_once()
             if elsewhere:
                 with written_marker(place) as marker:
                     check_nodes(place, marker, shared=machines.storage is None)
-
-
-def check_workers(machines: Machines, space: Space) -> None:
-    """Find out before anything starts what several workers cannot train.
-
-    Raises:
-        SettingError: Precision is to be measured, or a batch cannot be shared evenly.
-    """
-    workers = machines.workers_per_trial
-    if workers == 1:
-        return
-    if "auto" in some_of(space, "precision"):
-        raise SettingError(
-            "precision='auto' is for one worker, because several must agree; say which precision, or leave out "
-            "workers_per_trial."
-        )
-    devices = workers * max(1, int(machines.gpus_per_trial or 0))
-    for size in some_of(space, "batch_size"):
-        if size % devices:
-            raise SettingError(
-                f"batch_size {size} cannot be shared by {workers} workers with {devices} devices; use multiples of "
-                f"{devices}."
-            )
-
-
-def some_of(space: Space, name: str) -> Sequence[Any]:
-    """Return what a part of the recipe may be: all of it, or of a range the ends and the first step."""
-    domain: Domain | None = space.domains.get(name)
-    if isinstance(domain, Choice):
-        return domain.values
-    if isinstance(domain, IntRange):
-        return sorted({domain.low, min(domain.low + domain.step, domain.high)})
-    return (getattr(space.recipe, name),)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from keras_cnns.errors import StoreError
+from keras_cnns.networks.recipe import Recipe
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.training.checkpoints import kept_metrics, write_text
-from keras_cnns.training.recipe import Recipe
 from tuning.running.journal import FAILED, STOPPED, WAITING, Journal, TrialState
 
 POLL_SECONDS = 0.2
@@ -19,7 +19,7 @@ SECONDS_BETWEEN = 10.0
 SECONDS_TO_LEAVE = 10.0
 
 
-class SweepObserver(Protocol):
+class SweepProgressCallback(Protocol):
     """Whoever wants to see a sweep go on."""
 
     def begin(self, states: Mapping[int, TrialState], count: int, at_once: int) -> None:
@@ -67,15 +67,17 @@ class Delivery(threading.Thread):
         journal: The journal to deliver.
         position: The file that keeps how far it came.
         target: Where to.
-        observer: Told of what the journal says, whether or not it is delivered.
+        progress_callback: Told of what the journal says, whether or not it is delivered.
     """
 
-    def __init__(self, journal: Journal, position: Path, target: Target, observer: SweepObserver | None) -> None:
+    def __init__(
+        self, journal: Journal, position: Path, target: Target, progress_callback: SweepProgressCallback | None
+    ) -> None:
         super().__init__(name="delivery", daemon=True)
         self.journal = journal
         self.position = position
         self.target = target
-        self.watcher = None if observer is None else Watcher(self, observer)
+        self.watcher = None if progress_callback is None else Watcher(self, progress_callback)
         self.trouble = ""
         self.states: dict[int, TrialState] = {}
         self.run_ids: dict[int, str] = {}
@@ -148,7 +150,7 @@ class Delivery(threading.Thread):
     def record(self, event: Mapping[str, Any]) -> None:
         """Record one event."""
         store, state = self.target.store, self.state(event["trial"])
-        if state.status == WAITING or state.read_back:
+        if state.status == WAITING or state.reused_run:
             return
         run_id = self.run_id(state)
         if event["event"] == "epoch":
@@ -166,13 +168,13 @@ class Watcher(threading.Thread):
 
     Args:
         delivery: What is told until it is complete.
-        observer: Who is told.
+        progress_callback: Who is told.
     """
 
-    def __init__(self, delivery: Delivery, observer: SweepObserver) -> None:
+    def __init__(self, delivery: Delivery, progress_callback: SweepProgressCallback) -> None:
         super().__init__(name="watcher", daemon=True)
         self.delivery = delivery
-        self.observer = observer
+        self.progress_callback = progress_callback
 
     def run(self) -> None:
         """Tell what is new, wait, and again."""
@@ -185,10 +187,10 @@ class Watcher(threading.Thread):
                 offset = end
                 states.setdefault(event["trial"], TrialState(event["trial"])).apply(event)
             if offset > before:
-                self.observer.trials(states, self.delivery.target.trials)
+                self.progress_callback.trials(states, self.delivery.target.trials)
             if self.delivery.waiting != waiting:
                 waiting = self.delivery.waiting
-                self.observer.waiting(waiting)
+                self.progress_callback.waiting(waiting)
             if last_round:
                 return
             self.delivery.complete.wait(POLL_SECONDS)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import ray
 
+from keras_cnns.atomic import atomic_write
 from keras_cnns.data import Dataset
 from keras_cnns.data.streaming import cache_folder, check_room, writing
-from keras_cnns.whole import written_whole
 from tuning.running.scratch import drop_left_over, of_process
 
 ROWS = 256
@@ -108,7 +108,7 @@ def in_file(images: np.memmap, name: str) -> Iterator[Path]:
     path = folder / f"{of_process()}{name}.npy"
     with writing(folder):
         check_room(folder, images.shape)
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=images.shape)
             for begin in range(0, len(mapped), ROWS):
                 mapped[begin : begin + ROWS] = images[begin : begin + ROWS]

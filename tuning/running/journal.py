@@ -17,11 +17,11 @@ from typing import Any
 from ray import tune
 
 from keras_cnns.errors import StoreError
-from tuning.running.trial import AWAY, FAILURE, FULL, WORN
+from tuning.running.trial import AWAY, FAILURE, FULL
+from tuning.running.workarounds import GENERATION, RECYCLE, release_metrics
 
-COSTS = ("parameters", "trainable_parameters", "macs", "latency")
+COSTS = ("parameters", "trainable_parameters", "macs")
 MOST_DEATHS = 4
-GENERATION = "generation"
 SEARCH, REPEAT = "search", "repeat"
 WAITING, RUNNING, FINISHED, STOPPED, FAILED = "waiting", "running", "finished", "stopped early", "failed"
 
@@ -36,15 +36,12 @@ class TrialState:
         reason: Why it failed.
         candidate: The values of its candidate, as `tuning.candidates.space.Space` has them.
         deaths: How often its process died, and it went on from its last checkpoint.
-        costs: Parameters, multiply-accumulates and, where that matters, the seconds for one image.
+        costs: Parameters and multiply-accumulates.
         curve: The metrics of each epoch.
         role: "search", or "repeat" for a finalist that is trained again.
         seed: The seed that it trains with; None for the sweep's own.
         repeat_of: The number of the trial that a repeat trains again.
-        donor: In a population, the trial from whose checkpoint it went on.
-        inherited: The epochs that the donor had trained by then.
-        replaces: The trial that ended for it.
-        read_back: The run of an earlier training of the very same, which this trial need not do again.
+        reused_run: The run of an earlier, equal training, whose result this trial takes.
     """
 
     number: int
@@ -57,20 +54,12 @@ class TrialState:
     role: str = SEARCH
     seed: int | None = None
     repeat_of: int | None = None
-    donor: int | None = None
-    inherited: int = 0
-    replaces: int | None = None
-    read_back: str = ""
+    reused_run: str = ""
 
     @property
     def ended(self) -> bool:
         """The trial will not go on."""
         return self.status not in (WAITING, RUNNING)
-
-    @property
-    def epoch(self) -> int:
-        """The epochs that its checkpoint has behind it, be they its donor's."""
-        return max(self.inherited, len(self.curve))
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in one line of the journal."""
@@ -78,15 +67,13 @@ class TrialState:
             self.status, self.candidate = WAITING, event["values"]
             self.role = event.get("role", SEARCH)
             self.seed, self.repeat_of = event.get("seed"), event.get("repeat_of")
-            self.donor, self.replaces = event.get("donor"), event.get("replaces")
-            self.inherited = event.get("epoch", 0)
         elif event["event"] == "start":
             self.status = RUNNING
         elif event["event"] == "epoch":
             self.curve.append(event["metrics"])
             self.costs.update(event["costs"])
-        elif event["event"] == "read back":
-            self.status, self.read_back = FINISHED, event["run"]
+        elif event["event"] == "reused":
+            self.status, self.reused_run = FINISHED, event["run"]
             self.curve, self.costs = event["curve"], event["costs"]
         elif event["event"] == "death":
             self.deaths += 1
@@ -132,8 +119,8 @@ class Journal:
                 offset += len(line)
                 yield json.loads(line), offset
 
-    def mend(self) -> None:
-        """Cut off a last line that was torn when a process died."""
+    def repair(self) -> None:
+        """Cut off a last line that was incomplete when a process died."""
         if self.path.exists():
             whole = max((end for _, end in self.read()), default=0)
             os.truncate(self.path, whole)
@@ -146,7 +133,7 @@ class Journal:
         return states
 
 
-class JournalKeeper(tune.Callback):
+class JournalCallback(tune.Callback):
     """Writes what Tune tells its driver into the journal, each thing once.
 
     Args:
@@ -155,7 +142,7 @@ class JournalKeeper(tune.Callback):
         epochs: How many epochs a trial has when it is not stopped.
 
     Attributes:
-        generation: How often processes were worn, so that others have to take over.
+        generation: How often worker processes have been recycled.
     """
 
     def __init__(self, folder: Path, journal: Journal, epochs: int) -> None:
@@ -192,7 +179,7 @@ class JournalKeeper(tune.Callback):
     ) -> None:
         """An epoch is done, or the trial failed. What an earlier process had reported is not written again."""
         state = self.known[trial.config["number"]]
-        if result.get(WORN) and trial.config[GENERATION] == self.generation:
+        if result.get(RECYCLE) and trial.config[GENERATION] == self.generation:
             self.generation += 1
         if FULL in result:
             raise StoreError(f"{self.folder} is full ({result[FULL]}): free some space, then go on with --resume.")
@@ -207,12 +194,9 @@ class JournalKeeper(tune.Callback):
             self.note(state.number, event="epoch", metrics=metrics, costs=costs)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """A trial is done, was stopped by the scheduler, or has had its turn in a population."""
-        for kept in (trial.metric_analysis, trial.metric_n_steps):  # 30 KB of each trial, of which nothing here asks
-            kept.clear()
+        """A trial is done, or was stopped by the scheduler."""
+        release_metrics(trial)
         state = self.known[trial.config["number"]]
-        if len(state.curve) == trial.config["until"] < self.epochs:
-            return
         status = FINISHED if len(state.curve) >= self.epochs else STOPPED
         self.note(state.number, event="end", status=status, reason="")
 

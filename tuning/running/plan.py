@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_cnns.data import Dataset
-from keras_cnns.settings import format_value
+from keras_cnns.networks.settings import format_value
 from tuning.candidates.space import Space
 from tuning.running.cluster import Machines
 
@@ -22,7 +22,7 @@ class Plan:
         seed: Draws the candidates, and trains them.
         scheduler: Who stops trials early.
         search: Who proposes candidates.
-        against: The cost that is searched for together with the score, if any.
+        cost: The cost that is searched for together with the score, if any.
         repeats: With how many other seeds the finalists are trained again; None for not at all.
         register: What the refitted winner is registered as; None where nothing is refitted.
         machines: What it runs on.
@@ -34,7 +34,7 @@ class Plan:
     seed: int
     scheduler: str
     search: str
-    against: str | None
+    cost: str | None
     repeats: int | None = None
     register: str | None = None
     machines: Machines = field(default_factory=Machines)
@@ -49,14 +49,15 @@ class Plan:
         return {
             "name": self.name,
             "settings": {
-                model: branch.settings.written() | {name: format_value(value) for name, value in branch.fixed.items()}
+                model: branch.settings.to_strings()
+                | {name: format_value(value) for name, value in branch.fixed.items()}
                 for model, branch in self.space.branches.items()
             },
-            "recipe": self.space.recipe.written(),
+            "recipe": self.space.recipe.to_strings(),
             "searched": {name: repr(domain) for name, domain in sorted(self.space.searched().items())},
             "limits": vars(self.space.limits),
             "search": self.search,
-            "against": self.against,
+            "cost": self.cost,
             "data": self.dataset.fingerprint,
             "storage": self.machines.storage,
             "trials": self.trials,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from keras_cnns.errors import SettingError, StoreError
-from keras_cnns.registry import find_variant
-from keras_cnns.settings import Domain, Settings
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.registry import find_variant
+from keras_cnns.networks.settings import Domain, Settings
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.runs import best_trial, chosen, sweep_of
-from keras_cnns.training.recipe import Recipe
 from tuning.candidates.space import Space
 
 

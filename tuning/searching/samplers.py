@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Told
 
 from keras_cnns.errors import SettingError
-from keras_cnns.settings import Choice, Domain, FloatRange, IntRange, format_value
+from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, format_value
 from keras_cnns.training.checkpoints import kept_score
 from tuning.candidates.space import Candidate, Space, Values, rounded
 from tuning.running.journal import FAILED, STOPPED, TrialState
@@ -38,21 +38,21 @@ class Sampler(Protocol):
         """Return the values of a candidate that is none of the trials so far and can be trained."""
 
 
-def make_sampler(search: str, space: Space, *, seed: int, against: str | None = None) -> Sampler:
+def make_sampler(search: str, space: Space, *, seed: int, cost: str | None = None) -> Sampler:
     """Return the sampler of this name.
 
     Args:
         search: "random", "grid" or "tpe".
         space: What may be tried.
         seed: Of all that is drawn.
-        against: The cost that is to be low where the score is high, if any.
+        cost: The cost that is to be low where the score is high, if any.
     """
     if search == "grid":
         points = space.grid()
         random.Random(seed).shuffle(points)  # noqa: S311 - so that some of the points are spread over all
         return InOrder(iter(points), space)
     if search == "tpe":
-        return Guided(space, seed=seed, against=against)
+        return Guided(space, seed=seed, cost=cost)
     return InOrder(space.shuffled(seed), space)
 
 
@@ -92,13 +92,13 @@ class Guided:
     Args:
         space: What may be tried.
         seed: Of all that is drawn.
-        against: The cost to be low at the same time, if any: "parameters" or "macs".
+        cost: The cost to be low at the same time, if any: "parameters" or "macs".
     """
 
-    def __init__(self, space: Space, *, seed: int, against: str | None = None) -> None:
+    def __init__(self, space: Space, *, seed: int, cost: str | None = None) -> None:
         self.space = space
         self.seed = seed
-        self.against = against
+        self.cost = cost
         self.random = InOrder(space.shuffled(seed), space)
         self.study: optuna.Study | None = None
         self.running: dict[int, int] = {}
@@ -146,8 +146,8 @@ class Guided:
         if state.status == FAILED:
             return self.record(state.candidate, state=Told.PRUNED, constraints={"failed": FAILURE})
         score = kept_score(state.curve, recipe)
-        if self.against:
-            return self.record(state.candidate, values=[score, math.log10(state.costs[self.against])])
+        if self.cost:
+            return self.record(state.candidate, values=[score, math.log10(state.costs[self.cost])])
         if state.status == STOPPED:
             reached = {len(state.curve): score}
             return self.record(state.candidate, state=Told.PRUNED, intermediate_values=reached)
@@ -164,7 +164,7 @@ class Guided:
                 group=len(self.space.branches) > 1,
                 seed=(self.seed + known) % 2**32,
             )
-        directions: list[Any] = ["maximize", "minimize"] if self.against else ["maximize"]
+        directions: list[Any] = ["maximize", "minimize"] if self.cost else ["maximize"]
         return optuna.create_study(sampler=sampler, directions=directions)
 
     def domains(self, model: str) -> dict[str, tuple[str, Domain]]:

@@ -16,10 +16,11 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
-from keras_cnns.training.recipe import Recipe
-from tuning.running.journal import SEARCH, JournalKeeper
+from keras_cnns.networks.recipe import Recipe
+from tuning.running.journal import SEARCH, JournalCallback
+from tuning.running.workarounds import NoLiveTrials
 
-SCHEDULERS = ("asha", "hyperband", "median", "population", "none")
+SCHEDULERS = ("asha", "hyperband", "median", "none")
 REDUCTION = 3  # of those that come to a rung, one in three goes on (Li et al. 2020)
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -36,38 +37,36 @@ class Member:
         return str(self.number)
 
 
-class NoneWaiting:
-    """What a rule sees of Tune's controller: as nobody waits, it pauses no trial."""
-
-    def get_live_trials(self) -> list[Any]:
-        """Return the trials that a rule might let run instead."""
-        return []
-
-
 class EarlyStopping(FIFOScheduler):
     """Stops trials by rules of Ray's, each of which compares those trials alone that are given to it.
 
     Args:
         rules: The rules.
         shares: Which share of the trials each rule is given.
-        keeper: Knows the trials so far; what its journal holds is told to the rules first.
+        journal_callback: Knows the trials so far; what its journal holds is told to the rules first.
         monitor: The metric that trials are compared by; more is better.
         seed: Of which trial is given to which rule.
     """
 
     def __init__(
-        self, rules: Sequence[Any], shares: Sequence[float], *, keeper: JournalKeeper, monitor: str, seed: int
+        self,
+        rules: Sequence[Any],
+        shares: Sequence[float],
+        *,
+        journal_callback: JournalCallback,
+        monitor: str,
+        seed: int,
     ) -> None:
         super().__init__()
         self.rules = rules
         self.bounds = [share / sum(shares) for share in itertools.accumulate(shares)][:-1]
-        self.keeper = keeper
+        self.journal_callback = journal_callback
         self.monitor = monitor
         self.start = random.Random(seed).random()  # noqa: S311
         self.stopped: set[int] = set()
         epochs: dict[int, int] = {}
-        for event, _ in keeper.journal.read():
-            if event["event"] == "epoch" and keeper.known[event["trial"]].role == SEARCH:
+        for event, _ in journal_callback.journal.read():
+            if event["event"] == "epoch" and journal_callback.known[event["trial"]].role == SEARCH:
                 epochs[event["trial"]] = epochs.get(event["trial"], 0) + 1
                 self.tell(event["trial"], epochs[event["trial"]], event["metrics"])
 
@@ -81,36 +80,36 @@ class EarlyStopping(FIFOScheduler):
             return
         rule, member = self.rules[self.place(number)], Member(number)
         if epoch == 1:
-            rule.on_trial_add(NoneWaiting(), member)
+            rule.on_trial_add(NoLiveTrials(), member)
         result = {"epoch": epoch, self.monitor: metrics[self.monitor]}
-        if rule.on_trial_result(NoneWaiting(), member, result) == self.STOP:
+        if rule.on_trial_result(NoLiveTrials(), member, result) == self.STOP:
             self.stopped.add(number)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Decide after an epoch; what is reported again, the rules know already."""
-        state = self.keeper.known[trial.config["number"]]
+        state = self.journal_callback.known[trial.config["number"]]
         if result["epoch"] == len(state.curve) + 1:
             self.tell(state.number, result["epoch"], result)
         return str(self.STOP if state.number in self.stopped else self.CONTINUE)
 
 
-def early_stopping(name: str, recipe: Recipe, keeper: JournalKeeper, *, seed: int) -> Any:
+def early_stopping(name: str, recipe: Recipe, journal_callback: JournalCallback, *, seed: int) -> Any:
     """Return what stops trials early.
 
     Args:
         name: "asha": asynchronous successive halving (Li et al. 2020) from a quarter of the epochs on. "hyperband": the
             same from the first epoch on, in brackets of which each spares its trials three times as long as the one
             before (Li et al. 2018). "median": a trial stops whose best score is below the median of what the others
-            had on average until then (Golovin et al. 2017), from a quarter of the epochs on. "none" and "population":
-            no trial is stopped by Tune.
+            had on average until then (Golovin et al. 2017), from a quarter of the epochs on. "none":
+            no trial is stopped.
         recipe: Epochs of a trial, and the metric that is compared.
-        keeper: Knows the trials so far.
+        journal_callback: Knows the trials so far.
         seed: Of which trial is in which bracket.
     """
     epochs, grace = recipe.epochs, max(1, recipe.epochs // 4)
     options = {"time_attr": "epoch", "metric": recipe.monitor, "mode": "max"}
     shares = [1.0]
-    if epochs == 1 or name in ("none", "population"):
+    if epochs == 1 or name == "none":
         return FIFOScheduler()
     if name == "median":
         rules = [MedianStoppingRule(**options, grace_period=grace, hard_stop=True)]
@@ -120,7 +119,7 @@ def early_stopping(name: str, recipe: Recipe, keeper: JournalKeeper, *, seed: in
         rules = [
             ASHAScheduler(**options, max_t=epochs, grace_period=start, reduction_factor=REDUCTION) for start in starts
         ]
-    return EarlyStopping(rules, shares, keeper=keeper, monitor=recipe.monitor, seed=seed)
+    return EarlyStopping(rules, shares, journal_callback=journal_callback, monitor=recipe.monitor, seed=seed)
 
 
 def bracket_starts(epochs: int) -> list[int]:

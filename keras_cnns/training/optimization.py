@@ -1,0 +1,56 @@
+"""The optimizer, learning rate schedule and loss that a recipe asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_cnns.lazy import keras
+from keras_cnns.networks.recipe import Recipe
+
+FOCUS = 2.0
+STEPS_DOWN = (0.5, 0.75)
+
+
+def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> Any:
+    """Return the recipe's optimizer, its schedule laid over all steps of the training."""
+    options: dict[str, Any] = {"weight_decay": recipe.weight_decay or None, "global_clipnorm": recipe.clip_norm}
+    if recipe.ema:
+        options |= {"use_ema": True, "ema_momentum": recipe.ema}
+    rate = learning_rate(recipe, recipe.epochs * steps_per_epoch)
+    if recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, **options)
+    else:
+        nesterov = recipe.optimizer == "nesterov"
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=nesterov, **options)
+    if recipe.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def learning_rate(recipe: Recipe, steps: int) -> Any:
+    """Return the learning rate: a number, or a schedule over `steps`."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    schedules = keras.optimizers.schedules
+    if recipe.schedule == "steps":
+        rates = [recipe.learning_rate * factor for factor in (1.0, 0.1, 0.01)]
+        return schedules.PiecewiseConstantDecay([max(1, round(share * steps)) for share in STEPS_DOWN], rates)
+    warmup_steps = round(recipe.warmup * steps)
+    return schedules.CosineDecay(
+        recipe.learning_rate * (0.0 if warmup_steps else 1.0),
+        decay_steps=max(1, steps - warmup_steps),
+        warmup_target=recipe.learning_rate if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
+
+
+def make_loss(recipe: Recipe, task: str) -> Any:
+    """Return the loss for a task of `Dataset`; labels are shares of classes, shape (images, classes)."""
+    losses, smoothing = keras.losses, recipe.label_smoothing
+    if recipe.loss == "focal":
+        if task == "multi-label":
+            return losses.BinaryFocalCrossentropy(gamma=FOCUS, label_smoothing=smoothing)
+        return losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=FOCUS, label_smoothing=smoothing)
+    if task == "multi-label":
+        return losses.BinaryCrossentropy(label_smoothing=smoothing)
+    return losses.CategoricalCrossentropy(label_smoothing=smoothing)

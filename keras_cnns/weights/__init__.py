@@ -1,5 +1,0 @@
-"""Weights of other libraries: into our networks of the same structure, and back."""
-
-from keras_cnns.weights.transfer import from_keras, from_state_dict, to_state_dict
-
-__all__ = ["from_keras", "from_state_dict", "to_state_dict"]

@@ -1,0 +1,167 @@
+"""The package layout: which package may import which, no import cycles, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted([*ROOT.glob("keras_cnns/**/*.py"), *ROOT.glob("tuning/**/*.py")])
+# Each package, and the packages below it that it may import. Modules directly in keras_cnns are shared by all.
+BELOW = {
+    "shared": set[str](),
+    "networks": {"shared"},
+    "data": {"networks", "shared"},
+    "tracking": {"networks", "shared"},
+    "evaluation": {"data", "tracking", "networks", "shared"},
+    "training": {"evaluation", "data", "tracking", "networks", "shared"},
+    "comparing": {"evaluation", "data", "tracking", "networks", "shared"},
+    "tuning": {"comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
+    "cli": {"tuning", "comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
+}
+BELOW_IN_TUNING = {
+    "candidates": set[str](),
+    "running": {"candidates"},
+    "searching": {"candidates", "running"},
+    "outcome": {"candidates", "running"},
+    "finishing": {"candidates", "running"},
+}
+ONLY_IN = {"mlflow": "tracking", "ray": "tuning", "rich": "cli", "argparse": "cli"}
+# The public API names what all packages offer, for type checkers; the command line is started from __main__.
+ENTRY_POINTS = {"keras_cnns", "keras_cnns.__main__"}
+MOST_LINES = 420
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+@functools.cache
+def imports_of(module: str) -> frozenset[str]:
+    """Return everything that a module imports, in functions and for type checkers too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in imported}
+    return frozenset(names)
+
+
+def own_imports_of(module: str) -> set[str]:
+    return {name for name in imports_of(module) if name in MODULES and name != module}
+
+
+def package_of(module: str) -> str:
+    first, *rest = module.split(".")
+    if first == "tuning":
+        return "tuning"
+    return rest[0] if rest and rest[0] in BELOW else "shared"
+
+
+def find_cycles() -> Iterator[list[str]]:
+    """Yield the groups of modules that import each other, directly or through others (Tarjan 1972)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(module: str) -> Iterator[list[str]]:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for other in sorted(own_imports_of(module)):
+            if other not in order:
+                yield from visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], order[other])
+        if lowest[module] == order[module]:
+            group = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(group) > 1:
+                yield group
+
+    for module in MODULES:
+        if module not in order:
+            yield from visit(module)
+
+
+def test_no_modules_import_each_other() -> None:
+    assert list(find_cycles()) == []
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - ENTRY_POINTS))
+def test_a_package_imports_only_packages_below_it(module: str) -> None:
+    package = package_of(module)
+    assert {package_of(name) for name in own_imports_of(module)} <= {package, *BELOW[package]}
+    parts = module.split(".")
+    if package == "tuning" and len(parts) > 1 and parts[1] in BELOW_IN_TUNING:
+        others = {name.split(".")[1] for name in own_imports_of(module) if name.startswith("tuning.")}
+        assert others <= {parts[1], *BELOW_IN_TUNING[parts[1]]}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_library_is_imported_only_in_the_package_that_wraps_it(module: str) -> None:
+    libraries = {name.split(".")[0] for name in imports_of(module)}
+    for library, package in ONLY_IN.items():
+        assert library not in libraries or package_of(module) == package, f"{library} belongs into {package}"
+    assert package_of(module) != "networks" or "tensorflow" not in libraries, "networks run on every backend"
+
+
+def test_families_do_not_import_each_other() -> None:
+    families = "keras_cnns.networks.families."
+    for module in MODULES:
+        if module.startswith(families):
+            assert not any(name.startswith(families) for name in own_imports_of(module))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_too_long_to_read(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import keras_cnns",
+        "import keras_cnns; keras_cnns.list_models('*', max_parameters=1_000_000)",
+        "import keras_cnns; keras_cnns.describe('densenet121')",
+        "from keras_cnns import cli; cli.main(('describe', 'googlenet'))",
+        "from keras_cnns import cli; parser = cli.make_parser()",
+    ],
+)
+def test_names_and_help_load_no_backend(code: str) -> None:
+    assert not loaded_by(code) & {"tensorflow", "keras", "ray", "mlflow", "numpy"}
+
+
+def test_help_lists_every_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "keras_cnns", "--help"], capture_output=True, text=True, check=True)
+    commands = (
+        "train",
+        "sweep",
+        "compare",
+        "evaluate",
+        "predict",
+        "explain",
+        "inspect",
+        "models",
+        "describe",
+        "profile",
+    )
+    assert all(command in done.stdout for command in commands)

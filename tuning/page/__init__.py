@@ -1,5 +1,0 @@
-"""The page of a comparison: one file that asks no other host for anything."""
-
-from tuning.page.writing import write_page
-
-__all__ = ["write_page"]

@@ -1,9 +1,9 @@
-"""Time that `build` takes beside `keras.applications`, both in turn in one process.
+"""Time of `build` compared with `keras.applications`, alternately in one process.
 
     python benchmarks/build_time.py
 
-Both draw first weights: ours Gaussian ones (He et al. 2015, and the authors' code of both networks), ahead and in
-another thread; theirs Glorot's uniform ones, which are quicker to draw.
+Both initialise weights: ours with Gaussian numbers (He et al. 2015, and the authors' code of both networks), drawn
+ahead in another thread; `keras.applications` with Glorot's uniform ones, which are faster to draw.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
                 if turn:
                     times[name].append(taken)
         ratio = statistics.median(times["ours"]) / statistics.median(times["theirs"])
-        print(f"{ours}: {ratio:.2f} of the time that keras.applications.{theirs} takes")
+        print(f"{ours}: {ratio:.2f} of the time of keras.applications.{theirs}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Sweeps that lose a trial's process, a node, their MLflow server, their disk and their driver, and have to end right.
+"""Sweeps that lose a trial's process, a node, their MLflow server, their disk and their driver, and must end correctly.
 
     python benchmarks/chaos.py
 
-Each sweep runs on a Ray cluster of two nodes and records to an MLflow server, all on this machine. At random moments,
-in random order, each of these happens once: the process of a trial is killed with -9; a node is, with all that runs on
-it, and comes back; the server is, and comes back after 60 seconds; the disk of the server's database is full for 20
-seconds (a small file system in memory, for which the script has to be root; otherwise this one is left out); the driver
-is killed, and the sweep goes on with `--resume`.
+Each sweep runs on a Ray cluster of two nodes and records to an MLflow server, all on this machine. At random moments
+and in random order, each of these failures happens once: the process of a trial is killed with -9; a node is killed
+with everything on it, and restarted; the server is killed, and restarted after 60 seconds; the disk of the server's
+database is full for 20 seconds (a small file system in memory, which needs root; skipped otherwise); the driver is
+killed, and the sweep is resumed with `--resume`.
 
-Afterwards the journal must have each trial once, finished, with each epoch once; and MLflow exactly these trials, with
-each epoch once, and nothing that still runs.
+Afterwards the journal must contain each trial once, finished, with each epoch once, and MLflow must contain exactly
+these trials, with each epoch once, and no run with the status "running".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Time that a count from settings alone takes, for every variant, beside building the graph and counting that.
+"""Time of counting costs from the settings, for every variant, compared with building and profiling the graph.
 
 python benchmarks/counting.py
 """

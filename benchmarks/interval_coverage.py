@@ -1,9 +1,10 @@
-"""How often the 95 % intervals of `keras_cnns.evaluation.intervals` hold the truth, by simulation.
+"""Coverage of the 95 % intervals of `keras_cnns.evaluation.intervals`, by simulation.
 
-A network gives each image a number that is normally distributed in each class, and from it the right probability, made
-too sure by a temperature of 1.5. The truth of every metric is taken from four million images. Test sets are drawn again
-and again, of independent images and of patients with one to seven images that have half of their variance in common;
-each gets its intervals. The last three worlds show where intervals should not be believed.
+A simulated network assigns each image a score that is normally distributed in each class, and a probability that is
+correct except for overconfidence (a temperature of 1.5). The true value of every metric is computed from four million
+images. Test sets are drawn repeatedly, of independent images and of patients with one to seven images whose scores have
+a correlation of one half, and intervals are computed for each. The last three settings show where intervals should not
+be trusted.
 
     python benchmarks/interval_coverage.py [REPEATS]
 """
@@ -17,24 +18,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_cnns.evaluation.intervals import intervals
-from keras_cnns.evaluation.metrics import Measures, measure
+from keras_cnns.evaluation.intervals import bootstrap_intervals
+from keras_cnns.evaluation.metrics import WeightedMetrics, compute_metrics
 
-ENOUGH = 4_000_000
+MANY_IMAGES = 4_000_000
 
 
 @dataclass(frozen=True)
-class World:
-    """Where test sets are drawn from.
+class Setting:
+    """A distribution of test sets.
 
     Attributes:
-        name: What it is called.
-        images: How many images a test set has, on average.
-        share: The share of class 1.
-        distance: Between the classes' means, in standard deviations.
-        threshold: From which probability an image counts as of class 1.
-        grouped: Whether images come from patients.
-        naive: Whether the intervals are told nothing of the patients.
+        name: Description for the table.
+        images: Mean number of images of a test set.
+        share: Prevalence of class 1.
+        distance: Distance between the means of the classes, in standard deviations.
+        threshold: Decision threshold for class 1.
+        grouped: Whether several images come from one patient.
+        naive: Whether the intervals ignore the patients.
     """
 
     name: str
@@ -61,46 +62,46 @@ class World:
         return labels, np.stack([1 - positive, positive], axis=1), patients
 
     def truth(self) -> dict[str, float]:
-        """Return the metrics of endless images; patients do not change them."""
-        labels, probabilities, _ = World("", 0, self.share, self.distance).draw(np.random.default_rng(1), ENOUGH)
-        return measure(labels, probabilities, threshold=self.threshold, temperature=1.5)
+        """Return the metrics in the limit of many images, which do not depend on patients."""
+        labels, probabilities, _ = Setting("", 0, self.share, self.distance).draw(np.random.default_rng(1), MANY_IMAGES)
+        return compute_metrics(labels, probabilities, threshold=self.threshold, temperature=1.5)
 
 
-WORLDS = (
-    World("600 images", 600),
-    World("200 images", 200),
-    World("200 images, a fifth of them ill", 200, share=0.2),
-    World("75 patients of 4 images", 300, grouped=True),
-    World("150 patients of 4 images", 600, grouped=True),
-    World("75 patients taken for 300 images", 300, grouped=True, naive=True),
-    World("600 images, 30 of them ill", 600, share=0.05, threshold=0.05),
-    World("100 images, two of them taken for the wrong class", 100, distance=4.0, threshold=0.3),
+SETTINGS = (
+    Setting("600 images", 600),
+    Setting("200 images", 200),
+    Setting("200 images, prevalence 20 %", 200, share=0.2),
+    Setting("75 patients of 4 images", 300, grouped=True),
+    Setting("150 patients of 4 images", 600, grouped=True),
+    Setting("75 patients treated as 300 images", 300, grouped=True, naive=True),
+    Setting("600 images, prevalence 5 %", 600, share=0.05, threshold=0.05),
+    Setting("100 images, two of them misclassified", 100, distance=4.0, threshold=0.3),
 )
 
 
-def covered(world: World, truth: dict[str, float], seed: int) -> dict[str, bool]:
-    """Draw a test set and say which intervals hold the truth."""
-    labels, probabilities, patients = world.draw(np.random.default_rng(seed), world.images)
-    found = intervals(
-        Measures(labels, probabilities, threshold=world.threshold, temperature=1.5),
+def covered(setting: Setting, truth: dict[str, float], seed: int) -> dict[str, bool]:
+    """Draw a test set and return which intervals contain the true value."""
+    labels, probabilities, patients = setting.draw(np.random.default_rng(seed), setting.images)
+    found = bootstrap_intervals(
+        WeightedMetrics(labels, probabilities, threshold=setting.threshold, temperature=1.5),
         len(labels),
-        groups=patients if world.grouped and not world.naive else None,
+        groups=patients if setting.grouped and not setting.naive else None,
         seed=seed,
     )
     return {name: interval.low <= truth[name] <= interval.high for name, interval in found.items()}
 
 
 def main(repeats: int) -> None:
-    """Print the coverage of each metric in each world."""
+    """Print the coverage of each metric in each setting."""
     names = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc", "auc", "average_precision",
              "brier", "ece", "brier_scaled", "ece_scaled")  # fmt: skip
-    print(f"share of 95 % intervals that hold the truth, {repeats} test sets, one standard error "
+    print(f"coverage of 95 % intervals, {repeats} test sets, one standard error "
           f"{100 * np.sqrt(0.95 * 0.05 / repeats):.1f}")  # fmt: skip
     with ProcessPoolExecutor() as pool:
-        for world in WORLDS:
-            begun, truth = time.perf_counter(), world.truth()
-            results = list(pool.map(covered, [world] * repeats, [truth] * repeats, range(repeats), chunksize=25))
-            print(f"\n{world.name} ({time.perf_counter() - begun:.0f} s)")
+        for setting in SETTINGS:
+            begun, truth = time.perf_counter(), setting.truth()
+            results = list(pool.map(covered, [setting] * repeats, [truth] * repeats, range(repeats), chunksize=25))
+            print(f"\n{setting.name} ({time.perf_counter() - begun:.0f} s)")
             for name in names:
                 held = [result[name] for result in results if name in result]
                 print(f"  {name:18} {truth[name]:.4f}  {100 * np.mean(held):5.1f}")

@@ -1,9 +1,9 @@
-"""Trainings that are killed with -9 at random moments and resumed, against one that never stopped.
+"""Training that is killed with -9 at random moments and resumed, compared with an uninterrupted one.
 
     python benchmarks/kill_and_resume.py
 
-The recipe has all that draws at random: dropout, augmentation, MixUp, CutMix. A moment is any from the start of the
-process to its end, so it may fall into an epoch, into the writing of a checkpoint, or before the first.
+The recipe contains everything random: dropout, augmentation, MixUp, CutMix. A kill may happen at any moment between the
+start of the process and its end: during an epoch, while a checkpoint is written, or before the first one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ COMMAND = (
 
 
 def command(folder: Path, *more: str) -> tuple[str, ...]:
-    """Return the training's command line."""
+    """Return the command line of the training."""
     keeping = ("--folder", str(folder / "runs"), "--tracking-uri", f"sqlite:///{folder}/mlflow.db")
     return (sys.executable, "-m", "keras_cnns", *COMMAND, *keeping, *more)
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    """Return the weights of the network that a training kept."""
+    """Return the weights of the best network of a training."""
     (kept,) = folder.glob("runs/*/epoch-*/best.keras")
     return [np.asarray(value) for value in keras.saving.load_model(kept, compile=False).get_weights()]
 

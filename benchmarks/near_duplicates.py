@@ -1,9 +1,9 @@
-"""How many changed copies of real images `keras-cnns inspect` finds, and how many pairs it takes for copies wrongly.
+"""Recall of `keras-cnns inspect` for changed copies of real images, and its false positives.
 
     python benchmarks/near_duplicates.py pneumoniamnist.npz mnist.npz
 
-Of each data set 200 images are drawn, copied with one change and put behind the others; then all are compared. Pairs
-among the images as they are count as wrong, whatever they show.
+For each dataset, 200 images are drawn, copied with one change and appended to the others; then all are compared. Pairs
+among the original images count as false positives, whatever they show.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from keras_cnns.data import load
-from keras_cnns.data.duplicates import brightness_steps, near_duplicates, pixel_hashes
+from keras_cnns.data.duplicates import brightness_gradients, near_duplicates, pixel_hashes
 
 COPIES = 200
 RANDOM = np.random.default_rng(0)
@@ -74,16 +74,16 @@ def main() -> None:
     for source in parser.parse_args().data:
         dataset = load(source, channels=1, allow_leaks=True)
         images = np.concatenate([split.images for split in dataset.splits.values()])
-        steps, hashes = brightness_steps(images), pixel_hashes(images)
+        gradients, hashes = brightness_gradients(images), pixel_hashes(images)
         begun = time.perf_counter()
-        wrong = near_duplicates(steps, hashes)
+        wrong = near_duplicates(gradients, hashes)
         spent = time.perf_counter() - begun
         print(f"{dataset.name}: {len(images):,} images, {len(wrong):,} pairs as they are, compared in {spent:.1f} s")
         known = {(one, other) for one, other, _ in wrong}
         chosen = RANDOM.permutation(len(images))[:COPIES]
         for name, change in CHANGES.items():
             copies = np.stack([np.asarray(change(Image.fromarray(images[place, ..., 0]))) for place in chosen])
-            both = np.concatenate((steps, brightness_steps(copies[..., np.newaxis])))
+            both = np.concatenate((gradients, brightness_gradients(copies[..., np.newaxis])))
             hashed = np.concatenate((hashes, pixel_hashes(copies[..., np.newaxis])))
             found = {(one, other) for one, other, _ in near_duplicates(both, hashed)} - known
             same = hashed[len(images) :] == hashes[chosen]

@@ -1,14 +1,14 @@
-"""A sweep of ours against the recipe for Keras in Ray Tune's documentation, with the same trainings.
+"""A sweep compared with the recipe for Keras in Ray Tune's documentation, with the same trainings.
 
     python benchmarks/plain_tune.py pneumoniamnist_trainval.npz
 
-Both train the same DenseNets, drawn by one seed, for the same epochs with the same optimizer, learning rates and batch
-size, none stopped early. The plain recipe is that of Tune's example `tune_mnist_keras`: each trial reads the data,
-builds and compiles its model, calls `model.fit` on arrays with `validation_data`, and reports by a callback; it asks
-for two cores a trial, as there. The same with one core a trial, so that two run at once, is measured as well. Each way
-runs in a process of its own, in turn; start-up of Ray and TensorFlow counts.
+Both train the same DenseNets, drawn with one seed, for the same number of epochs with the same optimizer, learning
+rates and batch size, without early stopping. The plain recipe follows Tune's example `tune_mnist_keras`: each trial
+reads the data, builds and compiles its model, calls `model.fit` on arrays with `validation_data`, and reports through a
+callback; it requests two cores per trial, as in the example. One core per trial, with two concurrent trials, is
+measured too. Each variant runs in a separate process, alternately, including the start-up of Ray and TensorFlow.
 
-Ours does more: it keeps a checkpoint of each epoch, measures the AUC, and records every trial in MLflow.
+Our sweep does more: it saves a checkpoint of each epoch, computes the AUC, and records every trial in MLflow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from keras_cnns.data import load
 from tuning import sweep
 from tuning.candidates.space import make_space
 
-WAYS = ("ours", "plain, two cores a trial", "plain, one core a trial")
+VARIANTS = ("ours", "plain, two cores per trial", "plain, one core per trial")
 NETWORKS = {"growth_rate": "4..12..4"}
 
 
@@ -132,24 +132,28 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=VARIANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
         measured = (
-            run_ours(arguments) if arguments.way == WAYS[0] else run_plain(arguments, 3 - WAYS.index(arguments.way))
+            run_ours(arguments)
+            if arguments.way == VARIANTS[0]
+            else run_plain(arguments, 3 - VARIANTS.index(arguments.way))
         )
         print(json.dumps(measured))
         return
     found = {}
-    for way in WAYS:
+    for way in VARIANTS:
         command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[way] = json.loads(done.stdout.splitlines()[-1])
         hourly = found[way]["trials"] / found[way]["wall"] * 3600
-        print(f"{way}: {found[way]['trials']} trials in {found[way]['wall']:.0f} s, {hourly:.0f} an hour", flush=True)
-    print(f"utilisation of ours: {found[WAYS[0]]['inside_fit']:.0%} of {os.cpu_count()} cores inside fit")
-    for way in WAYS[1:]:
-        print(f"ours against {way}: {found[way]['wall'] / found[WAYS[0]]['wall']:.2f} times the trials an hour")
+        print(f"{way}: {found[way]['trials']} trials in {found[way]['wall']:.0f} s, {hourly:.0f} per hour", flush=True)
+    print(f"core utilisation of ours: {found[VARIANTS[0]]['inside_fit']:.0%} of {os.cpu_count()} cores")
+    for way in VARIANTS[1:]:
+        print(
+            f"ours against {way}: {found[way]['wall'] / found[VARIANTS[0]]['wall']:.2f} times as many trials per hour"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The recipe modern on PneumoniaMNIST: five seeds on its own validation split, and a cross-validation.
+"""The recipe "modern" on PneumoniaMNIST: five seeds on the official validation split, and cross-validation.
 
     python benchmarks/pneumonia_modern.py pneumoniamnist_trainval.npz
 
-The network of the last epoch is kept, so no validation image chooses it. The validation split shares 8 images with the
-training images (`keras-cnns inspect`), which is allowed here; the cross-validation keeps identical images together, and
-uses another seed for each part.
+The network of the last epoch is used, so no validation image selects it. The validation split shares 8 images with the
+training split (`keras-cnns inspect`), which is allowed here; cross-validation keeps identical images together and uses
+a different seed for each fold.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ def main() -> None:
     """Train all, and print means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="PneumoniaMNIST as an .npz file")
-    parser.add_argument("--runs", type=int, default=5, help="seeds, and parts of the cross-validation (5)")
-    parser.add_argument("--at-once", type=int, default=1, help="trainings side by side (1)")
-    parser.add_argument("--tracking-uri", help="where runs are kept; by default they are thrown away")
+    parser.add_argument("--runs", type=int, default=5, help="number of seeds and of folds (5)")
+    parser.add_argument("--at-once", type=int, default=1, help="number of concurrent trainings (1)")
+    parser.add_argument("--tracking-uri", help="MLflow store of the runs; by default a temporary one")
     arguments = parser.parse_args()
     seeds = {f"seed {run}": ("--seed", str(run), "--allow-leaks") for run in range(arguments.runs)}
-    parts = {
-        f"part {run + 1}": ("--seed", str(run), "--fold", f"{run + 1}/{arguments.runs}")
+    folds = {
+        f"fold {run + 1}": ("--seed", str(run), "--fold", f"{run + 1}/{arguments.runs}")
         for run in range(arguments.runs)
     }
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.at_once) as pool:
-        for title, runs in (("seeds", seeds), ("cross-validation", parts)):
+        for title, runs in (("seeds", seeds), ("cross-validation", folds)):
             found = list(pool.map(lambda item: train(arguments, folder, *item), runs.items()))
             aucs, accuracies = zip(*found, strict=True)
             print(f"{title}: mean AUC {statistics.mean(aucs):.4f}, mean accuracy {statistics.mean(accuracies):.4f}")

@@ -1,9 +1,9 @@
-"""A folder of JPEGs of 256x256 pixels: our reading and training beside Keras's, and memory when it is streamed.
+"""Reading and training from a folder of 256x256 JPEGs, compared with Keras, and memory use when streaming.
 
     python benchmarks/reading.py --images 20000
 
-Prints ratios of medians: reading alone; the first epoch of LeNet-5 from the start of reading, against
-`image_dataset_from_directory`; the second epoch, from memory and streamed, against numpy arrays given to `fit`.
+Prints ratios of medians: reading alone; the first epoch of LeNet-5 including reading, compared with
+`image_dataset_from_directory`; the second epoch, from memory and streamed, compared with numpy arrays given to `fit`.
 """
 
 from __future__ import annotations

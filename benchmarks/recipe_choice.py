@@ -1,10 +1,10 @@
-"""What each part of the recipe modern does: without it, on images as they are and on images from "another hospital".
+"""Ablation of the recipe "modern", on unchanged images and under simulated domain shifts.
 
     python benchmarks/recipe_choice.py pneumoniamnist_trainval.npz
 
-Each variant is trained on four fifths of the training and validation images and measured on the last fifth, as it is
-and changed in nine ways in which images of other machines differ: gamma, contrast, sharpness, distance, noise. One
-training each: differences of a few thousandths are chance.
+Each variant is trained on four fifths of the training and validation images and evaluated on the last fifth, unchanged
+and changed in nine ways in which images of other scanners differ: gamma, contrast, sharpness, scale, noise. There is
+one training per variant, so differences of a few thousandths are noise.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from keras_cnns import Dataset, Recipe, load
-from keras_cnns.evaluation import scores
-from keras_cnns.evaluation.network import probabilities
+from keras_cnns.evaluation.metrics import compute_scores
+from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
@@ -94,7 +94,7 @@ def measure(network: keras.Model, dataset: Dataset) -> list[dict[str, float]]:
     """Return the scores on the validation images as they are, then on each change of them."""
     split = dataset.splits["validation"]
     seen = [split.images, *(changed(split.images, change) for change in CHANGES.values())]
-    return [scores(split.labels, probabilities(network, images)) for images in seen]
+    return [compute_scores(split.labels, predict_probabilities(network, images)) for images in seen]
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/recomputation.py
 
-Each runs in a process of its own; what the process has before its first step is not counted.
+Each runs in a separate process. Memory that the process uses before its first step is not counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ print(json.dumps({"memory": (after - before) / 2**20, "seconds": sorted(times[1:
 
 
 def main() -> None:
-    """Print what both take, and the ratios."""
+    """Print memory and time of both, and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=64)
     batch = parser.parse_args().batch
@@ -43,9 +43,9 @@ def main() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[recompute] = json.loads(done.stdout)
         memory, seconds = found[recompute]["memory"], found[recompute]["seconds"]
-        print(f"recompute={recompute}: {memory:.2f} GiB, {seconds:.2f} s a step")
+        print(f"recompute={recompute}: {memory:.2f} GiB, {seconds:.2f} s per step")
     for name in ("memory", "seconds"):
-        print(f"{name}: {found[True][name] / found[False][name]:.2f} of what keeping everything takes")
+        print(f"{name}: {found[True][name] / found[False][name]:.2f} of the value without recomputation")
 
 
 if __name__ == "__main__":

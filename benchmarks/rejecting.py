@@ -1,4 +1,4 @@
-"""Processor time of drawing a candidate, counting it from its settings and rejecting it, for each family and all.
+"""CPU time of drawing, counting and rejecting a candidate, for each family and for all families.
 
 python benchmarks/rejecting.py
 """
@@ -11,8 +11,7 @@ import time
 
 from keras_cnns import Recipe
 from keras_cnns.networks.registry import all_families
-from tuning.candidates.limits import Limits
-from tuning.candidates.space import make_space
+from tuning.candidates.space import Limits, make_space
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
         times, rejected = [], 0
         for _ in range(arguments.candidates):
             begun = time.process_time()
-            candidate = space.candidate(space.draw_values(source))
+            candidate = space.make_candidate(space.draw_values(source))
             rejected += candidate is None or space.excess(candidate) > 0
             times.append(1000 * (time.process_time() - begun))
         print(f"{name:10} mean {sum(times) / len(times):.3f} ms, slowest {max(times):.3f} ms; "

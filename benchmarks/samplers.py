@@ -1,16 +1,16 @@
-"""TPE against random search at equal trials, on a table of trainings that were recorded once.
+"""TPE compared with random search at equal numbers of trials, on a table of recorded trainings.
 
     python benchmarks/samplers.py                      # compares, on benchmarks/lenet_on_digits.csv
-    python benchmarks/samplers.py --record table.csv   # trains 104 networks for a new table, about 5 minutes of a core
+    python benchmarks/samplers.py --record table.csv   # trains 104 networks for a new table, about 5 minutes
 
 The table holds random candidates of LeNet on scikit-learn's digits, each trained once for three epochs, with its best
-validation accuracy. What a candidate that is not in it would reach is predicted by a Gaussian process fitted to the
-logits of all that are, as benchmarks of hyper-parameter search do (Eggensperger et al. 2015). So this compares searches
-on a smooth picture of real trainings, without their noise; how good the picture is, the cross-validated R2 says. Costs
-are exact, counted from the settings.
+validation accuracy. The accuracy of candidates that are not in the table is predicted by a Gaussian process fitted to
+the logits of those that are, as in surrogate benchmarks of hyperparameter search (Eggensperger et al. 2015). The
+comparison is therefore on a smooth model of real trainings without their noise; the cross-validated R2 shows how good
+the model is. Costs are exact, counted from the settings.
 
-Prints, for some numbers of trials, medians over 20 seeds: the best predicted score so far, and for the search for
-score against parameters the hypervolume, the area that score and the logarithm of the parameters cover.
+Prints, for several numbers of trials, medians over 20 seeds: the best predicted score so far, and for the search for
+score and parameters the hypervolume, i.e. the area covered by score and logarithm of the parameters.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from sklearn.preprocessing import StandardScaler
 from keras_cnns import Recipe
 from keras_cnns.comparing.comparison import pareto_front
 from keras_cnns.data import load
-from keras_cnns.networks.registry import tally_network
+from keras_cnns.networks.registry import count_network
 from keras_cnns.networks.settings import Choice
 from tuning import sweep
 from tuning.candidates.space import Space, Values, make_space
@@ -131,12 +131,11 @@ class Table:
 
     def parameters(self, values: Values) -> int:
         """Count the parameters of a candidate."""
-        candidate = self.space.candidate(values)
+        candidate = self.space.make_candidate(values)
         if candidate is None:
             raise SystemExit(f"these values do not fit each other: {values}")
         family = self.space.branches[candidate.model].family
-        tally = tally_network(family, candidate.settings, self.space.image_shape, self.space.classes)
-        return tally.counts().total_parameters
+        return count_network(family, candidate.settings, self.space.image_shape, self.space.classes).total_parameters
 
 
 def area(points: Sequence[tuple[float, float]]) -> float:

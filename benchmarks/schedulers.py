@@ -1,16 +1,16 @@
-"""What each scheduler saves and loses, on learning curves that were recorded once.
+"""What each scheduler saves and loses, on recorded learning curves.
 
     python benchmarks/schedulers.py                       # replays benchmarks/digits_curves.csv, a few seconds
-    python benchmarks/schedulers.py --record curves.csv   # trains 40 networks for new curves, about 3 minutes of a core
+    python benchmarks/schedulers.py --record curves.csv   # trains 40 networks for new curves, about 3 minutes
 
-The file holds random candidates of LeNet on scikit-learn's digits, each trained to its end of twelve epochs, with its
-validation accuracy after each. A replayed sweep takes them in an order drawn anew for each seed, two at a time, every
-epoch as long as any other, and is told of each epoch as in a real one: the rules are those that `keras-cnns sweep`
-gives to Ray Tune. A stopped trial has the best score of the epochs that it had.
+The file holds random candidates of LeNet on scikit-learn's digits, each trained for twelve epochs, with the validation
+accuracy after each epoch. A replayed sweep takes them in a new random order for each seed, two at a time, with equal
+times per epoch, and reports each epoch to the schedulers that `keras-cnns sweep` gives to Ray Tune. The score of a
+stopped trial is the best of its epochs so far.
 
-Prints medians over the seeds: of sweeps of 16 trials the epochs trained, the best score and how often it is that of
-the same trials trained to their end; and the best score of sweeps that go on until they have trained so many epochs as
-eight trials to their end. `asha at 1` stops from the first epoch on, `asha` from a quarter of all.
+Prints medians over the seeds: for sweeps of 16 trials, the number of epochs trained, the best score, and how often it
+equals that of the same trials without early stopping; and the best score of sweeps with the budget of eight complete
+trials. `asha at 1` stops from the first epoch on, `asha` after a quarter of the epochs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from keras_cnns import Recipe
 from keras_cnns.data import load
 from tuning import sweep
 from tuning.running.journal import Journal, JournalCallback
-from tuning.searching.schedulers import REDUCTION, EarlyStopping, early_stopping
+from tuning.searching.schedulers import REDUCTION, EarlyStopping, make_scheduler
 
 CURVES = Path(__file__).with_name("digits_curves.csv")
 RECIPE = Recipe(epochs=12)
@@ -77,13 +77,13 @@ def read(path: Path) -> list[Curve]:
 
 def scheduler_of(name: str, seed: int) -> Any:
     """Return a scheduler of a sweep with nothing in its journal, or ASHA that stops from the first epoch on."""
-    keeper = JournalCallback(Path(), Journal(Path("nowhere")), RECIPE.epochs)
+    journal_callback = JournalCallback(Path(), Journal(Path("nowhere")), RECIPE.epochs)
     if name != AT_ONCE:
-        return early_stopping(name, RECIPE, keeper, seed=seed)
+        return make_scheduler(name, RECIPE, journal_callback, seed=seed)
     rule = ASHAScheduler(
         "epoch", RECIPE.monitor, "max", max_t=RECIPE.epochs, grace_period=1, reduction_factor=REDUCTION
     )
-    return EarlyStopping([rule], [1.0], keeper=keeper, monitor=RECIPE.monitor, seed=seed)
+    return EarlyStopping([rule], [1.0], journal_callback=journal_callback, monitor=RECIPE.monitor, seed=seed)
 
 
 def replay(name: str, curves: Sequence[Curve], seed: int, budget: float = float("inf")) -> tuple[int, float]:
@@ -103,7 +103,7 @@ def replay(name: str, curves: Sequence[Curve], seed: int, budget: float = float(
         now, number, epoch = heapq.heappop(running)
         epochs, best = epochs + 1, max(best, curves[number][epoch - 1])
         if rules is not None:
-            rules.tell(number, epoch, {RECIPE.monitor: curves[number][epoch - 1]})
+            rules.report(number, epoch, {RECIPE.monitor: curves[number][epoch - 1]})
         if epoch < RECIPE.epochs and not (rules is not None and number in rules.stopped):
             heapq.heappush(running, (now + 1, number, epoch + 1))
         elif begun < len(curves):

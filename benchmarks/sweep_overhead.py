@@ -1,10 +1,11 @@
-"""What a sweep costs beside its trainings: 1,000 trials that train nothing, on digits.
+"""Overhead of a sweep: 1,000 trials that train nothing, on digits.
 
     python benchmarks/sweep_overhead.py
 
-Each trial reports one epoch with made-up metrics, so that all time is overhead: proposing candidates, journal, Ray,
-Tune, the scheduler, and delivery to MLflow in SQLite. Prints milliseconds a trial and the driver's memory as trials go
-on. Then the sweep is killed with -9 near its end, and started again: how long until it goes on with a new trial.
+Each trial reports one epoch with invented metrics, so that all time is overhead: proposing candidates, the journal,
+Ray, Tune, the scheduler, and recording in MLflow with SQLite. Prints milliseconds per trial and the memory of the
+driver during the sweep. Then the sweep is killed with -9 near its end and restarted; the time until the next new trial
+is measured.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from ray import tune
 from keras_cnns import Recipe
 from keras_cnns.data import load
 from keras_cnns.tracking import Store
-from tuning import execution, search
+from tuning import execution
 from tuning.candidates.space import make_space
 from tuning.running.journal import Journal
-from tuning.running.plan import Plan
+from tuning.running.sweep_run import SweepConfig, SweepRun, start_sweep
 
 
 def stub(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001
@@ -46,7 +47,7 @@ def run_stubs(folder: Path, trials: int, search_name: str) -> None:
     execution.run_trial = stub
     dataset = load("digits")
     recipe = Recipe(epochs=1)
-    plan = Plan(
+    config = SweepConfig(
         space=make_space("densenet", recipe=recipe, image_shape=dataset.image_shape, classes=dataset.classes),
         dataset=dataset,
         trials=trials,
@@ -56,8 +57,8 @@ def run_stubs(folder: Path, trials: int, search_name: str) -> None:
         cost=None,
     )
     store = Store(f"sqlite:///{folder}/mlflow.db")
-    parent = search.start_parent(plan, store, "stubs", folder.name)
-    search.run_trials(plan, store, folder, parent, "stubs", None)
+    run_id = start_sweep(config, store, "stubs", folder)
+    execution.run_trials(SweepRun(config=config, folder=folder, store=store, experiment="stubs", run_id=run_id), None)
 
 
 def watch(folder: Path, process: subprocess.Popen[bytes], memory: dict[int, float]) -> None:
@@ -113,7 +114,7 @@ def main() -> None:
         watching.join()
         print(f"{milliseconds:.1f} ms a trial, {os.cpu_count()} at a time")
         print("driver's memory in MiB, by trials ended:", json.dumps({at: round(size) for at, size in memory.items()}))
-        Journal(folder / "journal.jsonl").mend()
+        Journal(folder / "journal.jsonl").repair()
         before, begun = ended_trials(folder), time.perf_counter()
         again = start(folder, arguments)
         wait_until(folder, before)

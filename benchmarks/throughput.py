@@ -1,9 +1,9 @@
-"""Images a second of our training without augmentation, against a bare `model.fit` on the same arrays and network.
+"""Images per second of our training without augmentation, compared with `model.fit` on the same arrays and network.
 
     python benchmarks/throughput.py mnist.npz
 
-Both train the modern LeNet-5 and measure all validation images after each epoch; ours also keeps a checkpoint. They
-take turns, and of each turn the median epoch after the first counts.
+Both train the modern LeNet-5 and evaluate all validation images after each epoch; ours also saves a checkpoint. They
+run alternately, and the median epoch after the first is used.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ JOB = Job(model="lenet5", settings=network_settings("lenet5", {}), recipe=RECIPE
 
 
 class Clock(keras.callbacks.Callback):
-    """Notes when each epoch ends."""
+    """Records the end of each epoch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ends: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Note the time."""
+        """Record the time."""
         self.ends.append(time.perf_counter())
 
 
 def ours(dataset: Dataset) -> float:
-    """Return our median seconds an epoch after the first."""
+    """Return our median seconds per epoch after the first."""
     with tempfile.TemporaryDirectory() as folder:
         history = fit(JOB, dataset, Path(folder)).history
     return median_step([metrics["seconds"] for metrics in history])
 
 
 def bare(dataset: Dataset) -> float:
-    """Return the median seconds an epoch after the first of Keras alone."""
+    """Return the median seconds per epoch after the first of `model.fit`."""
     model, clock = assemble(JOB, dataset), Clock()
     model.compile("adamw", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     train, validation = dataset.splits["train"], dataset.splits["validation"]
@@ -65,12 +65,12 @@ def bare(dataset: Dataset) -> float:
 
 
 def median_step(times: list[float]) -> float:
-    """Return the median time between one and the next."""
+    """Return the median difference of consecutive times."""
     return statistics.median(after - before for before, after in itertools.pairwise(times))
 
 
 def main() -> None:
-    """Take turns, and print the ratio of medians."""
+    """Run both alternately, and print the ratio of medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="MNIST as an .npz file")
     parser.add_argument("--turns", type=int, default=3)

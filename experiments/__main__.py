@@ -1,4 +1,4 @@
-"""Run the experiments, all or those that are named: `python -m experiments bottleneck`."""
+"""Run all experiments or the named ones: `python -m experiments bottleneck`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NAMES = (
 
 
 def main() -> None:
-    """Run them one after the other."""
-    parser = argparse.ArgumentParser(prog="python -m experiments", description="Try the field's claims.")
+    """Run the experiments one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description="Test claims of the papers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     names = parser.parse_args().names or NAMES
     if unknown := set(names) - {*NAMES}:
-        parser.error(f"there is no experiment {unknown.pop()!r}; choose {', '.join(NAMES)}.")
+        parser.error(f"no experiment named {unknown.pop()!r}; choose {', '.join(NAMES)}.")
     for name in names:
         begun = time.perf_counter()
         importlib.import_module(f"experiments.{name}").run()

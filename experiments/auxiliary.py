@@ -1,11 +1,11 @@
-"""Auxiliary classifiers: what they do to the gradients of early layers, and to what is learned.
+"""Auxiliary classifiers: their effect on the gradients of early layers and on the error.
 
 Szegedy et al. 2015, section 5: GoogLeNet's auxiliary classifiers were thought to "combat the vanishing gradient problem
 while providing regularization". Szegedy et al. 2016, section 4: they "did not result in improved convergence early in
 the training", and act as a regulariser.
 
-Gradients are measured in the paper's network, with fresh weights and a quarter of its maps, on the handwritten digits
-that come with scikit-learn, enlarged to 96x96 pixels; the same weights and images with and without the heads' losses.
+Gradients are measured in the paper's network with initial weights and a quarter of its channels, on scikit-learn's
+handwritten digits enlarged to 96x96 pixels, for the same weights and images with and without the auxiliary losses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import keras_cnns
 from experiments.reporting import BySeed, draw_bands, mean, report, share, verdict
-from experiments.training import arrays, digits, error, trained
+from experiments.training import arrays, digits, error, train
 from keras_cnns.data import Dataset
 from keras_cnns.plotting import INK, make_figure
 
@@ -35,12 +35,12 @@ WEIGHTS = {"with": 0.3, "without": 0.0}
 
 
 def network(weight: float, **settings: object) -> Any:
-    """Build GoogLeNet with the weight that each auxiliary loss has."""
+    """Build GoogLeNet with the given weight of each auxiliary loss."""
     return keras_cnns.build("googlenet", auxiliary_weight=weight, **SETTINGS, **settings)
 
 
 def gradient_norms(model: Any, data: Dataset) -> dict[str, float]:
-    """Return the norm of the gradient of each 3x3 convolution of the trunk, divided by that of its weights."""
+    """Return the gradient norm of each 3x3 convolution of the main path, divided by the norm of its weights."""
     images, labels = arrays(data.splits["train"])
     images, labels = images[:IMAGES], labels[:IMAGES]
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -66,7 +66,7 @@ def run() -> None:
             for layer, norm in gradient_norms(fresh, data).items():
                 norms[kind].setdefault(layer, {})[seed] = norm
             build, optimizer = partial(network, weight), keras.optimizers.Adam(1e-3)
-            model = trained(build, data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
+            model = train(build, data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
             errors[kind][seed] = error(model, data.splits["validation"])
     layers = [*norms["with"]]
     first, last = ({kind: mean(norms[kind][layer]) for kind in WEIGHTS} for layer in (layers[0], layers[-1]))
@@ -83,7 +83,7 @@ def run() -> None:
 
 
 def draw(norms: dict[str, dict[str, BySeed]], layers: list[str]) -> Any:
-    """Draw the gradients by depth."""
+    """Draw the gradient norms by depth."""
     figure = make_figure(8, 4.4)
     panel = figure.add_subplot()
     names = {"with": "with auxiliary classifiers", "without": "without"}
@@ -92,6 +92,8 @@ def draw(norms: dict[str, dict[str, BySeed]], layers: list[str]) -> Any:
     panel.set_yscale("log")
     shown = [layer.removesuffix("_3x3").removeprefix("inception").replace("stem_conv3", "stem") for layer in layers]
     panel.set_xticks(np.arange(len(layers)), shown)
-    panel.set_xlabel("3×3 convolution of the stem and of each module; heads stand after 4a and 4d", color=INK)
+    panel.set_xlabel(
+        "3×3 convolution of the stem and of each module; auxiliary classifiers follow 4a and 4d", color=INK
+    )
     panel.set_ylabel("norm of gradient ÷ norm of weights", color=INK)
     return figure

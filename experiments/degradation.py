@@ -1,11 +1,10 @@
-"""Degradation: deeper plain networks fit their training images worse, residual ones do not.
+"""Degradation: deeper plain networks have a higher training error, residual ones do not.
 
 He et al. 2016, section 4.2 and figure 6: on CIFAR-10 the training error of plain networks rises from 20 to 56 layers,
 that of residual ones falls. Overfitting is not the cause, since it is the training error; nor are vanishing gradients,
 since batch norm is everywhere.
 
-Tried here with the paper's networks of 8 to 56 layers on the handwritten digits that come with scikit-learn, of 8x8
-pixels.
+Measured with the paper's networks of 8 to 56 layers on scikit-learn's handwritten digits (8x8 pixels).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import keras
 
 import keras_cnns
 from experiments.reporting import BySeed, draw_bands, report, share, verdict
-from experiments.training import digits, error, trained
+from experiments.training import digits, error, train
 from keras_cnns.plotting import INK, make_figure
 
 SIDE, SEEDS, EPOCHS = 8, range(4), 12
@@ -27,7 +26,7 @@ RATE, MOMENTUM = 0.05, 0.9
 
 
 def depth(units: int) -> int:
-    """Return the layers with weights of a network of three stages of so many units."""
+    """Return the number of layers with weights in a network with three stages of `units` units."""
     return 6 * units + 2
 
 
@@ -39,7 +38,7 @@ def network(units: int, shortcut: str) -> Any:
 
 
 def run() -> None:
-    """Train plain and residual networks of each depth with each seed, and report."""
+    """Train plain and residual networks of each depth with each seed, and write the results."""
     data = digits(SIDE)
     numbers = {"seeds": str(len(SEEDS)), "epochs": str(EPOCHS), "deepest": str(depth(UNITS[-1]))}
     found: dict[str, dict[str, list[BySeed]]] = {split: {kind: [] for kind in KINDS} for split in data.splits}
@@ -48,7 +47,7 @@ def run() -> None:
             errors: dict[str, dict[int, float]] = {split: {} for split in data.splits}
             for seed in SEEDS:
                 build, optimizer = partial(network, units, shortcut), keras.optimizers.SGD(RATE, MOMENTUM)
-                model = trained(build, data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
+                model = train(build, data, epochs=EPOCHS, optimizer=optimizer, seed=seed)
                 for split, of_split in errors.items():
                     of_split[seed] = error(model, data.splits[split])
                 keras.backend.clear_session()
@@ -56,7 +55,7 @@ def run() -> None:
                 found[split][kind].append(of_split)
                 numbers[f"{split}_{kind}_{depth(units)}"] = share(of_split)
     training = found["train"]
-    least = min(range(len(UNITS)), key=lambda place: sum(training["plain"][place].values()))
+    least = min(range(len(UNITS)), key=lambda index: sum(training["plain"][index].values()))
     numbers["best_plain"] = str(depth(UNITS[least]))
     numbers |= verdict(training["plain"][least], training["plain"][-1])
     numbers |= verdict(training["residual"][-1], training["plain"][-1], "_kinds")

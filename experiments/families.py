@@ -3,8 +3,8 @@
 Huang et al. 2017, section 5 and figure 4: DenseNet-BC "requires around 1/3 of the parameters to achieve comparable
 accuracy" to pre-activation ResNets on CIFAR-10.
 
-Tried here with small networks of every family on the handwritten digits that come with scikit-learn, enlarged to 28x28
-pixels, of which few are trained on, so that there is room for errors. All train by the same recipe, tuned for none.
+Measured with small networks of every family on scikit-learn's handwritten digits, enlarged to 28x28 pixels. The
+training set is small, so that errors are large enough to compare. All use the same recipe, which was tuned for none.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from experiments.reporting import report, share
 from experiments.training import digits
 from keras_cnns import Recipe, train
 from keras_cnns.comparing.comparison import Comparison, Row
-from keras_cnns.comparing.over_seeds import interval_of_mean
-from keras_cnns.comparing.plots import draw
+from keras_cnns.comparing.pareto_plots import pareto_figure
+from keras_cnns.comparing.significance import confidence_interval
 from keras_cnns.data import Dataset, Split
 from keras_cnns.tracking import Store
 
@@ -44,8 +44,7 @@ def dense(layers: int, growth_rate: int) -> Network:
 
 
 PAIRS = ((residual(1, 8), dense(2, 4)), (residual(1, 16), dense(2, 8)), (residual(3, 16), dense(4, 10)))
-"""ResNets, and DenseNets of about a third of their parameters."""
-ALEXNETS = (((16, 32, 48, 48, 32), 128), ((24, 64, 96, 96, 64), 256), ((48, 128, 192, 192, 128), 512))
+"""ResNets, and DenseNets with about a third of their parameters."""
 NETWORKS: tuple[Network, ...] = (
     *(("lenet5", {"convolution_widths": widths}) for widths in ((6, 16, 120), (20, 50, 120), (32, 64, 120))),
     *(
@@ -70,7 +69,7 @@ NETWORKS: tuple[Network, ...] = (
 
 
 def few_digits() -> Dataset:
-    """Return the digits with few images to train on and the others to validate with."""
+    """Return the digits with a small training split and all other images in the validation split."""
     data = digits(SIDE)
     whole = {name: data.splits[name] for name in ("train", "validation")}
     images = np.concatenate([np.asarray(split.images) for split in whole.values()])
@@ -85,14 +84,14 @@ def few_digits() -> Dataset:
 
 
 def run() -> None:
-    """Train each network with each seed, each in a run of its own, compare them, and report."""
+    """Train each network with each seed, compare the runs, and write the results."""
     data = few_digits()
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{Path(folder) / 'mlflow.db'}"
         for name, settings in NETWORKS:
             for seed in SEEDS:
                 train(name, data, settings=settings, recipe=RECIPE, seed=seed, tracking_uri=uri, folder=folder)
-        comparison = Comparison(Store(uri, create=False).runs(experiment="train"), by_seed=True)
+        comparison = Comparison(Store(uri, create=False).runs(experiment="train"))
     numbers = {
         "seeds": str(len(SEEDS)),
         "trained_on": str(TRAINED_ON),
@@ -101,23 +100,23 @@ def run() -> None:
         "table": table(comparison.rows),
     }
     worse = 0
-    for place, pair in enumerate(PAIRS):
+    for number, pair in enumerate(PAIRS):
         rows = [row_of(network, comparison) for network in pair]
         residual_error, dense_error = (errors(row) for row in rows)
         for kind, row in zip(("residual", "dense"), rows, strict=True):
-            numbers |= {f"weights_{kind}{place}": f"{row.run.metrics['parameters']:,.0f}"}
-            numbers |= {f"error_{kind}{place}": share(errors(row))}
+            numbers |= {f"weights_{kind}{number}": f"{row.run.metrics['parameters']:,.0f}"}
+            numbers |= {f"error_{kind}{number}": share(errors(row))}
         difference = [dense_error[seed] - residual_error[seed] for seed in SEEDS]
-        low, high = interval_of_mean(difference, least=-1.0)
+        low, high = confidence_interval(difference, minimum=-1.0)
         worse += low > 0
-        numbers[f"difference{place}"] = f"{100 * np.mean(difference):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        numbers[f"difference{number}"] = f"{100 * np.mean(difference):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
     numbers |= {"pairs": str(len(PAIRS)), "worse": str(worse)}
-    report("families", numbers, draw(comparison))
+    report("families", numbers, pareto_figure(comparison))
 
 
 def errors(row: Row) -> dict[int, float]:
-    """Return the validation error with each seed."""
-    return {seed: 1 - accuracy for seed, accuracy in row.by_seed("val_accuracy").items()}
+    """Return the validation error by seed."""
+    return {seed: 1 - accuracy for seed, accuracy in row.values_by_seed("val_accuracy").items()}
 
 
 def row_of(network: Network, comparison: Comparison) -> Row:
@@ -129,7 +128,7 @@ def row_of(network: Network, comparison: Comparison) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """List networks by parameters, those of the Pareto front in bold."""
+    """Return a table of the networks by parameters, with the Pareto front in bold."""
     lines = ["| family | parameters | multiply-accumulates | error |", "|---|---:|---:|---:|"]
     for row in sorted(rows, key=lambda row: row.run.metrics["parameters"]):
         metrics = row.run.metrics

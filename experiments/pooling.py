@@ -1,10 +1,10 @@
-"""A global average of the maps instead of dense layers.
+"""Global average pooling instead of dense layers.
 
-Lin et al. 2014, sections 3.2 and 4.6: dense layers at the end are "prone to overfitting", and a global average in their
-place is a regulariser that has no weights; on CIFAR-10 a network with one dense layer has 11.59 % error, with dropout
-before it 10.88 %, with a global average 10.41 %. VGG's dense layers hold most of its weights.
+Lin et al. 2014, sections 3.2 and 4.6: dense layers at the end are "prone to overfitting", and global average pooling in
+their place is a regulariser without weights; on CIFAR-10 a network with one dense layer has 11.59 % error, with dropout
+before it 10.88 %, with global average pooling 10.41 %. VGG's dense layers hold most of its weights.
 
-Tried here with a VGG of three stages on the handwritten digits that come with scikit-learn, enlarged to 28x28 pixels.
+Measured with a VGG of three stages on scikit-learn's handwritten digits, enlarged to 28x28 pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import keras
 
 import keras_cnns
 from experiments.reporting import BySeed, draw_seeds, mean, report, share, verdict
-from experiments.training import digits, error, trained
+from experiments.training import digits, error, train
 from keras_cnns.plotting import COLOURS
 
 SIDE, SEEDS, EPOCHS = 28, range(5), 25
@@ -32,11 +32,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "dropout": {"classifier": "dense", "dropout": 0.5},
     "average": {"classifier": "global_average", "dropout": 0.0},
 }
-NAMES = {"dense": "dense layers", "dropout": "dense layers, dropout", "average": "global average"}
+NAMES = {"dense": "dense layers", "dropout": "dense layers, dropout", "average": "global average pooling"}
 
 
 def run() -> None:
-    """Train each network with each seed, and report."""
+    """Train each network with each seed, and write the results."""
     data = digits(SIDE)
     numbers = {"seeds": str(len(SEEDS)), "images": str(len(data.splits["validation"]))}
     errors: dict[str, dict[int, float]] = {}
@@ -44,7 +44,7 @@ def run() -> None:
         errors[kind], training = {}, {}
         for seed in SEEDS:
             build = partial(keras_cnns.build, "vgg-small", **TRUNK, **settings)
-            model = trained(build, data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(2e-3), seed=seed)
+            model = train(build, data, epochs=EPOCHS, optimizer=keras.optimizers.Adam(2e-3), seed=seed)
             errors[kind][seed] = error(model, data.splits["validation"])
             training[seed] = error(model, data.splits["train"])
         costs = keras_cnns.count("vgg-small", **TRUNK, **settings)
@@ -54,10 +54,10 @@ def run() -> None:
     numbers |= {"vgg16": f"{whole.total_parameters:,}", "vgg16_average": f"{trunk.total_parameters:,}"}
     for kind in ("dense", "dropout"):
         numbers |= verdict(errors["average"], errors[kind], f"_{kind}")
-    report("pooling", numbers, drawn(errors))
+    report("pooling", numbers, draw(errors))
 
 
-def drawn(errors: dict[str, BySeed]) -> Any:
+def draw(errors: dict[str, BySeed]) -> Any:
     """Draw the errors."""
     named = {NAMES[kind]: found for kind, found in errors.items()}
     return draw_seeds(named, [COLOURS[kind == "average"] for kind in errors], "validation error")

@@ -1,4 +1,4 @@
-"""How the experiments train: as plainly as can be, so that two networks differ in nothing but what is tried."""
+"""Training for the experiments: plain, so that two networks differ only in what the experiment compares."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BATCH = 64
 
 
 def digits(side: int) -> Dataset:
-    """Return the handwritten digits that come with scikit-learn, enlarged to so many pixels in height and width."""
+    """Return scikit-learn's handwritten digits, enlarged to `side` pixels in height and width."""
     return keras_cnns.load("digits", image_size=side)
 
 
-def trained(
+def train(
     build: Callable[[], keras.Model],
     data: Dataset,
     *,
@@ -28,7 +28,7 @@ def trained(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.Model:
-    """Build a model and train it on the training images, with first weights, order and dropout of a seed."""
+    """Build a model and train it; the seed determines initial weights, order of images and dropout."""
     keras.utils.set_random_seed(seed)
     model = build()
     keras.utils.set_random_seed(seed)
@@ -39,10 +39,10 @@ def trained(
 
 
 def arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Return images with pixels of 0 to 1, and their labels."""
+    """Return images with pixel values from 0 to 1, and their labels."""
     return np.asarray(split.images, np.float32) / 255, np.asarray(split.labels)
 
 
 def error(model: keras.Model, split: Split) -> float:
-    """Return the share of a split's images that are taken for another class."""
+    """Return the error of a model on a split: 1 - accuracy."""
     return 1 - float(model.evaluate(*arrays(split), batch_size=256, verbose=0)[1])

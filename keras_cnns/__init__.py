@@ -1,4 +1,4 @@
-"""keras-cnns: the classic convolutional networks, exact and variable, trained, searched and compared."""
+"""keras-cnns: classic convolutional networks as published, configurable, to train, tune and compare."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from keras_cnns.errors import KerasCnnsError
     from keras_cnns.evaluation import Evaluation, Explanations, Predictions, evaluate, explain, predict
     from keras_cnns.networks import weights
-    from keras_cnns.networks.auxiliary import strip_auxiliary
+    from keras_cnns.networks.auxiliary import auxiliary_outputs, strip_auxiliary
     from keras_cnns.networks.counting import Counts
     from keras_cnns.networks.description import Description, describe
     from keras_cnns.networks.families.densenet import dense_block
@@ -24,38 +24,39 @@ if TYPE_CHECKING:
     from keras_cnns.networks.profiling import Profile, profile
     from keras_cnns.networks.recipe import Recipe
     from keras_cnns.networks.registry import build, count, list_models
-    from keras_cnns.training import train
+    from keras_cnns.training.run import train
 
-_HOMES = {
-    "Counts": "keras_cnns.networks.counting",
-    "Dataset": "keras_cnns.data",
-    "Description": "keras_cnns.networks.description",
-    "Evaluation": "keras_cnns.evaluation",
-    "Explanations": "keras_cnns.evaluation",
-    "Inspection": "keras_cnns.data.inspection",
-    "KerasCnnsError": "keras_cnns.errors",
-    "Predictions": "keras_cnns.evaluation",
-    "Profile": "keras_cnns.networks.profiling",
-    "Recipe": "keras_cnns.networks.recipe",
-    "auxiliary_classifier": "keras_cnns.networks.families.googlenet",
-    "build": "keras_cnns.networks.registry",
-    "count": "keras_cnns.networks.registry",
-    "dense_block": "keras_cnns.networks.families.densenet",
-    "describe": "keras_cnns.networks.description",
-    "evaluate": "keras_cnns.evaluation",
-    "explain": "keras_cnns.evaluation",
-    "features": "keras_cnns.networks.features",
-    "inception_module": "keras_cnns.networks.families.googlenet",
-    "inspect": "keras_cnns.data.inspection",
-    "list_models": "keras_cnns.networks.registry",
-    "load": "keras_cnns.data",
-    "mlpconv": "keras_cnns.networks.families.nin",
-    "predict": "keras_cnns.evaluation",
-    "profile": "keras_cnns.networks.profiling",
-    "residual_unit": "keras_cnns.networks.families.resnet",
-    "strip_auxiliary": "keras_cnns.networks.auxiliary",
-    "train": "keras_cnns.training",
-    "weights": "keras_cnns.networks.weights",
+_MODULES = {
+    "Counts": "networks.counting",
+    "Dataset": "data",
+    "Description": "networks.description",
+    "Evaluation": "evaluation",
+    "Explanations": "evaluation",
+    "Inspection": "data.inspection",
+    "KerasCnnsError": "errors",
+    "Predictions": "evaluation",
+    "Profile": "networks.profiling",
+    "Recipe": "networks.recipe",
+    "auxiliary_classifier": "networks.families.googlenet",
+    "auxiliary_outputs": "networks.auxiliary",
+    "build": "networks.registry",
+    "count": "networks.registry",
+    "dense_block": "networks.families.densenet",
+    "describe": "networks.description",
+    "evaluate": "evaluation",
+    "explain": "evaluation",
+    "features": "networks.features",
+    "inception_module": "networks.families.googlenet",
+    "inspect": "data.inspection",
+    "list_models": "networks.registry",
+    "load": "data",
+    "mlpconv": "networks.families.nin",
+    "predict": "evaluation",
+    "profile": "networks.profiling",
+    "residual_unit": "networks.families.resnet",
+    "strip_auxiliary": "networks.auxiliary",
+    "train": "training.run",
+    "weights": "networks.weights",
 }
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "Recipe",
     "__version__",
     "auxiliary_classifier",
+    "auxiliary_outputs",
     "build",
     "count",
     "dense_block",
@@ -93,11 +95,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use, so that `import keras_cnns` loads no backend."""
-    if name not in _HOMES:
+    """Import a public name when it is first used, so that `import keras_cnns` loads no backend."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_HOMES[name])
-    value = module if module.__name__.endswith(f".{name}") and not hasattr(module, name) else getattr(module, name)
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    value = module if name == "weights" else getattr(module, name)
     globals()[name] = value
     return value
 

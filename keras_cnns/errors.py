@@ -1,17 +1,16 @@
-"""What a user can do wrong, each mistake with a line that says what, where and what would work.
+"""Errors that a user can cause. Each message is one line that names the mistake, its location and what would work.
 
-Every class is a `ValueError`: in Python it is caught as one; on the command line it becomes a single
-line and exit code 2.
+All classes derive from `ValueError`. The command line prints the message and exits with code 2.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class KerasCnnsError(ValueError):
-    """Base of every mistake that a user of keras-cnns can make."""
+    """Base class of all errors that a user of keras-cnns can cause."""
 
 
 class ModelNameError(KerasCnnsError):
@@ -19,47 +18,52 @@ class ModelNameError(KerasCnnsError):
 
 
 class SettingError(KerasCnnsError):
-    """A setting of a network, recipe or search lies outside what is legal."""
+    """A setting of a network, recipe or search is unknown or not legal."""
 
 
 class ImageSizeError(SettingError):
-    """The images are too small, or of the wrong rank, for this network."""
+    """The images are too small for the network, or their shape is not (height, width, channels)."""
 
 
 class WeightsError(KerasCnnsError):
-    """Weights do not fit a network, or are in a file that is not read."""
+    """Weights do not fit a network, or their file cannot be read."""
 
 
 class DataError(KerasCnnsError):
-    """A data source is missing, broken, or not what a classifier can learn from."""
+    """A data source is missing, broken or not usable for classification."""
 
 
 class StoreError(KerasCnnsError):
-    """The place where runs are kept cannot be read or written, or belongs to another program."""
+    """The tracking store cannot be read or written, or belongs to another program."""
 
 
 class ClusterError(KerasCnnsError):
-    """The machines cannot be reached, or cannot give a trial what it is to have."""
+    """A Ray cluster cannot be reached or cannot provide the resources of a trial."""
 
 
 class ResumeError(KerasCnnsError):
-    """There is nothing to resume, or it was begun with other arguments."""
+    """There is nothing to resume, or it was started with other arguments."""
 
 
 class TrainingError(KerasCnnsError):
-    """A training cannot go on: its loss is no longer a finite number, or memory is too small for it."""
+    """Training cannot continue: the loss is not finite, or there is not enough memory."""
 
 
 class EvaluationError(KerasCnnsError):
-    """A run's network and these images do not fit, or a report cannot be written."""
+    """A run's network and the images do not fit, or a report cannot be written."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or what it is where it says nothing."""
+    """Return the first line of an error message, or the name of the error if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'a' or 'b'?" for the known words nearest to `word`, or ""."""
+    """Return " Did you mean 'a' or 'b'?" for the known words most similar to `word`, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+
+
+def nearest_or_all(word: str, known: Collection[str]) -> str:
+    """Return the suggestion of `nearest`, or a list of all known words if none is similar."""
+    return nearest(word, known) or f" There are: {', '.join(known)}."

@@ -1,8 +1,4 @@
-"""Import a module at its first use.
-
-Programs that never build a network read names, settings and counts of networks: shell completion, the driver of a
-sweep, `list_models`. They must not wait for a backend.
-"""
+"""Lazy imports of Keras, so that names, settings and counts of networks are available without loading a backend."""
 
 from __future__ import annotations
 
@@ -13,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 
 class LazyModule:
-    """Stands for a module and imports it when one of its attributes is read.
+    """A module that is imported when one of its attributes is first read.
 
     Args:
-        name: The module's full name.
+        name: Full name of the module.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,16 +25,16 @@ class LazyModule:
 
 
 def load_backend() -> None:
-    """Import the backend without the start-up messages of its native libraries; errors are raised as usual."""
+    """Import Keras and its backend and suppress what their native libraries print on import."""
     sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         importlib.import_module("keras")
     finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 if TYPE_CHECKING:

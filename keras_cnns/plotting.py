@@ -1,4 +1,4 @@
-"""What pictures have in common: colours, frames, the formats they are written in, and where they may be."""
+"""Shared parts of all plots: colours, axes, formats and paths."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-# Okabe and Ito's colours, which colour-blind readers tell apart.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A00", "#555555")
 INK, PALE, FAINT = "#333333", "#9A9A9A", "#E4E4E4"
-IN_PAGE = {
+PAGE_COLOURS = {
     INK.lower(): "currentColor",
     "#000000": "currentColor",
     PALE.lower(): "var(--soft)",
     FAINT.lower(): "var(--faint)",
     "#ffffff": "var(--paper)",
 }
-"""The colours of a picture that follow those of the page it is in."""
+"""Colours that are replaced by variables of the page that contains the figure."""
 LARGE = 150  # square inches
 
 
 def make_figure(width: float, height: float, *, dpi: int = 150, paper: str = "white") -> Figure:
-    """Return an empty picture, its size in inches; a large one has fewer dots."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - a check of a name waits for neither
+    """Return an empty figure. The size is in inches; large figures have a lower resolution."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - checking a path does not need matplotlib
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    dots = dpi if width * height < LARGE else min(dpi, 100)
-    figure = Figure(figsize=(width, height), dpi=dots, layout="constrained", facecolor=paper)
+    if width * height >= LARGE:
+        dpi = min(dpi, 100)
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained", facecolor=paper)
     FigureCanvasAgg(figure)
     return figure
 
 
-def plain_axes(panel: Axes) -> None:
-    """Leave of a panel's frame what is needed to read it."""
+def style_axes(panel: Axes) -> None:
+    """Draw a light grid and remove the top and right border of a panel."""
     panel.grid(color=FAINT, linewidth=0.8, zorder=0)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
@@ -50,8 +51,8 @@ def plain_axes(panel: Axes) -> None:
     panel.tick_params(colors=INK)
 
 
-def as_svg(figure: Figure) -> str:
-    """Return a picture as SVG that takes the page's colours and font."""
+def to_svg(figure: Figure) -> str:
+    """Return a figure as SVG that inherits the colours and the font of the page."""
     from matplotlib import rc_context  # noqa: PLC0415
 
     memory = io.StringIO()
@@ -59,50 +60,68 @@ def as_svg(figure: Figure) -> str:
         figure.savefig(memory, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = memory.getvalue()
     text = text[text.index("<svg") :]
-    for own, of_page in IN_PAGE.items():
-        text = text.replace(own, of_page)
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour, variable)
     return text
 
 
-def check_picture(path: str | Path) -> Path:
-    """Return where a picture is to be written, or say why it cannot be, before any work is done for it.
+def check_plot_path(path: str | Path) -> Path:
+    """Return the path of a plot, checked before any work is done for it.
 
     Raises:
-        SettingError: The name is no picture's, or the folder cannot be written.
+        SettingError: The suffix is not supported, or the folder is not writable.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
-        raise SettingError(f"cannot draw {path}: its name has to end in one of {', '.join(FORMATS)}.")
-    return check_place(path, "picture")
+        raise SettingError(f"cannot draw {path}: the file name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    return check_output_path(path, "plot")
 
 
-def check_place(path: Path, what: str) -> Path:
-    """Return where a file is to be written, or say why it cannot be.
+def check_output_path(path: Path, what: str) -> Path:
+    """Return the path of an output file.
+
+    Args:
+        path: The path.
+        what: The kind of file, for the error message.
 
     Raises:
-        SettingError: The folder cannot be written, or the name is a folder's.
+        SettingError: The folder is not writable, or the path is a folder.
     """
     if not os.access(path.parent, os.W_OK | os.X_OK) or path.is_dir():
-        raise SettingError(f"cannot write {path}: name a {what} in a folder that can be written.")
+        raise SettingError(f"cannot write {path}: give the name of a {what} in a writable folder.")
     return path
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture, whole or not at all, in the format that its name says.
+def check_output_folder(folder: str | Path) -> Path:
+    """Return the path of a folder for plots, which need not exist yet.
 
     Raises:
-        SettingError: It cannot be written there.
+        SettingError: The folder cannot be created or written.
     """
+    folder = Path(folder)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise SettingError(f"cannot write plots to {folder}: use a writable folder.")
+    return folder
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a PNG, SVG or PDF file, according to its name.
+
+    Raises:
+        SettingError: The file cannot be written, or its name has another suffix.
+    """
+    path = check_plot_path(path)
     try:
         with atomic_write(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:].lower())
     except OSError as error:
-        message = f"cannot write {path}: {error.strerror}; name a picture in a folder that can be written."
+        message = f"cannot write {path}: {error.strerror}; give the name of a plot in a writable folder."
         raise SettingError(message) from error
 
 
-def say(path: Path, text: str) -> None:
-    """Draw a picture that only says why there is nothing to draw."""
+def message_figure(text: str) -> Figure:
+    """Return a figure that shows only a message, such as why there is nothing to plot."""
     figure = make_figure(8, 2.4)
     figure.text(0.5, 0.5, fill(text, 80), ha="center", va="center", color=INK)
-    save(figure, path)
+    return figure

@@ -56,9 +56,9 @@ def digits() -> Dataset:
 @pytest.fixture(scope="session")
 def own_ray() -> Iterator[None]:
     """A Ray that all sweeps of this process share, which saves starting one for each."""
-    from tuning.running.cluster import Machines, connected
+    from tuning.running.cluster import ClusterConfig, connect
 
-    with connected(Machines(cores=2)):
+    with connect(ClusterConfig(cores=2)):
         yield
 
 

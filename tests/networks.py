@@ -22,8 +22,8 @@ SMALL_SIDE = 35
 SHRUNK = {"growth_rate": 2, "stem_width": 2, "dense_width": 2, "width_multiplier": 0.05}
 
 
-def shrunk(name: str) -> dict[str, Any]:
-    """Settings that make a network small and keep its structure: few units, few maps."""
+def small_settings(name: str) -> dict[str, Any]:
+    """Return settings that make a network small and keep its structure: few layers and few channels."""
     _, variant = find_variant(name)
     settings: Settings = variant.settings
     changes: dict[str, Any] = {}
@@ -44,33 +44,33 @@ def shrunk(name: str) -> dict[str, Any]:
 
 def small(name: str, *, channels: int = 3, side: int | None = None, **settings: Any) -> keras.Model:
     side = side or side_for(name)
-    return build(name, input_shape=(side, side, channels), classes=3, **(shrunk(name) | settings))
+    return build(name, input_shape=(side, side, channels), classes=3, **(small_settings(name) | settings))
 
 
 def side_for(name: str) -> int:
-    """Images of a side that is no power of two, larger where a network needs that."""
+    """Return an image side that is not a power of two, larger if the network needs it."""
     family, variant = find_variant(name)
-    return max(SMALL_SIDE, smallest_side(family, variant.settings.replace(shrunk(name))))
+    return max(SMALL_SIDE, smallest_side(family, variant.settings.replace(small_settings(name))))
 
 
 def images(count: int, channels: int = 3, side: int = SMALL_SIDE) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, side, side, channels)).astype("float32")
 
 
-def distinct() -> list[str]:
-    """One of the variants that are the same network when they are small."""
+def distinct_networks() -> list[str]:
+    """Return one of each group of variants that are the same network when they are small."""
     by_network: dict[Settings, str] = {}
     for name in VARIANTS:
-        by_network.setdefault(find_variant(name)[1].settings.replace(shrunk(name)), name)
+        by_network.setdefault(find_variant(name)[1].settings.replace(small_settings(name)), name)
     return list(by_network.values())
 
 
-DISTINCT = distinct()
+DISTINCT = distinct_networks()
 
 
 @contextmanager
-def added_family(name: str, text: str, folder: Path) -> Iterator[None]:
-    """Have one more family, added as a user adds one: by its file."""
+def add_family(name: str, text: str, folder: Path) -> Iterator[None]:
+    """Add a family the way a user does, with a file, and remove it afterwards."""
     (folder / f"{name}.py").write_text(text, "utf-8")
     families.__path__.append(str(folder))
     try:

@@ -1,4 +1,4 @@
-"""Augmentation: images change, within what pixels are, and by seed, epoch and place in the epoch alone."""
+"""Augmentation: images change within the range of pixels, and depend only on the seed, the epoch and the batch."""
 
 from __future__ import annotations
 
@@ -11,72 +11,78 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cnns.data import Split
-from keras_cnns.data.augmentation import UNCHANGED, Augmentation, augmented_views, mix, preset_layers
-from keras_cnns.data.draws import Draws
+from keras_cnns.data.augmentation import (
+    UNCHANGED_SHARE,
+    BatchSeedGenerator,
+    augment_views,
+    make_layers,
+    make_preset_layers,
+    mix,
+)
 from keras_cnns.data.pipeline import training_batches
-from keras_cnns.networks.recipe import AUGMENTATIONS
+from keras_cnns.networks.recipe import AUGMENTATIONS, Recipe
 
 CHANGING = [preset for preset in AUGMENTATIONS if preset != "none"]
-CHANCE = np.random.default_rng(0)
-IMAGES = np.clip(CHANCE.normal(110, 40, (6, 1, 1, 3)) + CHANCE.normal(0, 50, (6, 20, 24, 3)), 0, 255).astype(np.uint8)
+RANDOM = np.random.default_rng(0)
+IMAGES = np.clip(RANDOM.normal(110, 40, (6, 1, 1, 3)) + RANDOM.normal(0, 50, (6, 20, 24, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("preset", AUGMENTATIONS)
-def test_views_are_images_of_the_same_kind(preset: str) -> None:
-    views = augmented_views(IMAGES, preset, views=3, seed=1)
+def test_augmented_views_are_images_of_the_same_shape_and_range(preset: str) -> None:
+    views = augment_views(IMAGES, preset, views=3, seed=1)
     assert views.shape == (3, *IMAGES.shape)
     assert views.dtype == np.float32
     assert views.min() >= 0
     assert views.max() <= 255
-    np.testing.assert_array_equal(views, augmented_views(IMAGES, preset, views=3, seed=1))
+    np.testing.assert_array_equal(views, augment_views(IMAGES, preset, views=3, seed=1))
 
 
-def test_the_preset_none_changes_nothing() -> None:
-    np.testing.assert_array_equal(augmented_views(IMAGES, "none", views=2, seed=0), np.stack([IMAGES, IMAGES]))
+def test_the_preset_none_does_not_change_images() -> None:
+    np.testing.assert_array_equal(augment_views(IMAGES, "none", views=2, seed=0), np.stack([IMAGES, IMAGES]))
 
 
 @pytest.mark.parametrize("preset", CHANGING)
-def test_each_view_and_each_seed_changes_otherwise(preset: str) -> None:
-    first, second = augmented_views(IMAGES, preset, views=2, seed=1)
-    (other,) = augmented_views(IMAGES, preset, views=1, seed=2)
+def test_views_differ_from_each_other_and_between_seeds(preset: str) -> None:
+    first, second = augment_views(IMAGES, preset, views=2, seed=1)
+    (other,) = augment_views(IMAGES, preset, views=1, seed=2)
     assert not np.allclose(first, IMAGES, atol=1)
     assert not np.allclose(first, second, atol=1)
     assert not np.allclose(first, other, atol=1)
 
 
 @pytest.mark.parametrize("preset", ["light", "standard", "medical"])
-def test_images_of_a_batch_change_each_in_its_own_way(preset: str) -> None:
-    (views,) = augmented_views(np.repeat(IMAGES[:1], 300, axis=0), preset, views=1, seed=3)
+def test_images_of_a_batch_are_augmented_independently(preset: str) -> None:
+    (views,) = augment_views(np.repeat(IMAGES[:1], 300, axis=0), preset, views=1, seed=3)
     same = np.array([np.allclose(view, IMAGES[0], atol=1) for view in views])
-    assert same.mean() == pytest.approx(UNCHANGED.get(preset, 0.0), abs=0.08)
+    assert same.mean() == pytest.approx(UNCHANGED_SHARE.get(preset, 0.0), abs=0.08)
     changed = views[~same][:20]
     assert all(not np.allclose(changed[0], view, atol=1) for view in changed[1:])
 
 
-def test_the_medical_preset_lowers_contrast_as_well_as_raising_it_and_mirrors_nothing() -> None:
-    layers = {type(layer).__name__ for layer in preset_layers("medical")}
+def test_the_medical_preset_lowers_and_raises_contrast_and_does_not_flip() -> None:
+    layers = {type(layer).__name__ for layer in make_preset_layers("medical")}
     assert "RandomFlip" not in layers
-    spread = augmented_views(np.repeat(IMAGES[:1], 60, axis=0), "medical", views=1, seed=0)[0].std(axis=(1, 2, 3))
+    spread = augment_views(np.repeat(IMAGES[:1], 60, axis=0), "medical", views=1, seed=0)[0].std(axis=(1, 2, 3))
     assert (spread < 0.9 * IMAGES[0].std()).any()
     assert (spread > 1.1 * IMAGES[0].std()).any()
 
 
-def test_the_patches_that_are_hidden_are_a_quarter_of_the_images() -> None:
+def test_the_medical_preset_erases_a_patch_in_a_quarter_of_the_images() -> None:
     bright = np.full((800, 16, 16, 1), 255, np.uint8)
-    erasing = [layer for layer in preset_layers("medical") if type(layer).__name__ == "RandomErasing"]
-    draws = Draws(tf.constant([1, 2], tf.int32))
-    how = erasing[0].get_random_transformation(tf.cast(bright, tf.float32), training=True, seed=draws)
-    assert np.asarray(how["apply_erasing"]).mean() == pytest.approx(0.25, abs=0.05)
+    erasing = [layer for layer in make_preset_layers("medical") if type(layer).__name__ == "RandomErasing"]
+    seed = BatchSeedGenerator(tf.constant([1, 2], tf.int32))
+    transformation = erasing[0].get_random_transformation(tf.cast(bright, tf.float32), training=True, seed=seed)
+    assert np.asarray(transformation["apply_erasing"]).mean() == pytest.approx(0.25, abs=0.05)
 
 
 LABELS = np.arange(40) % 4
-SPLIT = Split(CHANCE.integers(0, 256, (40, 9, 9, 1)).astype(np.uint8), LABELS.astype(np.int64))
-ALL = Augmentation(preset="medical", mixup=0.3, cutmix=1.0)
+SPLIT = Split(RANDOM.integers(0, 256, (40, 9, 9, 1)).astype(np.uint8), LABELS.astype(np.int64))
+ALL = Recipe(augmentation="medical", mixup=0.3, cutmix=1.0)
 
 
-def batches_of(first: int, last: int, split: Split = SPLIT) -> list[np.ndarray]:
+def epoch_batches(first: int, last: int, split: Split = SPLIT) -> list[np.ndarray]:
     epoch = tf.Variable(first, dtype=tf.int64, trainable=False)
-    batches = training_batches(split, classes=4, batch_size=16, seed=5, epoch=epoch, augmentation=ALL)
+    batches = training_batches(split, classes=4, batch_size=16, seed=5, epoch=epoch, recipe=ALL)
     seen = []
     for number in range(first, last):
         epoch.assign(number)
@@ -84,44 +90,45 @@ def batches_of(first: int, last: int, split: Split = SPLIT) -> list[np.ndarray]:
     return seen
 
 
-def test_a_resumed_training_draws_what_it_would_have_drawn() -> None:
-    whole, parts = batches_of(0, 4), batches_of(0, 2) + batches_of(2, 4)
+def test_a_resumed_training_augments_like_an_uninterrupted_one() -> None:
+    whole, parts = epoch_batches(0, 4), epoch_batches(0, 2) + epoch_batches(2, 4)
     assert len(whole) == len(parts) == 4 * 3 * 2
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(whole[0], whole[6])
 
 
-def test_images_in_a_file_are_trained_on_as_images_in_memory_are(tmp_path: Path) -> None:
+def test_streamed_images_give_the_same_batches_as_images_in_memory(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", SPLIT.images)
     mapped = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), SPLIT.labels)
-    for one, other in zip(batches_of(0, 1), batches_of(0, 1, mapped), strict=True):
+    for one, other in zip(epoch_batches(0, 1), epoch_batches(0, 1, mapped), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @settings(max_examples=20, deadline=None)
 @given(mixup=st.sampled_from([0.0, 0.2, 2.0]), cutmix=st.sampled_from([0.0, 1.0]), seed=st.integers(0, 2**31 - 1))
-def test_labels_are_mixed_as_the_images_are(mixup: float, cutmix: float, seed: int) -> None:
+def test_labels_are_mixed_like_the_images(mixup: float, cutmix: float, seed: int) -> None:
     shades = np.array([0, 50, 100, 200], np.float32)
     images = np.broadcast_to(shades[:, None, None, None], (4, 32, 32, 1))
-    _, layers = Augmentation(mixup=mixup, cutmix=cutmix).layers()
-    mixed, shares = mix(tf.constant(images), tf.eye(4), layers, Draws(tf.constant([seed, 0], tf.int32)))
+    _, layers = make_layers(Recipe(mixup=mixup, cutmix=cutmix))
+    generator = BatchSeedGenerator(tf.constant([seed, 0], tf.int32))
+    mixed, shares = mix(tf.constant(images), tf.eye(4), layers, generator)
     np.testing.assert_allclose(np.sum(shares, axis=1), 1, atol=1e-5)
-    # CutMix weighs by the rectangle before it is laid on whole pixels: up to a row and a column more or less.
-    rows = 200 * 2 / 32 if cutmix else 0.1
-    np.testing.assert_allclose(np.mean(mixed, axis=(1, 2, 3)), np.asarray(shares) @ shades, atol=rows)
+    # CutMix computes the share before it rounds the rectangle to whole pixels, so a row and a column may differ.
+    tolerance = 200 * 2 / 32 if cutmix else 0.1
+    np.testing.assert_allclose(np.mean(mixed, axis=(1, 2, 3)), np.asarray(shares) @ shades, atol=tolerance)
 
 
-def test_class_weights_weigh_mixed_images_by_their_shares() -> None:
+def test_class_weights_of_mixed_images_are_weighted_by_their_shares() -> None:
     batches = training_batches(
         SPLIT, classes=4, batch_size=16, seed=0, epoch=tf.Variable(0, dtype=tf.int64),
-        augmentation=Augmentation(mixup=0.5), class_weights=np.array([0.5, 1.0, 2.0, 0.25]),
+        recipe=Recipe(mixup=0.5), class_weights=np.array([0.5, 1.0, 2.0, 0.25]),
     )  # fmt: skip
     _, shares, weights = next(iter(batches))
     np.testing.assert_allclose(weights, np.asarray(shares) @ [0.5, 1.0, 2.0, 0.25], rtol=1e-5)
 
 
-def test_workers_share_each_batch_and_no_image_is_seen_twice() -> None:
+def test_workers_share_each_batch_without_repeating_images() -> None:
     numbered = Split(np.arange(43, dtype=np.uint8).reshape(-1, 1, 1, 1), np.zeros(43, np.int64))
     seen = []
     for worker in range(2):

@@ -1,7 +1,8 @@
-"""The command line as a person meets it: each mistake is one line and exit code 2, and touches nothing."""
+"""The command line: a mistake is reported in one line with exit code 2, and changes no file."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sqlite3
@@ -13,40 +14,41 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_cnns.cli import main
+from keras_cnns.cli import main, make_parser
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (20, 28, 28), np.uint8)
 LABELS = np.arange(20) % 2
 SWEEP = ("sweep", "densenet")
 TRAIN = ("train", "densenet-bc-40")
+(COMMANDS,) = (action.choices for action in make_parser()._actions if isinstance(action.choices, dict))
 
 
 def make_files() -> None:
-    """Put what a person may name by mistake into the working folder."""
+    """Write files that a user may specify by mistake into the working folder."""
     np.savez("good.npz", train_images=IMAGES, train_labels=LABELS)
     np.savez("one_class.npz", train_images=IMAGES, train_labels=LABELS * 0)
     np.savez("negative.npz", train_images=IMAGES, train_labels=np.arange(20) % 3 - 1)
     np.savez("beyond.npz", train_images=IMAGES, train_labels=LABELS, val_images=IMAGES, val_labels=LABELS + 7)
     np.savez("pickled.npz", train_images=IMAGES, train_labels=np.array([object()] * 20))
     Path("truncated.npz").write_bytes(Path("good.npz").read_bytes()[:-200])
-    Path("text.npz").write_text("these are no images")
+    Path("text.npz").write_text("not an archive of images")
     for name in ("cat", "dog"):
         Path("photos", name).mkdir(parents=True)
         for number in range(6):
             Image.fromarray(IMAGES[number]).save(Path("photos", name, f"{number}.png"))
     Path("photos/dog/3.png").write_bytes(b"\x89PNG\r\n")
     Path("file").write_text("a file, not a folder")
-    Path("notes.db").write_text("somebody's notes, by chance called .db")
+    Path("notes.db").write_text("notes in a file that happens to end in .db")
     with sqlite3.connect("other.db") as connection:
         connection.execute("CREATE TABLE patients (name TEXT)")
 
 
-def contents() -> dict[str, bytes]:
+def read_files() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def change_to_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -91,28 +93,28 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ((*SWEEP, "--folder", "file/runs"), ["file/runs", "--folder"]),
         ((*TRAIN, "--tracking-uri", "sqlite:///file/mlflow.db"), ["file/mlflow.db", "sqlite:///"]),
         ((*SWEEP, "--tracking-uri", "sqlite:///file/mlflow.db"), ["file/mlflow.db", "sqlite:///"]),
-        ((*TRAIN, "--tracking-uri", "sqlite:///notes.db"), ["notes.db", "not a SQLite database", "another file"]),
+        ((*TRAIN, "--tracking-uri", "sqlite:///notes.db"), ["notes.db", "not a database", "another file"]),
         ((*SWEEP, "--tracking-uri", "sqlite:///other.db"), ["other.db", "another program", "another file"]),
         ((*TRAIN, "--tracking-uri", "http://127.0.0.1:9"), ["127.0.0.1:9", "mlflow server"]),
         ((*TRAIN, "--tracking-uri", "postgresql://host/db"), ["postgresql", "sqlite:///"]),
-        ((*SWEEP, "--plot", "nowhere/picture.png"), ["nowhere", "picture.png"]),
-        ((*SWEEP, "--plot", "picture.txt"), ["picture.txt", ".png"]),
+        ((*SWEEP, "--plot", "nowhere/plot.png"), ["nowhere", "plot.png"]),
+        ((*SWEEP, "--plot", "plot.txt"), ["plot.txt", ".png"]),
         (("compare",), ["mlflow.db", "keras-cnns train"]),
         (("compare", "--tracking-uri", "sqlite:///other.db"), ["other.db", "another program"]),
-        (("compare", "--limit", "0"), ["--limit", "1"]),
+        (("compare", "--limit", "0"), ["--limit", "'0'", "1 or more"]),
         (("compare", "--cost", "price"), ["--cost", "parameters"]),
         (("compere",), ["compere", "compare"]),
         ((), ["COMMAND"]),
     ],
 )
-def test_a_mistake_is_one_line_and_touches_nothing(
+def test_a_mistake_is_reported_in_one_line_and_changes_no_file(
     arguments: tuple[str, ...], parts: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     make_files()
-    before = contents()
+    before = read_files()
     try:
         code = main(arguments)
-    except SystemExit as exit_:  # argparse leaves this way
+    except SystemExit as exit_:  # raised by argparse
         code = exit_.code
     out, err = capfd.readouterr()
     assert code == 2
@@ -122,38 +124,38 @@ def test_a_mistake_is_one_line_and_touches_nothing(
     assert err.endswith("\n")
     for part in parts:
         assert part in err
-    after = contents()
+    after = read_files()
     assert {name: after.get(name) for name in before} == before
     assert not {name for name in after if name.startswith("runs")}
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "keras_cnns", *arguments], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_a_mistake_found_with_the_backend_loaded_is_one_line_too() -> None:
-    done = command("train", "lenet5", "--epochs", "1")
+def test_a_mistake_found_after_loading_the_backend_is_reported_in_one_line() -> None:
+    done = run_command("train", "lenet5", "--epochs", "1")
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
-def test_train_says_what_came_out_and_nothing_else() -> None:
+def test_train_prints_the_result_and_nothing_else() -> None:
     np.savez("good.npz", train_images=IMAGES, train_labels=LABELS)
     arguments = ("train", "lenet5", "--data", "good.npz", "--epochs", "2", "--batch-size", "8")
-    done = command(*arguments)
+    done = run_command(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "No test split" in done.stdout
     assert "keras-cnns compare train" in done.stdout
-    as_json = command(*arguments, "--seed", "1", "--json")
+    as_json = run_command(*arguments, "--seed", "1", "--json")
     found = json.loads(as_json.stdout)
     assert Path(found["model"]).is_file()
     assert found["parameters"] == 61_706 - 84 * 10 - 10 + 84 * 2 + 2
-    compared = command("compare", "train", "--json", "--plot", "runs.png")
+    compared = run_command("compare", "train", "--json", "--plot", "runs.png")
     assert [found["run_id"] in row["ids"] for row in json.loads(compared.stdout)] == [True]
     assert Path("runs.png").read_bytes().startswith(b"\x89PNG")
-    assert "(×2)" in command("compare").stdout, "both seeds stand in one row"
+    assert "(×2)" in run_command("compare").stdout, "both seeds share a row"
 
 
 def test_models_are_listed_by_pattern(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +163,7 @@ def test_models_are_listed_by_pattern(capsys: pytest.CaptureFixture[str]) -> Non
     assert set(json.loads(capsys.readouterr().out)) >= {"lenet5", "lenet5-1998"}
 
 
-def test_a_closed_pipe_is_no_traceback() -> None:
+def test_a_closed_pipe_prints_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -171,11 +173,39 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_one_line() -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system does not have /dev/full")
+def test_a_full_disk_is_reported_in_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "keras_cnns", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 2
     assert done.stderr == "keras-cnns: the output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_a_module(name: str) -> None:
+    assert callable(importlib.import_module(f"keras_cnns.cli.{name}").run)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("train", " Completed work is saved; add --resume to continue."), ("describe", "")]
+)
+def test_the_message_of_an_interrupted_command_mentions_resume_where_it_is_an_option(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"keras_cnns.cli.{name}.run", interrupt)
+    assert main((name, "lenet5")) == 130
+    assert capsys.readouterr().err == f"keras-cnns: interrupted.{hint}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train", "lenet5", "--set", "hidden_width=0"), ("profile", "lenet5", "--image-size", "8")]
+)
+def test_a_mistake_in_a_setting_is_reported_before_the_backend_is_loaded(arguments: tuple[str, ...]) -> None:
+    code = f"import sys; from keras_cnns.cli import main; print(main({arguments}), 'keras' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"

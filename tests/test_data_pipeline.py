@@ -1,4 +1,4 @@
-"""Batches: every image once an epoch, in an order that depends on seed and epoch alone."""
+"""Batches: every image once per epoch, in an order that depends only on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def epochs(first: int, last: int, seed: int = 5) -> list[list[int]]:
     return seen
 
 
-def test_every_image_is_seen_once_an_epoch_with_its_own_label() -> None:
+def test_an_epoch_has_every_image_once_with_its_own_label() -> None:
     batches = training_batches(SPLIT, classes=3, batch_size=4, seed=0, epoch=tf.Variable(0, dtype=tf.int64))
     pairs = [(images.numpy(), labels.numpy()) for images, labels in batches]
     pixels = np.concatenate([images.ravel() for images, _ in pairs]).astype(int)
@@ -38,24 +38,24 @@ def test_every_image_is_seen_once_an_epoch_with_its_own_label() -> None:
     assert pairs[0][0].dtype == np.float32
 
 
-def test_epochs_and_seeds_differ_and_repeat() -> None:
+def test_the_order_differs_between_epochs_and_seeds_and_is_reproducible() -> None:
     first, second = epochs(0, 2)
     assert first != second
     assert epochs(0, 2) == [first, second]
     assert epochs(0, 1, seed=6) != [first]
 
 
-def test_resumed_training_sees_what_it_would_have_seen() -> None:
+def test_a_resumed_training_has_the_same_order_as_an_uninterrupted_one() -> None:
     assert epochs(0, 4) == epochs(0, 2) + epochs(2, 4)
 
 
-def test_evaluation_keeps_the_order_and_the_last_images() -> None:
+def test_evaluation_batches_keep_the_order_and_the_last_images() -> None:
     batches = [batch.numpy() for batch in evaluation_batches(SPLIT.images, batch_size=4)]
     assert np.concatenate(batches).ravel().tolist() == list(range(COUNT))
     assert len(batches[-1]) == 3
 
 
-def test_no_batches_are_tuned_while_they_run_for_tensorflow_would_wait_for_that_at_their_end() -> None:
+def test_autotuning_is_off_because_tensorflow_would_wait_for_it_at_the_end() -> None:
     training = training_batches(SPLIT, classes=3, batch_size=4, seed=0, epoch=tf.Variable(0, dtype=tf.int64))
     for batches in (training, evaluation_batches(SPLIT.images)):
         assert batches.options().autotune.enabled is False
@@ -86,6 +86,6 @@ print("the same batches")
 
 
 @pytest.mark.slow
-def test_two_devices_share_the_batches_of_one() -> None:
+def test_two_devices_share_the_same_batches_as_one() -> None:
     done = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, check=False)
     assert "the same batches" in done.stdout, done.stderr[-2000:]

@@ -1,9 +1,9 @@
-"""Runs read from the database itself are those that MLflow's own search gives."""
+"""Runs read directly from the database equal the results of MLflow's search."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
-from keras_cnns.tracking import RunDescription, Store
-from keras_cnns.tracking.database import read_entries
-from keras_cnns.tracking.entries import entry_of, having
+from keras_cnns.tracking import Run, RunDescription, Store
+from keras_cnns.tracking.conversion import filter_string, from_mlflow
+from keras_cnns.tracking.database import read_runs
 from tests.test_tracking import DESCRIPTION
 
 TAGS = ({}, {"trial": "1"}, {"trial": "1", "quoted": "it's"}, {"trial": "9"})
@@ -24,7 +24,7 @@ TAGS = ({}, {"trial": "1"}, {"trial": "1", "quoted": "it's"}, {"trial": "9"})
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with what may be in one: metrics that are no numbers, and runs that failed, run, or were deleted."""
+    """A store with infinite and NaN metrics, and with failed, running and deleted runs."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     store = Store(f"sqlite:///{path}")
     parent = store.start_group("sweep", experiment="one", params={"trials": 3}, tags={"group": "a"})
@@ -41,32 +41,31 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def in_order(entries: Iterator[Any]) -> list[dict[str, Any]]:
-    return sorted((asdict(entry) for entry in entries), key=lambda entry: (-entry["started"], entry["id"]))
+def in_order(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    return sorted(map(asdict, runs), key=lambda run: (-run["started"].timestamp(), run["id"]))
 
 
 @pytest.mark.parametrize("tags", TAGS)
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("names", [["one"], ["two"], ["one", "two", "Default"], []])
-def test_the_database_gives_what_mlflows_search_gives(
+def test_the_database_gives_the_same_runs_as_mlflows_search(
     database: Path, names: list[str], tags: dict[str, str], finished: bool
 ) -> None:
     client = MlflowClient(f"sqlite:///{database}")
-    experiments = [found.experiment_id for found in client.search_experiments() if found.name in names]
-    query = having(tags, finished=finished)
-    searched = client.search_runs(experiments, query, ViewType.ACTIVE_ONLY) if experiments else []
-    own = [*read_entries(database, experiments, tags, finished=finished)]
-    np.testing.assert_equal(in_order(iter(own)), in_order(map(entry_of, searched)))
-    assert [entry.started for entry in own] == sorted((entry.started for entry in own), reverse=True)
+    experiments = {found.experiment_id: found.name for found in client.search_experiments() if found.name in names}
+    query = filter_string(tags, finished=finished)
+    searched = client.search_runs(list(experiments), query, ViewType.ACTIVE_ONLY) if experiments else []
+    expected = [from_mlflow(run, experiments[run.info.experiment_id]) for run in searched]
+    runs = list(read_runs(database, experiments, tags, finished=finished))
+    np.testing.assert_equal(in_order(runs), in_order(expected))
+    assert [run.started for run in runs] == sorted((run.started for run in runs), reverse=True)
 
 
-def test_a_database_that_stays_locked_is_told_as_mlflow_tells_it(
-    database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("keras_cnns.tracking.database.SECONDS_WHILE_LOCKED", 0.05)
+def test_a_locked_database_is_a_transient_mlflow_error(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_cnns.tracking.database.LOCK_TIMEOUT", 0.05)
     writing = sqlite3.connect(database)
     writing.execute("BEGIN EXCLUSIVE")
     with pytest.raises(MlflowException, match="locked") as caught:
-        list(read_entries(database, ["0"], {}, finished=False))
+        list(read_runs(database, {"0": "Default"}, {}, finished=False))
     writing.rollback()
     assert caught.value.error_code == "TEMPORARILY_UNAVAILABLE"

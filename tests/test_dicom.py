@@ -1,8 +1,9 @@
-"""DICOM: pixels as a screen shows them, patients and their facts from the header, and files that are refused."""
+"""DICOM: pixels as a viewer displays them, patients and columns from the header, and invalid files."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
 
 from keras_cnns.data import load
-from keras_cnns.data.decoding import Picture, decode, is_dicom, read_picture, read_size
-from keras_cnns.data.dicom import years
-from keras_cnns.data.reading import Wanted, attempt
+from keras_cnns.data.conversion import Conversion
+from keras_cnns.data.dataset import BrokenFile
+from keras_cnns.data.decoding.decoded_image import DecodedImage, age_in_years
+from keras_cnns.data.decoding.image import decode, is_dicom, read_size
+from keras_cnns.data.decoding.parallel import try_decode
 from keras_cnns.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -28,7 +31,7 @@ RAMP = np.linspace(0, 4095, 30).astype(np.uint16).reshape(6, 5)
 
 
 def make(pixels: np.ndarray, **header: Any) -> FileDataset:
-    """Return a DICOM image; a signed type is a signed image."""
+    """Create a DICOM image; a signed type makes a signed image."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
@@ -49,10 +52,13 @@ def make(pixels: np.ndarray, **header: Any) -> FileDataset:
     return made
 
 
-def read(tmp_path: Path, pixels: np.ndarray, **header: Any) -> Picture:
+def read(tmp_path: Path, pixels: np.ndarray, **header: Any) -> DecodedImage:
+    """Save and decode an image; greyscale pixels have shape (height, width) for comparisons."""
     path = tmp_path / "image.dcm"
     make(pixels, **header).save_as(path)
-    return read_picture(path)
+    found = decode(path)
+    assert found.pixels.ndim == 3
+    return replace(found, pixels=found.pixels[..., 0]) if found.pixels.shape[-1] == 1 else found
 
 
 def real(name: str) -> Path:
@@ -61,12 +67,12 @@ def real(name: str) -> Path:
     return Path(str(found))
 
 
-def folder(root: Path, headers: list[dict[str, Any]], ending: str = ".dcm") -> Path:
+def folder(root: Path, headers: list[dict[str, Any]], suffix: str = ".dcm") -> Path:
     pixels = np.random.default_rng(0).integers(0, 4096, (len(headers), 6, 5), np.uint16)
     for index, header in enumerate(headers):
-        place = root / ("ill", "well")[index % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        make(pixels[index], **header).save_as(place / f"{index:02}{ending}")
+        parent = root / ("ill", "well")[index % 2]
+        parent.mkdir(parents=True, exist_ok=True)
+        make(pixels[index], **header).save_as(parent / f"{index:02}{suffix}")
     return root
 
 
@@ -74,31 +80,31 @@ def folder(root: Path, headers: list[dict[str, Any]], ending: str = ".dcm") -> P
 
 
 @pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
-def test_a_window_is_applied_as_the_standard_writes_it(tmp_path: Path, function: str | None) -> None:
+def test_windows_follow_the_formulas_of_the_standard(tmp_path: Path, function: str | None) -> None:
     header = {} if function is None else {"VOILUTFunction": function}
-    shown = read(tmp_path, RAMP, BitsStored=12, HighBit=11, WindowCenter=1000, WindowWidth=800, **header)
+    found = read(tmp_path, RAMP, BitsStored=12, HighBit=11, WindowCenter=1000, WindowWidth=800, **header)
     values = RAMP.astype(float)
     expected = {
         "LINEAR": ((values - 999.5) / 799 + 0.5) * 255,
         "LINEAR_EXACT": ((values - 1000) / 800 + 0.5) * 255,
         "SIGMOID": 255 / (1 + np.exp(-4 * (values - 1000) / 800)),
     }[function or "LINEAR"]
-    assert not shown.stretched
-    assert np.abs(shown.pixels - expected.clip(0, 255)).max() <= 0.51
+    assert not found.stretched
+    assert np.abs(found.pixels - expected.clip(0, 255)).max() <= 0.51
 
 
-def test_the_first_of_several_windows_counts(tmp_path: Path) -> None:
+def test_the_first_of_several_windows_is_used(tmp_path: Path) -> None:
     one = read(tmp_path, RAMP, WindowCenter=1000, WindowWidth=800).pixels
     assert (read(tmp_path, RAMP, WindowCenter=[1000, 30], WindowWidth=[800, 9]).pixels == one).all()
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16])
-def test_windows_are_in_units_after_rescaling(tmp_path: Path, kind: type) -> None:
+def test_windows_apply_to_rescaled_values(tmp_path: Path, kind: type) -> None:
     hounsfield = np.linspace(-100, 99, 30).astype(int).reshape(6, 5)
     stored = (hounsfield + (0 if kind == np.int16 else 100)).astype(kind)
     rescale = {"RescaleSlope": 1, "RescaleIntercept": 0 if kind == np.int16 else -100}
-    shown = read(tmp_path, stored, WindowCenter=40, WindowWidth=80, **rescale).pixels
-    assert (shown == np.rint((((hounsfield - 39.5) / 79 + 0.5) * 255).clip(0, 255))).all()
+    found = read(tmp_path, stored, WindowCenter=40, WindowWidth=80, **rescale).pixels
+    assert (found == np.rint((((hounsfield - 39.5) / 79 + 0.5) * 255).clip(0, 255))).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -106,7 +112,7 @@ def test_windows_are_in_units_after_rescaling(tmp_path: Path, kind: type) -> Non
     pixels=arrays(np.int16, (4, 3), elements=st.integers(-2000, 4000)),
     window=st.none() | st.tuples(st.integers(-1000, 2000), st.integers(2, 3000)),
 )
-def test_monochrome1_is_the_negative_and_order_is_kept(
+def test_monochrome1_is_inverted_and_the_order_of_values_is_kept(
     tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, window: tuple[int, int] | None
 ) -> None:
     header = {} if window is None else {"WindowCenter": window[0], "WindowWidth": window[1]}
@@ -119,7 +125,7 @@ def test_monochrome1_is_the_negative_and_order_is_kept(
     assert light.stretched == (window is None)
 
 
-def test_8_bits_without_a_window_stay_as_they_are_and_16_are_stretched(tmp_path: Path) -> None:
+def test_without_a_window_8_bits_are_unchanged_and_16_bits_are_stretched(tmp_path: Path) -> None:
     pixels = np.arange(50, 80, dtype=np.uint8).reshape(6, 5)
     plain = read(tmp_path, pixels)
     assert (plain.pixels == pixels).all()
@@ -129,17 +135,17 @@ def test_8_bits_without_a_window_stay_as_they_are_and_16_are_stretched(tmp_path:
     assert (read(tmp_path, np.full((6, 5), 700, np.uint16)).pixels == 0).all()
 
 
-def test_a_look_up_table_comes_before_a_window(tmp_path: Path) -> None:
+def test_a_lookup_table_has_priority_over_a_window(tmp_path: Path) -> None:
     table = Dataset()
     table.LUTDescriptor = [4, 10, 16]
     table["LUTDescriptor"].VR = "US"
     table.add_new("LUTData", "US", [0, 30000, 40000, 65535])
     pixels = np.array([[0, 10, 11], [12, 13, 900]], np.uint16)
-    shown = read(tmp_path, pixels, VOILUTSequence=[table], WindowCenter=500, WindowWidth=100)
-    assert shown.pixels.tolist() == [[0, 0, 117], [156, 255, 255]]
+    found = read(tmp_path, pixels, VOILUTSequence=[table], WindowCenter=500, WindowWidth=100)
+    assert found.pixels.tolist() == [[0, 0, 117], [156, 255, 255]]
 
 
-def test_colour_is_colour(tmp_path: Path) -> None:
+def test_rgb_pixels_are_unchanged_and_16_bits_are_reduced(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8)
     assert (read(tmp_path, colours).pixels == colours).all()
     deep = read(tmp_path, colours.astype(np.uint16) * 256).pixels
@@ -157,28 +163,28 @@ def test_colour_is_colour(tmp_path: Path) -> None:
         ("SC_rgb_rle_16bit.dcm", "SC_rgb_rle.dcm"),
     ],
 )
-def test_real_compressed_files_are_as_uncompressed_ones(name: str, plain: str) -> None:
-    assert (decode(real(name), None) == decode(real(plain), None)).all()
+def test_real_compressed_files_equal_uncompressed_ones(name: str, plain: str) -> None:
+    assert (decode(real(name)).pixels == decode(real(plain)).pixels).all()
 
 
 @pytest.mark.parametrize(
     "name", ["SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_rgb_jpeg_dcmtk.dcm", "SC_ybr_full_422_uncompressed.dcm"]
 )
-def test_real_luminance_and_chrominance_become_red_green_and_blue(name: str) -> None:
-    found, expected = decode(real(name), None).astype(int), decode(real("SC_rgb_rle.dcm"), None)
+def test_real_ybr_files_become_rgb(name: str) -> None:
+    found, expected = decode(real(name)).pixels.astype(int), decode(real("SC_rgb_rle.dcm")).pixels
     assert np.median(np.abs(found - expected)) <= 2
 
 
-def test_a_real_palette_becomes_its_colours() -> None:
-    found = decode(real("examples_palette.dcm"), None)
+def test_a_real_palette_becomes_rgb() -> None:
+    found = decode(real("examples_palette.dcm")).pixels
     assert found.shape == (350, 800, 3)
     assert found[0, 0].tolist() != [found[0, 0, 0]] * 3
 
 
-# Sets
+# Datasets
 
 
-def test_a_folder_gives_patients_and_what_is_known_of_them(tmp_path: Path) -> None:
+def test_headers_of_a_folder_give_patients_and_columns(tmp_path: Path) -> None:
     headers = [
         {"PatientID": f"p{index // 2}", "PatientSex": "FM"[index % 2], "PatientAge": f"{index:03}Y", "Modality": "DX"}
         for index in range(24)
@@ -200,7 +206,7 @@ def test_a_folder_gives_patients_and_what_is_known_of_them(tmp_path: Path) -> No
     assert "24" in " ".join(note for note in lungs.notes if "without a window" in note)
 
 
-def test_a_patient_of_one_name_for_all_is_none_and_missing_ones_are_each_their_own(tmp_path: Path) -> None:
+def test_a_patient_id_that_all_files_share_is_ignored_and_missing_ids_are_separate_patients(tmp_path: Path) -> None:
     anonymous = load(folder(tmp_path / "same", [{"PatientID": "ANON"}] * 12))
     assert anonymous.splits["train"].patients is None
     assert "'ANON'" in " ".join(anonymous.notes)
@@ -211,16 +217,16 @@ def test_a_patient_of_one_name_for_all_is_none_and_missing_ones_are_each_their_o
     assert "18 images have no PatientID" in " ".join(some.notes)
 
 
-@pytest.mark.parametrize("ending", ["", ".DICOM", ".1.2.840"])
-def test_dicom_is_known_by_its_beginning_where_it_has_no_ending(tmp_path: Path, ending: str) -> None:
-    root = folder(tmp_path / "set", [{}] * 12, ending=ending)
-    (root / "ill" / "README").write_text("no image")
+@pytest.mark.parametrize("suffix", ["", ".DICOM", ".1.2.840"])
+def test_dicom_files_without_a_suffix_are_detected_by_their_content(tmp_path: Path, suffix: str) -> None:
+    root = folder(tmp_path / "set", [{}] * 12, suffix=suffix)
+    (root / "ill" / "README").write_text("not an image")
     shutil.copy(real("dicomdirtests/DICOMDIR"), root / "ill" / "DICOMDIR")
     assert sum(map(len, load(root).splits.values())) == 12
     assert not is_dicom(root / "ill" / "README")
 
 
-def test_a_table_names_dicom_files_and_its_columns_come_first(tmp_path: Path) -> None:
+def test_columns_of_a_table_have_priority_over_dicom_headers(tmp_path: Path) -> None:
     root = folder(tmp_path, [{"PatientID": f"p{index}", "PatientSex": "F"} for index in range(12)])
     rows = [f"{('ill', 'well')[index % 2]}/{index:02}.dcm,{'ab'[index % 2]},mine{index},X" for index in range(12)]
     (root / "cases.csv").write_text("\n".join(["path,label,patient,PatientSex", *rows]))
@@ -230,7 +236,7 @@ def test_a_table_names_dicom_files_and_its_columns_come_first(tmp_path: Path) ->
     assert set(train.columns["PatientSex"]) == {"X"}
 
 
-def test_dicom_and_pictures_side_by_side(tmp_path: Path) -> None:
+def test_dicom_and_other_images_in_one_folder(tmp_path: Path) -> None:
     root = folder(tmp_path, [{"PatientID": f"p{index}"} for index in range(12)])
     Image.new("L", (5, 6), 7).save(root / "ill" / "picture.png")
     everything = load(root)
@@ -238,7 +244,7 @@ def test_dicom_and_pictures_side_by_side(tmp_path: Path) -> None:
     assert "1 images have no PatientID" in " ".join(everything.notes)
 
 
-def test_width_and_height_are_in_the_header(tmp_path: Path) -> None:
+def test_width_and_height_are_read_from_the_header(tmp_path: Path) -> None:
     make(RAMP).save_as(tmp_path / "image.dcm")
     assert read_size(tmp_path / "image.dcm") == (5, 6)
     Image.fromarray(RAMP).save(tmp_path / "image.png")
@@ -246,66 +252,66 @@ def test_width_and_height_are_in_the_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [("063Y", 63), ("018M", 1.5), ("365D", 0.9993), ("052W", 0.9966)])
-def test_ages_are_in_years(text: str, expected: float) -> None:
-    assert years(text) == pytest.approx(expected, abs=1e-4)
+def test_ages_are_converted_to_years(text: str, expected: float) -> None:
+    assert age_in_years(text) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("text", ["", "Y", "063", "-01Y", "oldY"])
-def test_ages_that_are_none(text: str) -> None:
-    assert np.isnan(years(text))
+def test_invalid_ages_are_nan(text: str) -> None:
+    assert np.isnan(age_in_years(text))
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize(
-    ("name", "culprits"),
+    ("name", "parts"),
     [
         ("SC_rgb_rle_2frame.dcm", ["2 frames"]),
         ("JPEG-lossy.dcm", ["JPEG Extended", "12-bit"]),
         ("MR_truncated.dcm", ["Explicit VR Little Endian", "8130"]),
         ("rtplan.dcm", ["without pixels"]),
         ("badVR.dcm", ["broken"]),
-        ("no_meta.dcm", ["no DICOM"]),
+        ("no_meta.dcm", ["not a DICOM"]),
     ],
 )
-def test_real_files_that_are_no_single_image_are_refused_in_a_line(name: str, culprits: list[str]) -> None:
-    with pytest.raises(DataError) as raised:
-        decode(real(name), None)
-    message = str(raised.value)
+def test_real_files_that_are_not_single_images_have_one_line_errors(name: str, parts: list[str]) -> None:
+    broken = try_decode(real(name).parent, name, Conversion())
+    assert isinstance(broken, BrokenFile)
+    message = str(broken)
     assert len(message.splitlines()) == 1
-    assert [culprit for culprit in [name, *culprits] if culprit not in message] == []
+    assert [part for part in [name, *parts] if part not in message] == []
 
 
-def test_syntaxes_that_nothing_decodes_are_named(tmp_path: Path) -> None:
+def test_unsupported_transfer_syntaxes_are_named(tmp_path: Path) -> None:
     made = make(RAMP)
     made.compress(RLELossless)
     made.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
     made.save_as(tmp_path / "film.dcm")
     with pytest.raises(DataError, match="MPEG2"):
-        read_picture(tmp_path / "film.dcm")
+        decode(tmp_path / "film.dcm")
 
 
 @settings(max_examples=60, deadline=None)
 @given(at=st.integers(132, 9000), by=st.integers(1, 255), cut=st.booleans())
-def test_whatever_is_broken_is_an_image_or_a_line(
+def test_a_corrupt_file_is_an_image_or_a_one_line_error(
     tmp_path_factory: pytest.TempPathFactory, at: int, by: int, cut: bool
 ) -> None:
     content = bytearray(real("MR_small.dcm").read_bytes())
     content[at] ^= by
     path = tmp_path_factory.getbasetemp() / "broken.dcm"
     path.write_bytes(content[:at] if cut else content)
-    found = attempt(path.parent, path.name, Wanted())
-    if isinstance(found, Picture):
-        assert (found.pixels.dtype, found.pixels.ndim) == (np.uint8, 2)
+    found = try_decode(path.parent, path.name, Conversion())
+    if isinstance(found, DecodedImage):
+        assert (found.pixels.dtype, found.pixels.ndim, found.pixels.shape[-1]) == (np.uint8, 3, 1)
     else:
         assert len(found.reason.splitlines()) == 1
 
 
-def test_unreadable_files_are_listed_and_can_be_left_out(tmp_path: Path) -> None:
+def test_broken_files_are_listed_and_can_be_skipped(tmp_path: Path) -> None:
     root = folder(tmp_path / "set", [{"PatientID": f"p{index}"} for index in range(20)])
     for name in ("ill/00.dcm", "well/01.dcm"):
-        (root / name).write_bytes(b"no DICOM at all")
+        (root / name).write_bytes(b"not DICOM")
     with pytest.raises(DataError, match=r"2 of 20 files cannot be read: ill/00.dcm: .*; well/01.dcm: .*--skip-broken"):
         load(root)
     rest = load(root, skip_broken=True)
@@ -314,7 +320,7 @@ def test_unreadable_files_are_listed_and_can_be_left_out(tmp_path: Path) -> None
     assert sum(map(len, rest.splits.values())) == 18
 
 
-def test_headers_are_kept_with_streamed_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_are_cached_with_streamed_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_CNNS_CACHE", str(tmp_path / "cache"))
     root = folder(tmp_path / "set", [{"PatientID": f"p{index}", "PatientAge": "040Y"} for index in range(12)])
     fresh, again, plain = load(root, stream=True), load(root, stream=True), load(root, stream=False)

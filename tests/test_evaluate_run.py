@@ -1,4 +1,4 @@
-"""From a trained run to a result that can be defended: measured, counted, kept, and said in one line where not."""
+"""Evaluation and prediction of a trained run: metrics, report, counts of test-set evaluations, error messages."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kept import copy_store
 from PIL import Image
+from saved_networks import copy_store
 from sklearn import metrics as reference
 
 from keras_cnns import Dataset, Recipe, evaluate, load, predict, train
 from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import DataError, EvaluationError, StoreError
-from keras_cnns.evaluation.calibration import with_temperature
-from keras_cnns.evaluation.confusion import Confusion
-from keras_cnns.evaluation.network import open_network
-from keras_cnns.tracking import Looks, Store
+from keras_cnns.evaluation.calibration import apply_temperature
+from keras_cnns.evaluation.confusion import ConfusionMatrix
+from keras_cnns.evaluation.run_network import load_run_network
+from keras_cnns.tracking import EvaluationCounts, Store
 from keras_cnns.training.run import TrainedRun
 
 
 @dataclass(frozen=True)
 class Made:
-    """A store with a run that tells digits below five from the others."""
+    """A store with a run that classifies digits as below five or not."""
 
     folder: Path
     uri: str
@@ -73,38 +73,38 @@ def fresh(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Page(HTMLParser):
-    """Collects what a page says and what it asks for."""
+    """Collects the text of a page and the addresses that it loads."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.words: list[str] = []
-        self.asked: list[str] = []
+        self.addresses: list[str] = []
         self.feed(text)
         self.text = " ".join(self.words)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag not in ("script", "link", "iframe")
-        self.asked += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
 
     def handle_data(self, data: str) -> None:
         self.words.append(" ".join(data.split()))
 
 
-def test_a_training_keeps_what_validation_settles(made: Made) -> None:
+def test_training_stores_the_operating_point_of_the_validation_images(made: Made) -> None:
     run = Store(made.uri).run(made.id)
-    network = open_network(Store(made.uri), made.id)
+    network = load_run_network(Store(made.uri), run)
     validation = made.data.splits["validation"]
     probabilities = network.probabilities(validation.images)
-    assert made.trained.settled == {name: run.metrics[name] for name in ("threshold", "temperature")}
-    false_alarms, hits, _ = reference.roc_curve(validation.labels, probabilities[:, 1])
-    taken = probabilities[:, 1] >= run.metrics["threshold"]
-    reached = taken[validation.labels == 1].mean() - taken[validation.labels == 0].mean()
-    assert reached == pytest.approx((hits - false_alarms).max())
+    assert made.trained.operating_point == {name: run.metrics[name] for name in ("threshold", "temperature")}
+    false_positive_rate, true_positive_rate, _ = reference.roc_curve(validation.labels, probabilities[:, 1])
+    predicted = probabilities[:, 1] >= run.metrics["threshold"]
+    youden = predicted[validation.labels == 1].mean() - predicted[validation.labels == 0].mean()
+    assert youden == pytest.approx((true_positive_rate - false_positive_rate).max())
     assert network.class_names == made.data.class_names
     assert network.image_shape == (28, 28, 1)
 
 
-def test_an_evaluation_is_measured_counted_and_kept(made: Made, fresh: Path) -> None:
+def test_an_evaluation_is_computed_counted_and_stored(made: Made, fresh: Path) -> None:
     uri = f"sqlite:///{fresh}/mlflow.db"
     before = Store(uri).run(made.id)
     assert not any(name.startswith("test_") for name in before.metrics)
@@ -116,8 +116,8 @@ def test_an_evaluation_is_measured_counted_and_kept(made: Made, fresh: Path) -> 
     assert found.metrics["auc"] == pytest.approx(reference.roc_auc_score(test.labels, positive), abs=1e-9)
     assert found.metrics["sensitivity"] == pytest.approx(reference.recall_score(test.labels, predicted), abs=1e-9)
     assert found.metrics["accuracy"] == pytest.approx(reference.accuracy_score(test.labels, predicted), abs=1e-9)
-    assert found.looks == Looks(by_run=1, by_all=1, runs=1)
-    kept = Confusion.from_json(Store(uri).read_file(made.id, "evaluation/test/confusion.json") or "")
+    assert found.test_set_evaluations == EvaluationCounts(by_run=1, total=1, runs=1)
+    kept = ConfusionMatrix.from_json(Store(uri).read_file(made.id, "evaluation/test/confusion.json") or "")
     np.testing.assert_array_equal(kept.counts, reference.confusion_matrix(test.labels, predicted))
     assert kept.class_names == found.class_names
     assert Store(uri).read_file(made.id, "evaluation/validation/confusion.json") is None
@@ -127,52 +127,53 @@ def test_an_evaluation_is_measured_counted_and_kept(made: Made, fresh: Path) -> 
     for name, interval in found.intervals.items():
         kept = [after.metrics[f"test_{name}{end}"] for end in ("_low", "", "_high")]
         assert kept == [interval.low, found.metrics[name], interval.high]
-    assert not any(name.startswith("looked_at") for name in after.metrics)
+    assert not any(name.startswith("test_set_evaluations") for name in after.metrics)
 
     again = evaluate(made.id, made.data, tracking_uri=uri)
     assert (again.metrics, again.intervals) == (found.metrics, found.intervals)
-    assert again.looks == Looks(by_run=2, by_all=2, runs=1)
-    assert evaluate(made.id, made.data, split="validation", tracking_uri=uri).looks is None
+    assert again.test_set_evaluations == EvaluationCounts(by_run=2, total=2, runs=1)
+    assert evaluate(made.id, made.data, split="validation", tracking_uri=uri).test_set_evaluations is None
 
 
-def test_the_report_stands_alone(made: Made, fresh: Path) -> None:
+def test_the_report_loads_nothing_else(made: Made, fresh: Path) -> None:
     names = ("<b>low</b>", "high & higher")
     data = replace(made.data, class_names=names)
     found = evaluate(made.id, data, tracking_uri=f"sqlite:///{fresh}/mlflow.db", report=fresh / "result.html")
-    kept = Path(found.kept)
-    assert kept.is_relative_to(fresh / "mlartifacts"), "beside the store, wherever it was moved"
+    kept = Path(found.report_folder)
+    assert kept.is_relative_to(fresh / "mlartifacts"), "next to the store, even if it was moved"
     text = (fresh / "result.html").read_text(encoding="utf-8")
     assert text == (kept / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://", text)
     page = Page(text)
-    assert len(page.asked) == 2
-    assert all(place.startswith("data:image/png;base64,") for place in page.asked)
-    for part in (made.id, data.fingerprint, "Look 1 at this test split", "sensitivity", f"{found.metrics['auc']:.4f}",
-                 "external set", "<b>low</b>, high & higher", f"{found.threshold:.4f}"):  # fmt: skip
+    assert len(page.addresses) == 2
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    for part in (made.id, data.fingerprint, "First evaluation on this test set", "sensitivity",
+                 f"{found.metrics['auc']:.4f}", "external dataset", "<b>low</b>, high & higher",
+                 f"{found.operating_point.threshold:.4f}"):  # fmt: skip
         assert part in page.text
     assert "<b>low" not in text
-    for picture in (fresh / "result.png", kept / "report.png"):
-        with Image.open(picture) as image:
+    for plots in (fresh / "result.png", kept / "report.png"):
+        with Image.open(plots) as image:
             assert min(image.size) > 800
     assert {
         name for name in Store(f"sqlite:///{fresh}/mlflow.db").run(made.id).metrics if name.endswith("test_auc")
     } == {"external_test_auc"}
 
 
-def test_looks_are_counted_over_all_runs_and_processes(made: Made, fresh: Path) -> None:
+def test_test_set_evaluations_are_counted_over_all_runs_and_processes(made: Made, fresh: Path) -> None:
     uri = f"sqlite:///{fresh}/mlflow.db"
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda store: store.look(made.id, "f00d"), [Store(uri) for _ in range(12)]))
+        list(pool.map(lambda store: store.count_test_set_evaluation(made.id, "f00d"), [Store(uri) for _ in range(12)]))
     trained = train("lenet5", made.data, recipe=Recipe(epochs=1), test=True, experiment="more", tracking_uri=uri)
-    assert Store(uri).look(made.id, "f00d") == Looks(by_run=13, by_all=13, runs=1)
+    assert Store(uri).count_test_set_evaluation(made.id, "f00d") == EvaluationCounts(by_run=13, total=13, runs=1)
     assert set(trained.test) == {"test_loss", "test_accuracy", "test_auc"}
     found = evaluate(made.id, made.data, tracking_uri=uri)
-    assert found.looks == Looks(by_run=1, by_all=2, runs=2), "train --test looks too"
-    with pytest.raises(StoreError, match="'lenet5' is 2 runs"):
+    assert found.test_set_evaluations == EvaluationCounts(by_run=1, total=2, runs=2), "train --test counts too"
+    with pytest.raises(StoreError, match="'lenet5' matches 2 runs"):
         Store(uri).run("lenet5")
 
 
-def test_a_fresh_environment_needs_the_store_alone(made: Made, fresh: Path) -> None:
+def test_another_machine_needs_only_the_store(made: Made, fresh: Path) -> None:
     shutil.copyfile(made.source, fresh / "halves.npz")
     original = made.folder.with_name("moved away")
     made.folder.rename(original)
@@ -186,13 +187,13 @@ def test_a_fresh_environment_needs_the_store_alone(made: Made, fresh: Path) -> N
         original.rename(made.folder)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
-    assert found["looks"] == {"by_run": 1, "by_all": 1, "runs": 1}
+    assert found["test_set_evaluations"] == {"by_run": 1, "total": 1, "runs": 1}
     assert Path(found["report"], "report.html").is_file()
     low, high = found["intervals"]["auc"]
     assert low <= found["metrics"]["auc"] <= high
 
 
-def test_groups_other_orders_and_missing_classes(made: Made, fresh: Path) -> None:
+def test_groups_reordered_classes_and_missing_classes(made: Made, fresh: Path) -> None:
     uri = f"sqlite:///{fresh}/mlflow.db"
     test = made.data.splits["test"]
     plain = evaluate(made.id, made.data, tracking_uri=uri)
@@ -216,14 +217,14 @@ def test_groups_other_orders_and_missing_classes(made: Made, fresh: Path) -> Non
     assert any("600 of 600" in note for note in evaluate(made.id, seen, tracking_uri=uri).notes)
 
 
-def test_a_run_of_many_classes(fresh: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_many_classes_is_evaluated(fresh: Path, capfd: pytest.CaptureFixture[str]) -> None:
     trained = train("lenet5", load("digits", image_size=28), recipe=Recipe(epochs=1), experiment="ten", seed=3)
-    assert set(trained.settled) == {"temperature"}
+    assert set(trained.operating_point) == {"temperature"}
     capfd.readouterr()
     assert main(("evaluate", trained.run_id, "--image-size", "28", "--split", "validation")) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    for part in ("balanced accuracy", "0.9", " to ", "too good for new images", "the likeliest class"):
+    for part in ("balanced accuracy", "0.9", " to ", "too optimistic for new images", "the most probable class"):
         assert part in out
     metrics = Store(f"sqlite:///{fresh}/mlflow.db").run(trained.run_id).metrics
     assert metrics["validation_accuracy"] == pytest.approx(metrics["val_accuracy"])
@@ -248,10 +249,10 @@ def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: py
     assert [row["file"] for row in rows] == ["images/a.png", "images/b.bmp", "images/inner/c.png", "large.jpg"]
     assert list(rows[0]) == ["file", "predicted", "0", "1"]
     expected = made.trained.best_model.predict(np.stack(images).astype("float32")[..., np.newaxis], verbose=0)
-    calibrated = with_temperature(expected, made.trained.settled["temperature"])
+    calibrated = apply_temperature(expected, made.trained.operating_point["temperature"])
     for row, probability, shown in zip(rows, expected, calibrated, strict=False):
         assert float(row["1"]) == pytest.approx(shown[1], abs=1e-5)
-        assert row["predicted"] == str(int(probability[1] >= made.trained.settled["threshold"]))
+        assert row["predicted"] == str(int(probability[1] >= made.trained.operating_point["threshold"]))
     assert main(("predict", "lenet5", "images/a.png", "--json")) == 0
     (found,) = json.loads(capfd.readouterr().out)
     assert found["file"] == "images/a.png"
@@ -270,18 +271,18 @@ def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: py
         (("evaluate", "lenet5", "--data", "halves.npz", "--image-size", "32", "--channels", "3"),
          ["32x32x3", "28x28x1", "--image-size 28", "--channels 1"]),
         (("evaluate", "lenet5", "--data", "digits", "--image-size", "28", "--split", "validation"),
-         ["10 classes", "2 apart"]),
+         ["10 classes", "has 2 (0, 1)"]),
         (("evaluate", "lenet5", "--data", "halves.npz", "--report", "result.txt"), ["result.txt", ".html"]),
         (("evaluate", "lenet5", "--data", "halves.npz", "--report", "nowhere/r.html"), ["nowhere/r.html", "folder"]),
         (("evaluate", "lenet5", "--data", "nowhere.npz"), ["nowhere.npz", "does not exist"]),
         (("evaluate", "lenet5", "--tracking-uri", "sqlite:///none.db"), ["none.db", "keras-cnns train"]),
         (("predict", "nobody", "images/a.png"), ["no run 'nobody'"]),
-        (("predict", "lenet5", "images/a.png", "broken.png"), ["broken.png", "mend or remove"]),
+        (("predict", "lenet5", "images/a.png", "broken.png"), ["broken.png", "fix or remove"]),
         (("predict", "lenet5", "missing.png"), ["missing.png", "does not exist"]),
         (("predict", "lenet5", "empty"), ["empty", "no images"]),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_no_look(
+def test_a_mistake_is_reported_in_one_line_and_not_counted(
     arguments: tuple[str, ...], parts: list[str], made: Made, fresh: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copyfile(made.source, "halves.npz")
@@ -295,13 +296,14 @@ def test_a_mistake_is_one_line_and_no_look(
     assert err.count("\n") == 1
     for part in parts:
         assert part in err
-    assert Store(f"sqlite:///{fresh}/mlflow.db").look(made.id, made.data.splits["test"].fingerprint).by_run == 1
+    store, fingerprint = Store(f"sqlite:///{fresh}/mlflow.db"), made.data.splits["test"].fingerprint
+    assert store.count_test_set_evaluation(made.id, fingerprint).by_run == 1
 
 
-def test_a_run_without_a_network_is_told(made: Made, fresh: Path) -> None:
+def test_a_run_without_a_network_is_reported(made: Made, fresh: Path) -> None:
     store = Store(f"sqlite:///{fresh}/mlflow.db")
     unfinished = store.start_group("g", experiment="e", params={}, tags={})
-    with pytest.raises(StoreError, match="has kept no network"):
+    with pytest.raises(StoreError, match="has no saved network"):
         store.fetch_network(unfinished, fresh)
     (file,) = fresh.glob("mlartifacts/models/*/artifacts/data/model.keras")
     file.write_bytes(b"PK\x03\x04 no network")

@@ -1,4 +1,4 @@
-"""Metrics are scikit-learn's or are not there; intervals cover; calibration is what its paper says."""
+"""Metrics, operating points, calibration and confidence intervals."""
 
 from __future__ import annotations
 
@@ -12,17 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from keras_cnns.evaluation import scores
-from keras_cnns.evaluation.calibration import (
-    BINS,
-    choose_threshold,
-    fit_temperature,
-    reliability,
-    settled_by_validation,
-    with_temperature,
-)
-from keras_cnns.evaluation.intervals import intervals
-from keras_cnns.evaluation.metrics import Measures, decide, measure
+from keras_cnns.evaluation.calibration import BINS, apply_temperature, fit_temperature, reliability_diagram
+from keras_cnns.evaluation.intervals import bootstrap_intervals
+from keras_cnns.evaluation.metrics import WeightedMetrics, compute_metrics, compute_scores
+from keras_cnns.evaluation.operating_point import choose_threshold, fit_operating_point, predict_classes
 
 CLOSE = 1e-9
 NAMES = {"accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc", "auc", "average_precision",
@@ -38,27 +31,27 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Predictions of all kinds: few images, ties, one class, all alike, certain ones."""
+    """Draw predictions: few images, ties, a single class, equal predictions, certain ones."""
     classes, images = draw(st.integers(2, 5)), draw(st.integers(1, 40))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     labels = generator.integers(0, draw(st.integers(1, classes)), images)
-    kind = draw(st.sampled_from(["random", "tied", "equal", "certain", "right"]))
+    kind = draw(st.sampled_from(["random", "tied", "equal", "certain", "correct"]))
     weights = generator.random((images, classes)) + 1e-3
     if kind == "tied":
         weights = generator.integers(1, 3, (images, classes)).astype(float)
     elif kind == "equal":
         weights = np.repeat(weights[:1], images, axis=0)
-    elif kind in ("certain", "right"):
-        weights = np.eye(classes)[labels if kind == "right" else generator.integers(0, classes, images)]
+    elif kind in ("certain", "correct"):
+        weights = np.eye(classes)[labels if kind == "correct" else generator.integers(0, classes, images)]
     threshold = draw(st.none() | st.floats(0.0, 1.0)) if classes == 2 else None
     return Case(labels, weights / weights.sum(axis=1, keepdims=True), threshold)
 
 
-def by_scikit_learn(case: Case) -> dict[str, float]:
-    """The same metrics from scikit-learn, those left out that it has no value, or only a made-up 0, for."""
+def scikit_learn_metrics(case: Case) -> dict[str, float]:
+    """Return the metrics of scikit-learn, without those that it does not define or sets to 0."""
     labels, probabilities = case.labels, case.probabilities
     classes = probabilities.shape[1]
-    predicted = decide(probabilities, case.threshold)
+    predicted = predict_classes(probabilities, case.threshold)
     present = np.unique(labels)
     found = {"accuracy": reference.accuracy_score(labels, predicted)}
     if len(present) > 1:
@@ -90,72 +83,72 @@ def by_scikit_learn(case: Case) -> dict[str, float]:
 
 @settings(max_examples=300, deadline=None)
 @given(case=cases())
-def test_every_metric_is_scikit_learns_or_is_not_there(case: Case) -> None:
-    found = measure(case.labels, case.probabilities, threshold=case.threshold)
+def test_every_metric_equals_that_of_scikit_learn_or_is_left_out(case: Case) -> None:
+    found = compute_metrics(case.labels, case.probabilities, threshold=case.threshold)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = by_scikit_learn(case)
+        expected = scikit_learn_metrics(case)
     assert set(found) == {*expected, "ece"}
     for name, value in expected.items():
         assert abs(found[name] - value) < CLOSE, name
-    assert abs(found["ece"] - reliability(case.labels, case.probabilities).error) < CLOSE
+    assert abs(found["ece"] - reliability_diagram(case.labels, case.probabilities).error) < CLOSE
 
 
 @settings(max_examples=60, deadline=None)
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
-def test_counting_an_image_twice_is_having_it_twice(case: Case, seed: int) -> None:
-    counts = np.random.default_rng(seed).integers(0, 3, (len(case.labels), 1))
-    rows = np.repeat(np.arange(len(case.labels)), counts[:, 0])
+def test_a_weight_of_two_equals_having_the_image_twice(case: Case, seed: int) -> None:
+    weights = np.random.default_rng(seed).integers(0, 3, (len(case.labels), 1))
+    rows = np.repeat(np.arange(len(case.labels)), weights[:, 0])
     if set(case.labels[rows]) != set(case.labels):
         return
-    counted = Measures(case.labels, case.probabilities, threshold=case.threshold)(counts.astype(float))
-    repeated = measure(case.labels[rows], case.probabilities[rows], threshold=case.threshold)
+    weighted = WeightedMetrics(case.labels, case.probabilities, threshold=case.threshold)(weights.astype(float))
+    repeated = compute_metrics(case.labels[rows], case.probabilities[rows], threshold=case.threshold)
     for name, value in repeated.items():
-        assert abs(np.abs(counted[name]).sum() - abs(value)) < CLOSE, name
+        assert abs(np.abs(weighted[name]).sum() - abs(value)) < CLOSE, name
 
 
-def test_what_cannot_be_measured_is_not_there() -> None:
+def test_metrics_that_are_not_defined_are_left_out() -> None:
     half = np.full((4, 2), 0.5)
-    assert set(measure(np.array([0, 1, 0, 1]), half)) == NAMES - {"mcc"}
-    assert set(measure(np.zeros(3, int), half[:3])) == {"accuracy", "specificity", "brier", "ece"}
-    assert measure(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]])) == {}
-    assert measure(np.array([], int), np.empty((0, 2))) == {}
-    assert set(measure(np.array([1]), np.array([[0.2, 0.8]]))) == {
+    assert set(compute_metrics(np.array([0, 1, 0, 1]), half)) == NAMES - {"mcc"}
+    assert set(compute_metrics(np.zeros(3, int), half[:3])) == {"accuracy", "specificity", "brier", "ece"}
+    assert compute_metrics(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]])) == {}
+    assert compute_metrics(np.array([], int), np.empty((0, 2))) == {}
+    assert set(compute_metrics(np.array([1]), np.array([[0.2, 0.8]]))) == {
         "accuracy", "sensitivity", "f1", "average_precision", "brier", "ece"
     }  # fmt: skip
 
 
-def test_the_threshold_decides_between_two_classes() -> None:
+def test_the_threshold_applies_to_class_1() -> None:
     labels, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
-    assert measure(labels, probabilities)["sensitivity"] == 0.5
-    assert measure(labels, probabilities, threshold=0.3)["sensitivity"] == 1.0
-    assert scores(labels, probabilities, threshold=0.3)["accuracy"] == 1.0
+    assert compute_metrics(labels, probabilities)["sensitivity"] == 0.5
+    assert compute_metrics(labels, probabilities, threshold=0.3)["sensitivity"] == 1.0
+    assert compute_scores(labels, probabilities, threshold=0.3)["accuracy"] == 1.0
 
 
-def test_the_error_of_calibration_by_hand() -> None:
-    """Two bins: 0.62 and 0.64 with one of two right, 0.9 right."""
+def test_expected_calibration_error_by_hand() -> None:
+    """Two bins: confidences 0.62 and 0.64 with one correct prediction, and 0.9 with a correct one."""
     probabilities = np.array([[0.62, 0.38], [0.36, 0.64], [0.1, 0.9]])
     labels = np.array([0, 0, 1])
-    diagram = reliability(labels, probabilities)
+    diagram = reliability_diagram(labels, probabilities)
     assert diagram.images.tolist() == [0] * 9 + [2, 0, 0, 0, 1, 0]
     assert diagram.error == pytest.approx((abs(0.62 + 0.64 - 1) + abs(0.9 - 1)) / 3)
-    edge = reliability(np.array([0]), np.array([[9 / BINS, 6 / BINS]]))
-    assert edge.images.argmax() == 8, "a bin holds its upper edge"
+    edge = reliability_diagram(np.array([0]), np.array([[9 / BINS, 6 / BINS]]))
+    assert edge.images.argmax() == 8, "a bin includes its upper edge"
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
-def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
+def test_the_temperature_is_recovered(temperature: float) -> None:
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 2, (40_000, 3))
     right = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = (right.cumsum(axis=1) < generator.random((len(right), 1))).sum(axis=1)
-    off = with_temperature(right, 1 / temperature)
+    off = apply_temperature(right, 1 / temperature)
     assert fit_temperature(labels, off) == pytest.approx(temperature, rel=0.03)
-    np.testing.assert_allclose(with_temperature(off, temperature), right, atol=1e-12)
+    np.testing.assert_allclose(apply_temperature(off, temperature), right, atol=1e-12)
     assert (off.argmax(axis=1) == right.argmax(axis=1)).all()
 
 
-def test_there_is_no_temperature_for_perfect_or_empty_predictions() -> None:
+def test_perfect_useless_or_missing_predictions_have_no_temperature() -> None:
     labels = np.array([0, 1, 0, 1])
     assert fit_temperature(labels, np.array([[0.8, 0.2], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])) is None
     assert fit_temperature(labels, np.array([[0.2, 0.8], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])) is None
@@ -165,14 +158,14 @@ def test_there_is_no_temperature_for_perfect_or_empty_predictions() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(case=cases())
-def test_no_threshold_is_better_than_the_chosen_one(case: Case) -> None:
+def test_no_threshold_has_a_higher_youden_index_than_the_chosen_one(case: Case) -> None:
     chosen = choose_threshold(case.labels, case.probabilities)
     if case.probabilities.shape[1] > 2 or len(np.unique(case.labels)) < 2:
         assert chosen is None
         return
 
     def youden(threshold: float) -> float:
-        found = measure(case.labels, case.probabilities, threshold=threshold)
+        found = compute_metrics(case.labels, case.probabilities, threshold=threshold)
         return found["sensitivity"] + found["specificity"] - 1
 
     best = max(youden(value) for value in case.probabilities[:, 1])
@@ -183,13 +176,13 @@ def test_no_threshold_is_better_than_the_chosen_one(case: Case) -> None:
         assert abs(case.probabilities[:, 1] - chosen).min() > 0
 
 
-def test_validation_settles_what_it_can() -> None:
+def test_the_operating_point_has_the_values_that_validation_determines() -> None:
     labels = np.array([0, 0, 1, 1, 0])
     positive = np.array([0.1, 0.3, 0.4, 0.9, 0.8])
-    settled = settled_by_validation(labels, np.stack([1 - positive, positive], axis=1))
-    assert settled["threshold"] == pytest.approx(0.35)
-    assert settled["temperature"] > 0
-    assert set(settled_by_validation(labels, np.full((5, 2), np.nan))) == set()
+    fitted = fit_operating_point(labels, np.stack([1 - positive, positive], axis=1))
+    assert fitted["threshold"] == pytest.approx(0.35)
+    assert fitted["temperature"] > 0
+    assert set(fit_operating_point(labels, np.full((5, 2), np.nan))) == set()
 
 
 def predictions(images: int, classes: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -200,56 +193,56 @@ def predictions(images: int, classes: int = 2, seed: int = 0) -> tuple[np.ndarra
     return labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
-def test_intervals_are_the_same_each_time_and_hold_the_value() -> None:
+def test_intervals_are_reproducible_and_contain_the_value() -> None:
     labels, probabilities = predictions(200)
-    measures = Measures(labels, probabilities, temperature=1.3)
-    found = intervals(measures, 200)
+    metrics = WeightedMetrics(labels, probabilities, temperature=1.3)
+    found = bootstrap_intervals(metrics, 200)
     assert set(found) == NAMES | {"brier_scaled", "ece_scaled"}
-    assert found == intervals(measures, 200)
-    assert found != intervals(measures, 200, seed=1)
-    values = measure(labels, probabilities)
+    assert found == bootstrap_intervals(metrics, 200)
+    assert found != bootstrap_intervals(metrics, 200, seed=1)
+    values = compute_metrics(labels, probabilities)
     for name in NAMES - {"ece"}:
         assert found[name].low < values[name] < found[name].high
 
 
-def test_images_of_one_patient_make_intervals_wider() -> None:
+def test_resampling_patients_widens_the_intervals() -> None:
     labels, probabilities = (np.repeat(part, 5, axis=0) for part in predictions(60))
-    measures = Measures(labels, probabilities)
-    single, whole = (intervals(measures, 300, groups=groups)["auc"] for groups in (None, np.arange(300) // 5))
+    metrics = WeightedMetrics(labels, probabilities)
+    single, whole = (bootstrap_intervals(metrics, 300, groups=groups)["auc"] for groups in (None, np.arange(300) // 5))
     assert whole.high - whole.low > 1.7 * (single.high - single.low)
-    again = intervals(measures, 300, groups=np.array([f"patient {number // 5}" for number in range(300)]))
+    again = bootstrap_intervals(metrics, 300, groups=np.array([f"patient {number // 5}" for number in range(300)]))
     assert again["auc"].high - again["auc"].low > 1.7 * (single.high - single.low)
 
 
-def test_there_is_no_interval_where_there_is_nothing_to_draw() -> None:
+def test_one_image_one_group_or_constant_metrics_have_no_interval() -> None:
     labels, probabilities = predictions(20)
-    assert intervals(Measures(labels[:1], probabilities[:1]), 1) == {}
-    assert intervals(Measures(labels, probabilities), 20, groups=np.zeros(20)) == {}
-    perfect = intervals(Measures(labels, np.eye(2)[labels]), 20)
-    assert perfect == {}, "all right in 20 images is no certainty"
+    assert bootstrap_intervals(WeightedMetrics(labels[:1], probabilities[:1]), 1) == {}
+    assert bootstrap_intervals(WeightedMetrics(labels, probabilities), 20, groups=np.zeros(20)) == {}
+    perfect = bootstrap_intervals(WeightedMetrics(labels, np.eye(2)[labels]), 20)
+    assert perfect == {}, "20 correct predictions are not certainty"
 
 
-def test_resamples_without_a_class_are_left_out_and_counted() -> None:
+def test_resamples_without_a_class_are_dropped_and_counted() -> None:
     labels, probabilities = predictions(30)
     labels[:] = 0
     labels[:2] = 1
-    found = intervals(Measures(labels, probabilities), 30)
+    found = bootstrap_intervals(WeightedMetrics(labels, probabilities), 30)
     assert found["accuracy"].dropped == 0
     assert found["auc"].dropped == pytest.approx(2000 * (28 / 30) ** 30, rel=0.25)
 
 
-def test_intervals_cover_in_a_simulation() -> None:
-    """A quick look; benchmarks/interval_coverage.py looks longer and at every metric."""
-    held = []
+def test_intervals_have_their_nominal_coverage() -> None:
+    """A short simulation; benchmarks/interval_coverage.py covers all metrics with more repetitions."""
+    covered = []
     for seed in range(300):
         labels, probabilities = predictions(120, seed=seed)
-        found = intervals(Measures(labels, probabilities), 120, resamples=500, seed=seed)
-        # two logits, normal with a distance of 2 and a variance of 2 between them
-        held.append(found["accuracy"].low <= 0.92135 <= found["accuracy"].high)
-    assert 0.915 <= np.mean(held) <= 0.985
+        found = bootstrap_intervals(WeightedMetrics(labels, probabilities), 120, resamples=500, seed=seed)
+        # The true accuracy: the logits are normal, with a difference of mean 2 and variance 2.
+        covered.append(found["accuracy"].low <= 0.92135 <= found["accuracy"].high)
+    assert 0.915 <= np.mean(covered) <= 0.985
 
 
-def test_it_takes_seconds() -> None:
+def test_intervals_of_600_images_take_less_than_five_seconds() -> None:
     begun = time.perf_counter()
-    intervals(Measures(*predictions(600), temperature=1.2), 600)
+    bootstrap_intervals(WeightedMetrics(*predictions(600), temperature=1.2), 600)
     assert time.perf_counter() - begun < 5

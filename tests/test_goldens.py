@@ -1,4 +1,4 @@
-"""Every golden count equals what is counted of the built graph, and of the settings alone."""
+"""Every reference count equals the counts of the built graph and those computed from the settings alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import keras
 import pytest
 
 from keras_cnns import Counts, build, count, inception_module, profile
-from keras_cnns.networks.counting import SymbolicTensor, Tally
+from keras_cnns.networks.counting import CostCounter, SymbolicTensor
 
 DATA = Path(__file__).parent / "data"
 GOLDENS = {row["name"]: row for row in json.loads((DATA / "goldens.json").read_text())["goldens"]}
@@ -20,18 +20,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     for family in tomllib.loads((DATA / "golden_variants.toml").read_text()).values()
     for name, arguments in family.items()
 }
-MODULES = {"inception_module_naive_3a": True, "inception_module_reduce_3a": False}
+NAIVE = {"inception_module_naive_3a": True, "inception_module_reduce_3a": False}
 
 
 def is_large(name: str) -> bool:
     return any(depth in name for depth in ("1202", "1001"))
 
 
-def test_every_golden_has_its_arguments() -> None:
-    assert set(ARGUMENTS) | set(MODULES) == set(GOLDENS)
+def test_every_reference_count_has_build_arguments() -> None:
+    assert set(ARGUMENTS) | set(NAIVE) == set(GOLDENS)
 
 
-def golden_costs(name: str) -> tuple[int, int, int]:
+def expected_costs(name: str) -> tuple[int, int, int]:
     golden = GOLDENS[name]
     return golden["params_trainable"], golden["params_total"], golden["macs"]
 
@@ -46,11 +46,11 @@ def arguments_for(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_the_settings_alone_count_what_the_golden_says(name: str) -> None:
-    assert costs(count(**arguments_for(name))) == golden_costs(name)
+def test_counts_from_settings_match_the_reference(name: str) -> None:
+    assert costs(count(**arguments_for(name))) == expected_costs(name)
 
 
-# With 100 classes only the classifier differs, which the smallest show; of 1202 layers one graph is enough.
+# CIFAR-100 networks differ only in the classifier, so the smallest are enough, as is one graph of 1202 layers.
 BUILT = [
     name
     for name in ARGUMENTS
@@ -59,16 +59,16 @@ BUILT = [
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * is_large(name)) for name in BUILT])
-def test_the_graph_counts_what_the_golden_says(name: str) -> None:
-    assert costs(profile(build(**arguments_for(name)))) == golden_costs(name)
+def test_counts_of_the_built_graph_match_the_reference(name: str) -> None:
+    assert costs(profile(build(**arguments_for(name)))) == expected_costs(name)
 
 
-@pytest.mark.parametrize(("name", "naive"), MODULES.items())
-def test_a_module_alone_counts_what_the_golden_says(name: str, naive: bool) -> None:
-    maps = keras.Input(GOLDENS[name]["input_shape"])
-    outputs = inception_module(maps, naive=naive)
+@pytest.mark.parametrize(("name", "naive"), NAIVE.items())
+def test_counts_of_an_inception_module_match_the_reference(name: str, naive: bool) -> None:
+    inputs = keras.Input(GOLDENS[name]["input_shape"])
+    outputs = inception_module(inputs, naive=naive)
     assert outputs.shape[-1] == GOLDENS[name]["classes"]
-    assert costs(profile(keras.Model(maps, outputs))) == golden_costs(name)
-    tally = Tally()
-    inception_module(SymbolicTensor(*GOLDENS[name]["input_shape"], tally), naive=naive)
-    assert costs(tally.counts()) == golden_costs(name)
+    assert costs(profile(keras.Model(inputs, outputs))) == expected_costs(name)
+    counter = CostCounter()
+    inception_module(SymbolicTensor(*GOLDENS[name]["input_shape"], counter), naive=naive)
+    assert costs(counter.counts()) == expected_costs(name)

@@ -1,4 +1,4 @@
-"""The package layout: which package may import which, no import cycles, and what an import costs."""
+"""The package layout: import direction, no import cycles, and fast imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("keras_cnns/**/*.py"), *ROOT.glob("tuning/**/*.py")])
-# Each package, and the packages below it that it may import. Modules directly in keras_cnns are shared by all.
+# The packages that each package may import. Modules directly in keras_cnns are shared by all.
 BELOW = {
     "shared": set[str](),
     "networks": {"shared"},
@@ -33,9 +33,9 @@ BELOW_IN_TUNING = {
     "finishing": {"candidates", "running"},
 }
 ONLY_IN = {"mlflow": "tracking", "ray": "tuning", "rich": "cli", "argparse": "cli"}
-# The public API names what all packages offer, for type checkers; the command line is started from __main__.
+# These import from all packages: the public API, for type checkers, and the entry point of the command line.
 ENTRY_POINTS = {"keras_cnns", "keras_cnns.__main__"}
-MOST_LINES = 420
+MAX_LINES = 420
 
 
 def module_name(path: Path) -> str:
@@ -48,7 +48,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 @functools.cache
 def imports_of(module: str) -> frozenset[str]:
-    """Return everything that a module imports, in functions and for type checkers too."""
+    """Return all imports of a module, including those in functions and for type checkers."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -59,7 +59,7 @@ def imports_of(module: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def own_imports_of(module: str) -> set[str]:
+def project_imports_of(module: str) -> set[str]:
     return {name for name in imports_of(module) if name in MODULES and name != module}
 
 
@@ -79,7 +79,7 @@ def find_cycles() -> Iterator[list[str]]:
     def visit(module: str) -> Iterator[list[str]]:
         order[module] = lowest[module] = len(order)
         stack.append(module)
-        for other in sorted(own_imports_of(module)):
+        for other in sorted(project_imports_of(module)):
             if other not in order:
                 yield from visit(other)
                 lowest[module] = min(lowest[module], lowest[other])
@@ -96,41 +96,41 @@ def find_cycles() -> Iterator[list[str]]:
             yield from visit(module)
 
 
-def test_no_modules_import_each_other() -> None:
+def test_there_are_no_import_cycles() -> None:
     assert list(find_cycles()) == []
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - ENTRY_POINTS))
 def test_a_package_imports_only_packages_below_it(module: str) -> None:
     package = package_of(module)
-    assert {package_of(name) for name in own_imports_of(module)} <= {package, *BELOW[package]}
+    assert {package_of(name) for name in project_imports_of(module)} <= {package, *BELOW[package]}
     parts = module.split(".")
     if package == "tuning" and len(parts) > 1 and parts[1] in BELOW_IN_TUNING:
-        others = {name.split(".")[1] for name in own_imports_of(module) if name.startswith("tuning.")}
+        others = {name.split(".")[1] for name in project_imports_of(module) if name.startswith("tuning.")}
         assert others <= {parts[1], *BELOW_IN_TUNING[parts[1]]}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_library_is_imported_only_in_the_package_that_wraps_it(module: str) -> None:
+def test_a_library_is_imported_only_by_the_package_that_wraps_it(module: str) -> None:
     libraries = {name.split(".")[0] for name in imports_of(module)}
     for library, package in ONLY_IN.items():
-        assert library not in libraries or package_of(module) == package, f"{library} belongs into {package}"
-    assert package_of(module) != "networks" or "tensorflow" not in libraries, "networks run on every backend"
+        assert library not in libraries or package_of(module) == package, f"import {library} only in {package}"
+    assert package_of(module) != "networks" or "tensorflow" not in libraries, "networks must run on every backend"
 
 
 def test_families_do_not_import_each_other() -> None:
     families = "keras_cnns.networks.families."
     for module in MODULES:
         if module.startswith(families):
-            assert not any(name.startswith(families) for name in own_imports_of(module))
+            assert not any(name.startswith(families) for name in project_imports_of(module))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_is_too_long_to_read(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+def test_no_file_is_too_long(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
-def loaded_by(code: str) -> set[str]:
+def packages_loaded_by(code: str) -> set[str]:
     script = f"{code}\nimport sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return {name.split(".")[0] for name in done.stdout.split()}
@@ -143,11 +143,17 @@ def loaded_by(code: str) -> set[str]:
         "import keras_cnns; keras_cnns.list_models('*', max_parameters=1_000_000)",
         "import keras_cnns; keras_cnns.describe('densenet121')",
         "from keras_cnns import cli; cli.main(('describe', 'googlenet'))",
+        "from keras_cnns import cli; cli.main(('models',))",
         "from keras_cnns import cli; parser = cli.make_parser()",
     ],
 )
-def test_names_and_help_load_no_backend(code: str) -> None:
-    assert not loaded_by(code) & {"tensorflow", "keras", "ray", "mlflow", "numpy"}
+def test_light_commands_and_help_load_no_backend(code: str) -> None:
+    assert not packages_loaded_by(code) & {"tensorflow", "keras", "ray", "mlflow", "numpy"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("keras_cnns/cli/*.py")), ids=lambda path: path.stem)
+def test_no_command_loads_the_backend_on_import(path: Path) -> None:
+    assert not packages_loaded_by(f"import {module_name(path)}") & {"tensorflow", "keras"}
 
 
 def test_help_lists_every_command() -> None:

@@ -1,4 +1,4 @@
-"""What comes out of a sweep: pictures and numbers of every sweep there may be, and importance that does not pretend."""
+"""The outcome of a sweep: its plots and files for all kinds of sweeps, and hyperparameter importance."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keras_cnns import Recipe
-from keras_cnns.comparing.importance import FEWEST_TRIALS, weigh_settings
-from keras_cnns.comparing.scored import ends, place
-from keras_cnns.comparing.setting_plots import cut, height, ticks
+from keras_cnns.comparing.importance import MIN_TRIALS, estimate_importance
+from keras_cnns.comparing.scored_trials import axis_limits, axis_position
+from keras_cnns.comparing.setting_plots import axis_ticks, relative_position, shorten
 from keras_cnns.errors import SettingError
 from keras_cnns.networks.settings import Choice, FloatRange, IntRange
 from tuning.candidates.space import Space, make_space
-from tuning.outcome.files import brief_importance, write_outcome
-from tuning.outcome.trials import find_scored, group_trials
+from tuning.outcome.files import summarize_importance, write_outcome
+from tuning.outcome.trials import group_trials, score_trials
 from tuning.running.journal import FAILED, FINISHED, REPEAT, RUNNING, STOPPED, TrialState
 
-PICTURES = {"importance.png", "parallel_coordinates.png", "slices.png", "learning_curves.png", "comparison.png"}
+PLOTS = {"importance.png", "parallel_coordinates.png", "slices.png", "learning_curves.png", "comparison.png"}
 EPOCHS = 4
 
 
@@ -52,12 +52,12 @@ def make_states(
     score: Callable[[Mapping[str, Any], random.Random], float] = noise,
     statuses: tuple[str, ...] = (FINISHED,),
 ) -> dict[int, TrialState]:
-    """Return trials as the journal has them: values went through JSON."""
+    """Return trials with candidates as read from the journal, whose values were written as JSON."""
     source = random.Random(count)  # noqa: S311
     states = {}
     while len(states) < count:
         values = space.draw_values(source)
-        if space.candidate(values) is not None:
+        if space.make_candidate(values) is not None:
             number, status = len(states), statuses[len(states) % len(statuses)]
             epochs = {FINISHED: EPOCHS, STOPPED: 1, FAILED: number % 2, RUNNING: 1}[status]
             best = score(values, source)
@@ -69,7 +69,7 @@ def make_states(
     return states
 
 
-def is_drawn(path: Path) -> bool:
+def is_plot(path: Path) -> bool:
     with Image.open(path) as image:
         image.load()
         return image.width > 300 and image.height > 100 and np.asarray(image.convert("L")).std() > 1
@@ -85,105 +85,103 @@ def is_drawn(path: Path) -> bool:
         ("all", 12, (FINISHED, STOPPED)),
     ],
 )
-def test_any_sweep_has_all_pictures_and_numbers(
-    tmp_path: Path, name: str, count: int, statuses: tuple[str, ...]
-) -> None:
+def test_every_sweep_has_all_plots_and_files(tmp_path: Path, name: str, count: int, statuses: tuple[str, ...]) -> None:
     space = space_of(name)
     folder = write_outcome(make_states(space, count, statuses=statuses), space, [], tmp_path)
-    assert {path.name for path in folder.iterdir()} == PICTURES | {"importance.json", "trials.csv"}
-    assert all(is_drawn(folder / picture) for picture in PICTURES)
+    assert {path.name for path in folder.iterdir()} == PLOTS | {"importance.json", "trials.csv"}
+    assert all(is_plot(folder / plot) for plot in PLOTS)
     json.loads((folder / "importance.json").read_text())
     list(csv.reader((folder / "trials.csv").open()))
 
 
-def test_one_searched_setting_and_long_names_are_drawn(tmp_path: Path) -> None:
+def test_a_single_hyperparameter_with_long_values_is_plotted(tmp_path: Path) -> None:
     long = tuple(tuple(range(1, length)) for length in range(2, 9))
     fixed = {"growth_rate": 4, "bottleneck_width": None, "compression": 0.5, "dropout": 0.0, "weight_decay": 0.01}
     space = space_of("densenet", blocks=list(long), learning_rate=0.01, **fixed)
     assert list(space.searched()) == ["blocks"]
     folder = write_outcome(make_states(space, 14), space, [], tmp_path)
-    assert all(is_drawn(folder / picture) for picture in PICTURES)
+    assert all(is_plot(folder / plot) for plot in PLOTS)
 
 
-def test_nothing_is_drawn_where_it_cannot_be_written(tmp_path: Path) -> None:
+def test_a_plot_that_cannot_be_written_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "outcome" / "importance.png").mkdir(parents=True)
     space = space_of("lenet")
     with pytest.raises(SettingError, match=r"cannot write .*importance\.png"):
         write_outcome(make_states(space, 2), space, [], tmp_path)
 
 
-def test_the_setting_that_makes_the_score_is_found_and_trusted() -> None:
+def test_the_hyperparameter_that_determines_the_score_is_the_most_important() -> None:
     space = space_of("densenet")
-    (group,) = group_trials(space, find_scored(make_states(space, 40, score=by_learning_rate), space))
-    importance = weigh_settings(group)
+    (group,) = group_trials(space, score_trials(make_states(space, 40, score=by_learning_rate), space))
+    importance = estimate_importance(group)
     assert next(iter(importance.shares)) == "learning_rate"
     assert importance.shares["learning_rate"] > 0.7
     assert set(importance.shares) == set(space.searched())
-    assert not importance.tells_little
-    assert sum(importance.shares.values()) + importance.together == pytest.approx(1, abs=0.05)
-    assert importance == weigh_settings(group)
+    assert not importance.inconclusive
+    assert sum(importance.shares.values()) + importance.interactions == pytest.approx(1, abs=0.05)
+    assert importance == estimate_importance(group)
 
 
-@pytest.mark.parametrize("count", [1, FEWEST_TRIALS - 1, 16, 40])
-def test_where_scores_are_chance_no_importance_is_claimed(count: int) -> None:
+@pytest.mark.parametrize("count", [1, MIN_TRIALS - 1, 16, 40])
+def test_importance_is_inconclusive_for_random_scores(count: int) -> None:
     space = space_of("resnet")
-    (group,) = group_trials(space, find_scored(make_states(space, count), space))
-    importance = weigh_settings(group)
-    assert importance.tells_little
-    assert importance.verdict().startswith(f"{count} trial")
+    (group,) = group_trials(space, score_trials(make_states(space, count), space))
+    importance = estimate_importance(group)
+    assert importance.inconclusive
+    assert importance.summary().startswith(f"{count} trial")
 
 
-def test_what_mattered_is_told_in_a_line(tmp_path: Path) -> None:
+def test_importance_is_summarized_in_a_line(tmp_path: Path) -> None:
     space = space_of("lenet", learning_rate="1e-4..1e-2")
     folder = write_outcome(make_states(space, 30, score=by_learning_rate), space, [], tmp_path)
-    (line,) = brief_importance(folder)
-    assert line.startswith("what mattered: learning_rate ")
+    (line,) = summarize_importance(folder)
+    assert line.startswith("hyperparameter importance: learning_rate ")
     assert "30 trials, R² " in line
     nothing = write_outcome({}, space, [], tmp_path)
-    assert brief_importance(nothing) == []
+    assert summarize_importance(nothing) == []
 
 
-def test_equal_scores_are_told_and_break_nothing() -> None:
+def test_importance_cannot_be_estimated_from_equal_scores() -> None:
     space = space_of("lenet")
-    (group,) = group_trials(space, find_scored(make_states(space, 12, score=lambda *_: 0.5), space))
-    assert weigh_settings(group).verdict() == "all 12 trials scored the same."
+    (group,) = group_trials(space, score_trials(make_states(space, 12, score=lambda *_: 0.5), space))
+    assert estimate_importance(group).summary() == "all 12 trials have the same score."
 
 
-def test_a_new_setting_of_the_recipe_is_weighed_without_another_edit() -> None:
+def test_importance_includes_every_searched_field_of_the_recipe() -> None:
     space = space_of("lenet", augmentation="none,light", mixup="0..0.4")
-    (group,) = group_trials(space, find_scored(make_states(space, 30, score=by_learning_rate), space))
-    assert {"augmentation", "mixup"} <= set(weigh_settings(group).shares)
+    (group,) = group_trials(space, score_trials(make_states(space, 30, score=by_learning_rate), space))
+    assert {"augmentation", "mixup"} <= set(estimate_importance(group).shares)
 
 
-def test_families_are_weighed_together_and_each_alone() -> None:
+def test_trials_are_grouped_for_all_families_and_for_each_family() -> None:
     space = space_of("all")
-    scored = find_scored(make_states(space, 60), space)
+    scored = score_trials(make_states(space, 60), space)
     first, *others = group_trials(space, scored)
     assert (first.name, set(first.domains)) == ("all families", {"family", *space.domains})
     assert len(first.trials) == 60 == sum(len(group.trials) for group in others)
     for group in others:
         assert {trial.family for trial in group.trials} == {group.name}
-        assert not set(group.own) & set(first.own)
+        assert not set(group.own_settings) & set(first.own_settings)
 
 
-def test_failed_and_running_trials_and_repeats_of_finalists_are_not_weighed(tmp_path: Path) -> None:
+def test_failed_and_running_trials_and_repeats_of_finalists_are_ignored(tmp_path: Path) -> None:
     space = space_of("lenet")
     states = make_states(space, 8, statuses=(FINISHED, FAILED, RUNNING, STOPPED))
-    assert [trial.number for trial in find_scored(states, space)] == [0, 3, 4, 7]
+    assert [trial.number for trial in score_trials(states, space)] == [0, 3, 4, 7]
     states[0].role = REPEAT
     folder = write_outcome(states, space, [], tmp_path)
     assert json.loads((folder / "importance.json").read_text())[0]["trials"] == 3
 
 
-def test_trials_that_were_stopped_are_weighed_with_what_others_gained_later() -> None:
+def test_the_projected_score_of_a_stopped_trial_includes_the_median_later_gain() -> None:
     space = space_of("lenet")
     states = make_states(space, 6, statuses=(FINISHED, STOPPED))
-    for trial in find_scored(states, space):
+    for trial in score_trials(states, space):
         score = states[trial.number].curve[-1]["val_accuracy"]
         assert trial.score == pytest.approx(score)
-        assert trial.expected == pytest.approx(score + (0.1 * (EPOCHS - 1) if trial.stopped else 0))
+        assert trial.projected_score == pytest.approx(score + (0.1 * (EPOCHS - 1) if trial.stopped else 0))
     alone = {1: states[1]}
-    assert find_scored(alone, space)[0].expected == find_scored(alone, space)[0].score
+    assert score_trials(alone, space)[0].projected_score == score_trials(alone, space)[0].score
 
 
 DOMAINS = st.one_of(
@@ -204,31 +202,31 @@ DOMAINS = st.one_of(
 
 @settings(max_examples=100, deadline=None)
 @given(domain=DOMAINS)
-def test_every_axis_has_a_few_readable_marks_within_its_range(domain: Any) -> None:
-    marks = ticks(domain)
-    low, high = ends(domain)
-    assert 1 <= len(marks) <= 16
-    assert all(low - 1e-9 <= at <= high + 1e-9 * max(1, abs(high)) for at, _ in marks)
-    assert [at for at, _ in marks] == sorted(at for at, _ in marks)
-    assert all(-1e-6 <= height(domain, at) <= 1 + 1e-6 for at, _ in marks)
-    assert all(len(text) <= 14 for _, text in marks)
+def test_every_axis_has_a_few_readable_ticks_within_its_range(domain: Any) -> None:
+    ticks = axis_ticks(domain)
+    low, high = axis_limits(domain)
+    assert 1 <= len(ticks) <= 16
+    assert all(low - 1e-9 <= position <= high + 1e-9 * max(1, abs(high)) for position, _ in ticks)
+    assert [position for position, _ in ticks] == sorted(position for position, _ in ticks)
+    assert all(-1e-6 <= relative_position(domain, position) <= 1 + 1e-6 for position, _ in ticks)
+    assert all(len(text) <= 14 for _, text in ticks)
 
 
 @given(text=st.text(min_size=1, max_size=60))
-def test_long_values_keep_their_beginning_and_end(text: str) -> None:
-    short = cut(text)
+def test_long_labels_keep_their_beginning_and_end(text: str) -> None:
+    short = shorten(text)
     assert len(short) <= 14
     assert short[:7] == text[:7]
     assert short[-6:] == text[-6:]
 
 
-def test_logarithmic_ranges_are_laid_out_by_their_powers() -> None:
+def test_a_logarithmic_axis_is_linear_in_the_exponent() -> None:
     domain = FloatRange(1e-4, 1e-2, log=True)
-    places = [place(domain, value) for value in (1e-4, 1e-3, 1e-2)]
-    assert np.diff(places) == pytest.approx([1, 1])
+    positions = [axis_position(domain, value) for value in (1e-4, 1e-3, 1e-2)]
+    assert np.diff(positions) == pytest.approx([1, 1])
 
 
-def test_a_sweep_does_not_wait_for_matplotlib_before_it_ends() -> None:
-    script = "import tuning.outcome.files, sys; print('matplotlib' in sys.modules, 'sklearn' in sys.modules)"
+def test_importing_the_outcome_does_not_load_scikit_learn() -> None:
+    script = "import tuning.outcome.files, sys; print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False"]

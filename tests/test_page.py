@@ -1,4 +1,4 @@
-"""The page of a comparison: whole, by itself, and sorted and filtered in a real browser where there is one."""
+"""The comparison page: its content, and sorting and filtering in Chromium if it is installed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from keras_cnns.cli import main
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.comparing.curve_plots import curves_figure
-from keras_cnns.comparing.page import write_page
-from keras_cnns.comparing.page.observed import domain_of, observed_groups
-from keras_cnns.comparing.page.tables import tables
-from keras_cnns.comparing.scored import ends, place
+from keras_cnns.comparing.page.row_groups import group_rows, infer_domain
+from keras_cnns.comparing.page.tables import make_tables
+from keras_cnns.comparing.page.writing import write_page
+from keras_cnns.comparing.scored_trials import axis_limits, axis_position
 from keras_cnns.errors import SettingError
-from keras_cnns.evaluation.confusion import Confusion, confusion_of, draw_confusion
+from keras_cnns.evaluation.confusion import ConfusionMatrix, compute_confusion_matrix, draw_confusion_matrix
 from keras_cnns.networks.settings import Choice
 from keras_cnns.plotting import make_figure
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
@@ -34,7 +34,7 @@ SCORES = {("narrow <i>", 8): [0.91, 0.92, 0.93], ("wide", 16): [0.95, 0.97, 0.96
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def no_page(_: Run) -> str:
+def no_url(_: Run) -> str:
     return ""
 
 
@@ -56,9 +56,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
                 store.record(run_id, epoch, {"val_accuracy": score / (3 - epoch), "seconds": 1.0})
             store.finish(run_id)
     matrix = tmp_path_factory.mktemp("evaluation") / "confusion.json"
-    matrix.write_text(confusion_of(np.array([0, 0, 1]), np.array([0, 1, 1]), ("cat", "dog")).to_json())
+    matrix.write_text(compute_confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), ("cat", "dog")).to_json())
     measured = next(run for run in store.runs() if run.name == "wide-1")
-    store.log_metrics(measured.id, {"test_brier": 0.25})
+    store.log(measured.id, metrics={"test_brier": 0.25})
     store.log_files(measured.id, matrix, into="evaluation/test")
     return store
 
@@ -70,21 +70,21 @@ def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_page_has_what_the_comparison_has_and_asks_nobody(page: Path, store: Store) -> None:
+def test_the_page_has_the_tables_of_the_comparison_and_loads_nothing(page: Path, store: Store) -> None:
     text = page.read_text("utf-8")
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert json.loads(found) == json.loads(json.dumps(tables(Comparison(store.runs(), by_seed=True), no_page)))
+    assert json.loads(found) == json.loads(json.dumps(make_tables(Comparison(store.runs()), no_url)))
     assert not re.findall(r"""(?:src|href)=["']?(?!#)""", re.sub(r"xlink:href", "", text))
     assert not re.findall(r"url\((?!#)|@import", text)
-    assert "<i>" not in text, "names are no markup"
-    assert text.count("<svg") == 6, "parameters, MACs, seconds, settings, confusion, curves"
+    assert "<i>" not in text, "names must be escaped"
+    assert text.count("<svg") == 6, "parameters, MACs, seconds, parallel coordinates, confusion matrices, curves"
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text)} <= {*ids}
 
 
-def test_cells_have_what_is_shown_and_what_is_sorted_by(store: Store) -> None:
-    (table,) = tables(Comparison(store.runs(), by_seed=True), no_page)
+def test_cells_have_a_text_and_a_value_to_sort_by(store: Store) -> None:
+    (table,) = make_tables(Comparison(store.runs()), no_url)
     columns = [column["name"] for column in table["columns"]]
     assert table["title"] == "7 runs on digits"
     assert [row["cells"][0][0] for row in table["rows"]] == ["wide-0 (×3)", "narrow <i>-0 (×3)", "odd-0"]
@@ -103,62 +103,62 @@ TEXTS = st.one_of(
 
 
 @given(texts=TEXTS)
-def test_what_runs_had_has_a_place_on_the_axis_from_the_lowest_to_the_highest(texts: list[str]) -> None:
-    domain = domain_of(texts)
-    low, high = ends(domain)
+def test_the_inferred_domain_covers_all_values(texts: list[str]) -> None:
+    domain = infer_domain(texts)
+    low, high = axis_limits(domain)
     for text in texts:
         value = text if isinstance(domain, Choice) else float(text)
-        assert low <= place(domain, value) <= high
+        assert low <= axis_position(domain, value) <= high
 
 
-def test_rows_are_weighed_by_the_settings_that_all_of_their_family_have(store: Store) -> None:
-    (group,) = observed_groups(Comparison(store.runs(), by_seed=True))
+def test_rows_are_grouped_with_the_settings_that_vary_within_their_family(store: Store) -> None:
+    (group,) = group_rows(Comparison(store.runs()))
     assert (group.name, list(group.domains)) == ("densenet", ["growth_rate"])
     assert [(trial.name, trial.values, trial.score) for trial in group.trials] == [
         ("wide-0 (×3)", {"growth_rate": 16.0}, pytest.approx(0.96)),
         ("narrow <i>-0 (×3)", {"growth_rate": 8.0}, pytest.approx(0.92)),
         ("odd-0", {"growth_rate": 12.0}, 0.5),
     ]
-    assert observed_groups(Comparison(store.runs(), by_seed=True).first(2)) == []
-    assert observed_groups(Comparison([])) == []
+    assert group_rows(Comparison(store.runs()).head(2)) == []
+    assert group_rows(Comparison([])) == []
 
 
-def test_of_very_many_rows_a_small_family_is_weighed_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_cnns.comparing.page.observed.MOST", 3)
+def test_only_large_families_are_sampled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_cnns.comparing.page.row_groups.MAX_ROWS", 3)
     (run, *_) = store.runs()
     families = ["densenet"] * 7 + ["resnet"] + ["vgg"] * 3
     runs = [
         replace(run, id=str(number), family=family, settings={"growth_rate": str(number)}, seed=None)
         for number, family in enumerate(families)
     ]
-    groups = observed_groups(Comparison(runs))
+    groups = group_rows(Comparison(runs))
     assert [(group.name, len(group.trials)) for group in groups] == [("densenet", 3), ("vgg", 3)]
 
 
-@pytest.mark.parametrize(("lengths", "reach"), [((1, 1), (0.5, 1.5)), ((9, 1), (1, 9)), ((1, 9), (1, 9))])
-def test_curves_are_seen_whole_also_beside_one_of_a_single_epoch(
-    lengths: tuple[int, int], reach: tuple[float, float]
+@pytest.mark.parametrize(("lengths", "limits"), [((1, 1), (0.5, 1.5)), ((9, 1), (1, 9)), ((1, 9), (1, 9))])
+def test_curves_of_different_lengths_are_shown_completely(
+    lengths: tuple[int, int], limits: tuple[float, float]
 ) -> None:
     curves = {
-        str(place): {"loss": [(epoch, 1.0 / epoch) for epoch in range(1, length + 1)]}
-        for place, length in enumerate(lengths)
+        str(index): {"loss": [(epoch, 1.0 / epoch) for epoch in range(1, length + 1)]}
+        for index, length in enumerate(lengths)
     }
     low, high = curves_figure(curves).axes[0].get_xlim()
-    assert low <= reach[0] < reach[1] <= high
+    assert low <= limits[0] < limits[1] <= high
 
 
-def test_confusion_is_counted_and_drawn_also_of_several_labels() -> None:
+def test_the_confusion_matrix_of_several_labels_is_computed_and_plotted() -> None:
     labels, predicted = np.array([[1, 0], [1, 1], [0, 1]]), np.array([[1, 0], [0, 1], [1, 1]])
-    confusion = confusion_of(labels, predicted, ("ill", "old"))
+    confusion = compute_confusion_matrix(labels, predicted, ("ill", "old"))
     assert confusion.counts.tolist() == [[1, 1, 1, 0], [2, 0, 0, 1]]
-    assert confusion.shares.tolist() == [[0.5, 0.5, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
-    assert Confusion.from_json(confusion.to_json()).counts.tolist() == confusion.counts.tolist()
+    assert confusion.fractions.tolist() == [[0.5, 0.5, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
+    assert ConfusionMatrix.from_json(confusion.to_json()).counts.tolist() == confusion.counts.tolist()
     panel = make_figure(4, 4).add_subplot()
-    draw_confusion(panel, confusion)
+    draw_confusion_matrix(panel, confusion)
     assert [text.get_text() for text in panel.texts] == ["1", "1", "1", "0", "2", "0", "0", "1"]
 
 
-def test_a_page_that_cannot_be_written_is_told(store: Store) -> None:
+def test_a_page_that_cannot_be_written_raises_an_error(store: Store) -> None:
     with pytest.raises(SettingError, match=r"cannot write /nowhere/page\.html"):
         write_page(Comparison((stores := Stores([store])).runs()), stores, "/nowhere/page.html", title="x")
 
@@ -166,7 +166,7 @@ def test_a_page_that_cannot_be_written_is_told(store: Store) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if BROWSER is None:
-        pytest.skip("no Chromium here")
+        pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
 
@@ -176,7 +176,7 @@ def names(opened: Page) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_browser_sorts_and_filters_by_keyboard_alone(page: Path, browser: Browser) -> None:
+def test_the_table_can_be_sorted_and_filtered_by_keyboard(page: Path, browser: Browser) -> None:
     opened = browser.new_page()
     opened.goto(page.as_uri())
     assert names(opened) == ["wide-0 (×3)", "narrow <i>-0 (×3)", "odd-0"]
@@ -195,12 +195,10 @@ def test_a_browser_sorts_and_filters_by_keyboard_alone(page: Path, browser: Brow
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-def test_the_page_has_no_fault_for_those_who_cannot_see_it_well(
-    page: Path, browser: Browser, scheme: Literal["light", "dark"], width: int
-) -> None:
+def test_the_page_is_accessible(page: Path, browser: Browser, scheme: Literal["light", "dark"], width: int) -> None:
     opened = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
     opened.goto(page.as_uri())
     found = Axe().run(opened)
     assert found.violations_count == 0, found.generate_report()
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width, "it is wider than the window"
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width, "the page is wider than the window"
     opened.close()

@@ -1,4 +1,4 @@
-"""Folders, archives and named sets at their edges: broken files, test splits alone, streaming, several labels."""
+"""Edge cases of sources: broken files, single splits, streaming, multi-label data, TensorFlow Datasets."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keras_cnns.cli import main
-from keras_cnns.data import Dataset, Split, load, reading
-from keras_cnns.data.dataset import CHUNK, Broken, chunks
-from keras_cnns.data.folder import list_folder
-from keras_cnns.data.reading import Wanted, attempt, decode_all
-from keras_cnns.data.streaming import reserve
+from keras_cnns.data import Dataset, Split, load
+from keras_cnns.data.conversion import Conversion
+from keras_cnns.data.dataset import CHUNK_BYTES, BrokenFile, iterate_chunks
+from keras_cnns.data.decoding import parallel
+from keras_cnns.data.decoding.parallel import decode_files, try_decode
+from keras_cnns.data.sources.folder import list_folder
+from keras_cnns.data.streaming import create_memmap
 from keras_cnns.errors import DataError
 
 COUNT = 12
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 5), np.uint8)
 
 
-def folder(root: Path, count: int = COUNT, splits: tuple[str, ...] = ("",), colour: bool = False) -> Path:
-    for at, split in enumerate(splits):
+def folder(root: Path, count: int = COUNT, splits: tuple[str, ...] = ("",), rgb: bool = False) -> Path:
+    for number, split in enumerate(splits):
         for index in range(count):
-            place = root / split / ("cat", "dog")[index % 2]
-            place.mkdir(parents=True, exist_ok=True)
-            image = Image.fromarray(PIXELS[at * count + index])
-            (image.convert("RGB") if colour else image).save(place / f"{index:02}.png")
+            parent = root / split / ("cat", "dog")[index % 2]
+            parent.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(PIXELS[number * count + index])
+            (image.convert("RGB") if rgb else image).save(parent / f"{index:02}.png")
     return root
 
 
-def refused(source: Path | str, *culprits: str, **arguments: Any) -> None:
+def assert_error(source: Path | str, *parts: str, **arguments: Any) -> None:
     with pytest.raises(DataError) as raised:
         load(source, **arguments)
     message = str(raised.value)
     assert len(message.splitlines()) == 1
-    assert [culprit for culprit in culprits if culprit not in message] == [], message
+    assert [part for part in parts if part not in message] == [], message
 
 
-def everything(dataset: Dataset) -> np.ndarray:
+def all_images(dataset: Dataset) -> np.ndarray:
     return np.concatenate([split.images for split in dataset.splits.values()])
 
 
@@ -67,80 +69,80 @@ def test_files_are_named_relative_to_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
-def test_a_folder_of_one_split_that_is_not_train(tmp_path: Path, split: str) -> None:
+def test_a_folder_with_only_a_test_or_validation_split(tmp_path: Path, split: str) -> None:
     read = load(folder(tmp_path, splits=(split,)))
     assert {len(part) for part in read.splits.values()} == {COUNT}
     assert set(read.splits) == {"test" if split == "test" else "validation"}
     assert (read.class_names, read.image_shape) == (("cat", "dog"), (6, 5, 1))
-    for learned in ("training", "pixel_mean", "pixel_std"):
+    for attribute in ("training", "pixel_mean", "pixel_std"):
         with pytest.raises(DataError, match="no training images"):
-            getattr(read, learned)
+            getattr(read, attribute)
 
 
-def test_names_of_splits_are_classes_where_nothing_tells_otherwise(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_split_may_be_a_class(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "dog").rename(tmp_path / "test")
     assert load(tmp_path).class_names == ("cat", "test")
 
 
-def test_splits_without_folders_of_classes_are_not_taken_for_classes(tmp_path: Path) -> None:
+def test_split_folders_without_class_folders_are_an_error(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "cat").rename(tmp_path / "train")
     (tmp_path / "dog").rename(tmp_path / "test")
-    refused(tmp_path, "no images in folders of classes")
+    assert_error(tmp_path, "contains no images in class folders")
 
 
-def test_folders_that_are_no_split_are_named(tmp_path: Path) -> None:
+def test_ignored_folders_are_named(tmp_path: Path) -> None:
     folder(tmp_path, splits=("train", "val", "unlabelled"))
-    assert "left out: unlabelled" in " ".join(load(tmp_path).notes)
+    assert "Ignored folders that are not splits: unlabelled" in " ".join(load(tmp_path).notes)
 
 
-def test_a_linked_class_folder_may_not_lead_out(tmp_path: Path) -> None:
+def test_a_class_folder_that_links_outside_is_an_error(tmp_path: Path) -> None:
     outside = folder(tmp_path / "outside")
     root = folder(tmp_path / "set")
     (root / "wolf").symlink_to(outside / "cat")
-    refused(root, "wolf", "outside")
+    assert_error(root, "wolf", "outside")
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 65536), (-1, 5)])
-def test_32_bit_pixels_outside_16_bits_are_refused_not_clipped(tmp_path: Path, low: int, high: int) -> None:
+def test_32_bit_pixels_outside_the_range_of_16_bits_are_an_error(tmp_path: Path, low: int, high: int) -> None:
     pixels = np.full((6, 5), low, np.int32)
     pixels[0, 0] = high
     folder(tmp_path)
     Image.fromarray(pixels).save(tmp_path / "cat" / "deep.tif")
-    refused(tmp_path, "cat/deep.tif", f"from {low} to {high}", "8 or 16 bits")
+    assert_error(tmp_path, "cat/deep.tif", f"from {low} to {high}", "8 or 16 bits")
 
 
-@pytest.mark.parametrize("colour_at", [0, 7, 23])
-def test_one_colour_image_makes_all_colour_wherever_it_is(tmp_path: Path, colour_at: int) -> None:
+@pytest.mark.parametrize("position", [0, 7, 23])
+def test_one_rgb_image_at_any_position_makes_all_rgb(tmp_path: Path, position: int) -> None:
     root = folder(tmp_path, 24)
-    file = root / ("cat", "dog")[colour_at % 2] / f"{colour_at:02}.png"
+    file = root / ("cat", "dog")[position % 2] / f"{position:02}.png"
     Image.new("RGB", (5, 6), (200, 100, 50)).save(file)
-    found = decode_all(root, list_folder(root).files, Wanted(), lambda shape: np.zeros(shape, np.uint8)).images
-    files = [root / name for name in list_folder(root).files]
+    names = list_folder(root).samples.files
+    found = decode_files(root, names, Conversion(), lambda shape: np.zeros(shape, np.uint8)).images
     assert found.shape == (24, 6, 5, 3)
-    for path, image in zip(files, found, strict=True):
-        assert (image == np.asarray(Image.open(path).convert("RGB"))).all()
+    for name, image in zip(names, found, strict=True):
+        assert (image == np.asarray(Image.open(root / name).convert("RGB"))).all()
 
 
-def test_grey_and_colour_made_grey(tmp_path: Path) -> None:
-    grey, colour = folder(tmp_path / "grey"), folder(tmp_path / "colour", colour=True)
-    assert load(colour, channels=1).fingerprint == load(grey).fingerprint
-    assert load(grey, channels=3).fingerprint == load(colour).fingerprint
+def test_conversion_between_greyscale_and_rgb(tmp_path: Path) -> None:
+    greyscale, rgb = folder(tmp_path / "greyscale"), folder(tmp_path / "rgb", rgb=True)
+    assert load(rgb, channels=1).fingerprint == load(greyscale).fingerprint
+    assert load(greyscale, channels=3).fingerprint == load(rgb).fingerprint
 
 
 # Broken files
 
 
-def test_broken_files_are_counted_listed_and_left_out_when_asked(tmp_path: Path) -> None:
+def test_broken_files_are_counted_listed_and_optionally_skipped(tmp_path: Path) -> None:
     root = folder(tmp_path, 20)
     for name in ("cat/00.png", "cat/02.png", "cat/04.png", "dog/01.png"):
         (root / name).write_bytes((root / name).read_bytes()[:50])
-    refused(root, "4 of 20", "cat/00.png", "cat/02.png", "cat/04.png", "1 more", "--skip-broken")
+    assert_error(root, "4 of 20", "cat/00.png", "cat/02.png", "cat/04.png", "and 1 more", "--skip-broken")
     rest = load(root, skip_broken=True)
     assert [broken.file for broken in rest.broken] == ["cat/00.png", "cat/02.png", "cat/04.png", "dog/01.png"]
     assert all("broken" in broken.reason for broken in rest.broken)
-    assert "4 of 20 files: cat/00.png, cat/02.png, cat/04.png, ..." in " ".join(rest.notes)
+    assert "4 of 20 files: cat/00.png, cat/02.png, cat/04.png, and 1 more." in " ".join(rest.notes)
     for split in rest.splits.values():
         for name, image, label in zip(split.files, split.images, split.labels, strict=True):
             assert (image[..., 0] == PIXELS[int(Path(name).stem)]).all()
@@ -149,28 +151,28 @@ def test_broken_files_are_counted_listed_and_left_out_when_asked(tmp_path: Path)
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @settings(max_examples=60, deadline=None)
-@given(ending=st.sampled_from(["png", "jpg", "tif", "gif", "bmp"]), data=st.data())
-def test_whatever_is_broken_is_an_image_or_a_line(
-    tmp_path_factory: pytest.TempPathFactory, ending: str, data: st.DataObject
+@given(suffix=st.sampled_from(["png", "jpg", "tif", "gif", "bmp"]), data=st.data())
+def test_a_corrupt_file_is_an_image_or_a_one_line_error(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / f"broken.{ending}"
+    path = tmp_path_factory.getbasetemp() / f"broken.{suffix}"
     Image.fromarray(PIXELS[0]).save(path)
     content = bytearray(path.read_bytes())
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(at, len(content)))])
-    found = attempt(path.parent, path.name, Wanted(channels=1))
-    assert len(found.reason.splitlines()) == 1 if isinstance(found, Broken) else found.pixels.shape[-1] == 1
+    found = try_decode(path.parent, path.name, Conversion(channels=1))
+    assert len(found.reason.splitlines()) == 1 if isinstance(found, BrokenFile) else found.pixels.shape[-1] == 1
 
 
-def test_nothing_but_broken_files(tmp_path: Path) -> None:
+def test_only_broken_files_are_an_error(tmp_path: Path) -> None:
     root = folder(tmp_path)
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    refused(root, "12 of 12", "mend or remove", skip_broken=True)
+    assert_error(root, "12 of 12", "fix or remove", skip_broken=True)
 
 
-def test_the_command_line_leaves_out_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_lists_broken_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder(tmp_path) / "cat" / "00.png").write_bytes(b"")
     assert main(["train", "lenet5", "--data", str(tmp_path), "--folder", str(tmp_path / "runs")]) == 2
     error = capsys.readouterr().err
@@ -186,7 +188,7 @@ def archive(path: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
-def test_an_archive_of_a_test_split_alone(tmp_path: Path) -> None:
+def test_an_archive_with_only_a_test_split(tmp_path: Path) -> None:
     read = load(archive(tmp_path / "a.npz", test_images=PIXELS, test_labels=np.arange(40) % 3))
     assert (set(read.splits), read.class_names, read.task) == ({"test"}, ("0", "1", "2"), "multi-class")
     with pytest.raises(DataError, match="no training images"):
@@ -194,7 +196,7 @@ def test_an_archive_of_a_test_split_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, float, bool])
-def test_columns_of_0_and_1_are_several_labels(tmp_path: Path, kind: type) -> None:
+def test_columns_of_0_and_1_are_multi_label_data(tmp_path: Path, kind: type) -> None:
     labels = np.random.default_rng(1).integers(0, 2, (40, 14)).astype(kind)
     labels[0] = 1
     arrays = {"train_images": PIXELS[:30], "train_labels": labels[:30]}
@@ -205,28 +207,30 @@ def test_columns_of_0_and_1_are_several_labels(tmp_path: Path, kind: type) -> No
     assert "exactly one label" not in " ".join(read.notes)
 
 
-def test_one_label_an_image_is_said(tmp_path: Path) -> None:
+def test_exactly_one_label_per_image_is_noted(tmp_path: Path) -> None:
     labels = np.eye(2)[np.arange(40) % 2]
     assert "exactly one label" in " ".join(load(archive(tmp_path / "a.npz", x_train=PIXELS, y_train=labels)).notes)
 
 
-def test_splits_with_other_numbers_of_labels(tmp_path: Path) -> None:
+def test_splits_with_different_numbers_of_labels_are_an_error(tmp_path: Path) -> None:
     two, three = np.ones((40, 2)), np.ones((40, 3))
     path = archive(tmp_path / "a.npz", x_train=PIXELS, y_train=two, x_test=PIXELS, y_test=three)
-    refused(path, "train and the test labels")
+    assert_error(path, "train and the test labels")
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
-def test_arrays_of_other_channels_than_grey_and_colour(tmp_path: Path, channels: int) -> None:
+def test_arrays_of_other_channels_than_greyscale_and_rgb_are_an_error(tmp_path: Path, channels: int) -> None:
     images = np.repeat(PIXELS[..., np.newaxis], channels, axis=-1)
-    refused(archive(tmp_path / "a.npz", x_train=images, y_train=np.arange(40) % 2), f"(40, 6, 5, {channels})", "1 or 3")
+    assert_error(
+        archive(tmp_path / "a.npz", x_train=images, y_train=np.arange(40) % 2), f"(40, 6, 5, {channels})", "1 or 3"
+    )
 
 
 # Streaming
 
 
 @pytest.mark.parametrize("arguments", [{}, {"image_size": 4}, {"channels": 3}, {"skip_broken": True}])
-def test_streamed_images_are_those_in_memory(tmp_path: Path, cache: Path, arguments: dict[str, Any]) -> None:
+def test_streamed_images_equal_those_in_memory(tmp_path: Path, cache: Path, arguments: dict[str, Any]) -> None:
     root = folder(tmp_path / "set")
     if "skip_broken" in arguments:
         (root / "cat" / "04.png").write_bytes(b"")
@@ -242,25 +246,25 @@ def test_streamed_images_are_those_in_memory(tmp_path: Path, cache: Path, argume
     assert cache.stat().st_mode & 0o777 == 0o700, "they are images of patients"
 
 
-def test_files_are_decoded_once_and_again_when_one_is_changed(
+def test_files_are_decoded_once_and_again_after_a_change(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = folder(tmp_path / "set")
     decoded: list[Path] = []
-    real = reading.read_picture
+    real = parallel.decode
 
-    def counted(path: Path) -> Any:
+    def count_and_decode(path: Path) -> Any:
         decoded.append(path)
         return real(path)
 
-    monkeypatch.setattr(reading, "read_picture", counted)
+    monkeypatch.setattr(parallel, "decode", count_and_decode)
     first = load(root, stream=True)
     assert len(decoded) == COUNT
     assert load(root, stream=True).fingerprint == first.fingerprint
     assert len(decoded) == COUNT
     Image.new("L", (5, 6), 7).save(root / "cat" / "00.png")
     os.utime(root / "cat" / "00.png", (1, 1))
-    assert 7 in everything(load(root, stream=True))[:, 0, 0, 0]
+    assert 7 in all_images(load(root, stream=True))[:, 0, 0, 0]
     load(root, stream=True, image_size=3)
     assert len(decoded) == 3 * COUNT
     next(cache.glob("*.json")).write_text("{")
@@ -270,37 +274,38 @@ def test_files_are_decoded_once_and_again_when_one_is_changed(
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
+def test_a_broken_file_is_tried_again(tmp_path: Path) -> None:
     root = folder(tmp_path / "set")
-    whole = (root / "cat" / "00.png").read_bytes()
-    (root / "cat" / "00.png").write_bytes(b"\0" * len(whole))
+    content = (root / "cat" / "00.png").read_bytes()
+    (root / "cat" / "00.png").write_bytes(b"\0" * len(content))
     os.utime(root / "cat" / "00.png", (1, 1))
     assert len(load(root, stream=True, skip_broken=True).broken) == 1
-    (root / "cat" / "00.png").write_bytes(whole)
+    (root / "cat" / "00.png").write_bytes(content)
     os.utime(root / "cat" / "00.png", (1, 1))
-    mended = load(root, stream=True)
-    assert mended.fingerprint == load(root, stream=False).fingerprint
+    fixed = load(root, stream=True)
+    assert fixed.fingerprint == load(root, stream=False).fingerprint
 
 
-def test_two_processes_decode_once_and_see_the_same(tmp_path: Path, cache: Path) -> None:
+def test_two_processes_decode_once_and_load_the_same_images(tmp_path: Path, cache: Path) -> None:
     root = folder(tmp_path / "set", 40)
     code = "import sys; from keras_cnns.data import load; print(load(sys.argv[1], stream=True).fingerprint)"
     running = [
         subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    prints = {process.communicate()[0].strip() for process in running}
-    assert prints == {load(root, stream=False).fingerprint}
+    fingerprints = {process.communicate()[0].strip() for process in running}
+    assert fingerprints == {load(root, stream=False).fingerprint}
     assert len(list(cache.glob("*.npy"))) == 1
 
 
-def test_a_process_that_was_killed_leaves_nothing_that_is_taken_for_whole(tmp_path: Path, cache: Path) -> None:
+def test_a_killed_process_does_not_leave_an_incomplete_cache(tmp_path: Path, cache: Path) -> None:
     root = folder(tmp_path / "set", 40)
     code = (
-        "import sys, os; from pathlib import Path; from keras_cnns.data import load, reading; real = reading.attempt\n"
-        "def slow(root, file, wanted):\n"
+        "import sys, os; from keras_cnns.data import load; from keras_cnns.data.decoding import parallel\n"
+        "real = parallel.try_decode\n"
+        "def die_at_the_end(root, file, conversion):\n"
         "    if file == 'dog/39.png': os.kill(os.getpid(), 9)\n"
-        "    return real(root, file, wanted)\n"
-        "reading.attempt = slow; load(sys.argv[1], stream=True)"
+        "    return real(root, file, conversion)\n"
+        "parallel.try_decode = die_at_the_end; load(sys.argv[1], stream=True)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(root)], check=False).returncode == -9
     assert list(cache.glob("*.json")) == []
@@ -308,70 +313,70 @@ def test_a_process_that_was_killed_leaves_nothing_that_is_taken_for_whole(tmp_pa
     assert list(cache.glob("*.part")) == []
 
 
-def test_large_sets_are_streamed_by_themselves_and_that_is_said(
+def test_datasets_that_do_not_fit_in_memory_are_streamed_and_noted(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = folder(tmp_path / "set")
     assert not isinstance(load(root).training.images, np.memmap)
-    monkeypatch.setattr("keras_cnns.data.streaming.LARGEST_SHARE", 0.0)
+    monkeypatch.setattr("keras_cnns.data.streaming.MAX_MEMORY_SHARE", 0.0)
     large = load(root)
     assert isinstance(large.training.images, np.memmap)
-    assert "kept in a file" in " ".join(large.notes)
+    assert "streamed from a file" in " ".join(large.notes)
     assert not isinstance(load(root, stream=False).training.images, np.memmap)
     assert cache.exists()
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KERAS_CNNS_CACHE", str(tmp_path / "file"))
-    refused(folder(tmp_path / "set"), "cannot be written", "KERAS_CNNS_CACHE", stream=True)
+    assert_error(folder(tmp_path / "set"), "cannot be written", "KERAS_CNNS_CACHE", stream=True)
 
 
-def test_a_disk_without_room(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"need 3000000.00 GB and .*--image-size .* KERAS_CNNS_CACHE"):
-        reserve(tmp_path / "a.part", (10**9, 1000, 1000, 3))
+def test_the_error_for_a_disk_that_is_too_small(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"need 3000000.00 GB but .*--image-size .* KERAS_CNNS_CACHE"):
+        create_memmap(tmp_path / "a.part", (10**9, 1000, 1000, 3))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_reading_leaves_no_file(tmp_path: Path, cache: Path) -> None:
+def test_an_error_while_decoding_leaves_no_files(tmp_path: Path, cache: Path) -> None:
     Image.new("L", (9, 9)).save(folder(tmp_path / "set") / "dog" / "large.png")
-    refused(tmp_path / "set", "large.png", "9x9", stream=True)
+    assert_error(tmp_path / "set", "large.png", "9x9", stream=True)
     assert {path.suffix for path in cache.iterdir()} == {".lock"}
 
 
-def test_statistics_and_fingerprints_go_chunk_by_chunk_and_are_exact() -> None:
+def test_statistics_of_images_in_several_chunks_are_exact() -> None:
     images = np.random.default_rng(0).integers(0, 256, (70, 512, 512, 1), np.uint8)
-    assert [len(chunk) for chunk in chunks(images)] == [CHUNK // 512**2, 70 - CHUNK // 512**2]
+    assert [len(chunk) for chunk in iterate_chunks(images)] == [CHUNK_BYTES // 512**2, 70 - CHUNK_BYTES // 512**2]
     data = Dataset(name="a", source="a", splits={"train": Split(images, np.arange(70) % 2)}, class_names=("a", "b"))
     assert data.pixel_mean == pytest.approx((images.mean(),), rel=1e-12)
     assert data.pixel_std == pytest.approx((images.std(dtype=np.float64),), rel=1e-12)
 
 
-# Named sets
+# TensorFlow Datasets
 
 
 @pytest.fixture
 def tfds(monkeypatch: pytest.MonkeyPatch) -> Any:
     found = pytest.importorskip("tensorflow_datasets")
-    monkeypatch.setattr("tensorflow_datasets.core.utils.gcs_utils._is_gcs_disabled", True)  # asks no other host
+    monkeypatch.setattr("tensorflow_datasets.core.utils.gcs_utils._is_gcs_disabled", True)  # no network access
     return found
 
 
-def test_a_named_set_offline(tfds: Any, tmp_path: Path) -> None:
+def test_a_prepared_dataset_is_read_offline(tfds: Any, tmp_path: Path) -> None:
     builder = tfds.builder("mnist", data_dir=tmp_path)
-    place = tmp_path / "mnist" / str(builder.version)
-    place.mkdir(parents=True)
+    folder = tmp_path / "mnist" / str(builder.version)
+    folder.mkdir(parents=True)
     splits = [{"name": name, "shardLengths": ["30"], "numBytes": "1"} for name in ("train", "test")]
     info = {"name": "mnist", "version": str(builder.version), "fileFormat": "tfrecord", "splits": splits}
-    (place / "dataset_info.json").write_text(json.dumps(info))
+    (folder / "dataset_info.json").write_text(json.dumps(info))
     with tfds.testing.mock_data(num_examples=200, data_dir=tmp_path):
         read = load("tfds:mnist", allow_leaks=True)
     assert {name: len(split) for name, split in read.splits.items()} == {"train": 160, "validation": 40, "test": 200}
     assert (read.image_shape, read.classes, read.name) == ((28, 28, 1), 10, "tfds:mnist")
 
 
-def test_images_of_mixed_sizes_need_a_size(tfds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class MixedHouseSet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+def test_images_of_different_sizes_need_a_size(tfds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class MixedSizes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
         VERSION = tfds.core.Version("1.0.0")
         BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="small"), tfds.core.BuilderConfig(name="plain")]  # noqa: RUF012
 
@@ -388,30 +393,33 @@ def test_images_of_mixed_sizes_need_a_size(tfds: Any, tmp_path: Path, monkeypatc
 
         def _generate_examples(self) -> Any:
             for index in range(20):
-                shape = (6 + index % 3, 5, 3)
+                shape = (6 + index % 3, 5 + index % 3, 3)
                 yield index, {"image": np.full(shape, 10 * index, np.uint8), "label": index % 2}
 
     real = tfds.builder
     monkeypatch.setattr(tfds, "builder", lambda name: real(name, data_dir=tmp_path))
-    refused("tfds:mixed_house_set/small", "3 sizes", "--image-size 64")
-    read = load("tfds:mixed_house_set/small", image_size=4)
+    assert_error("tfds:mixed_sizes/small", "3 different sizes", "--image-size 64")
+    read = load("tfds:mixed_sizes/small", image_size=4)
     assert read.image_shape == (4, 4, 3)
-    assert sorted(everything(read)[:, 0, 0, 0].tolist()) == [10 * index for index in range(20)]
-    refused("tfds:mixed_house_set/plain", "not images with one class each")
+    assert sorted(all_images(read)[:, 0, 0, 0].tolist()) == [10 * index for index in range(20)]
+    assert_error("tfds:mixed_sizes/plain", "not images with one class each")
 
 
 @pytest.mark.usefixtures("tfds")
-def test_a_name_that_is_not_known_has_neighbours() -> None:
-    refused("tfds:mnits", "'mnist'", "Did you mean")
+def test_the_error_for_an_unknown_dataset_suggests_names() -> None:
+    assert_error("tfds:mnits", "'mnist'", "Did you mean")
 
 
 def test_progress_is_shown_on_a_terminal_after_two_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(parallel.time, "monotonic", lambda: now)
     for terminal, seconds, shown in ((True, 3, True), (True, 1, False), (False, 3, False)):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal, raising=False)
-        progress = reading.Progress(2000)
-        progress.begun = time.monotonic() - seconds
-        progress.show(1000)
-        progress.end()
-        assert ("1,000 of 2,000" in capsys.readouterr().err) == shown
+        images = parallel.show_progress(iter(range(2000)), 2000)
+        next(images)
+        monkeypatch.setattr(parallel.time, "monotonic", lambda seconds=seconds: now + seconds)
+        assert list(images) == list(range(1, 2000))
+        monkeypatch.setattr(parallel.time, "monotonic", lambda: now)
+        assert ("1,008 of 2,000" in capsys.readouterr().err) == shown

@@ -1,4 +1,4 @@
-"""What follows a search: the winner refitted and registered, a sweep extended, another started from a run."""
+"""After a search: refit and registration of the winner, extended sweeps, and sweeps that start from a run."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from keras_cnns.errors import EvaluationError, KerasCnnsError, ResumeError, Sett
 from keras_cnns.evaluation import evaluate
 from keras_cnns.networks.registry import network_settings
 from keras_cnns.tracking import Store
-from keras_cnns.tracking.registry import Registry, as_name, check_name
-from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON, best_trial, sweep_of
+from keras_cnns.tracking.registry import Registry, check_name, sanitize_name
+from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON, best_trial, find_sweep
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
-from tests.kept import fitted, keep
-from tests.sweeps import plan
+from tests.saved_networks import save_run, train_network
+from tests.sweeps import make_config
 from tuning import sweep
 from tuning.candidates.space import make_space
 from tuning.running.journal import Journal
-from tuning.running.start import find_start, start_from
-from tuning.running.sweep_directory import SWEEP, claim, claim_finished
+from tuning.running.starting_point import find_starting_point
+from tuning.running.sweep_directory import SWEEP, open_directory
 
 # Training on training and validation images.
 
 
-def test_joined_images_are_all_there_and_the_test_split_is_left_alone(digits: Dataset) -> None:
+def test_joining_combines_training_and_validation_images_and_keeps_the_test_split(digits: Dataset) -> None:
     test = Split(digits.splits["validation"].images[:5], digits.splits["validation"].labels[:5])
     whole = replace(digits, splits={**digits.splits, "test": test})
-    joined = whole.joined()
+    joined = whole.merge_validation()
     assert set(joined.splits) == {"train", "test"}
     assert joined.splits["test"] is test
     assert len(joined.training) == len(digits.training) + len(digits.splits["validation"])
@@ -49,12 +49,10 @@ def test_joined_images_are_all_there_and_the_test_split_is_left_alone(digits: Da
 
 
 @pytest.mark.parametrize("changes", [{"keep": "best"}, {"keep": "last", "patience": 2}])
-def test_without_validation_images_nothing_can_be_monitored(
-    tmp_path: Path, digits: Dataset, changes: dict[str, Any]
-) -> None:
+def test_monitoring_needs_validation_images(tmp_path: Path, digits: Dataset, changes: dict[str, Any]) -> None:
     job = Job(model="densenet-bc-40", settings=network_settings("densenet-bc-40", {}), recipe=Recipe(**changes))
-    with pytest.raises(SettingError, match="without validation images nothing can be monitored"):
-        fit(job, digits.joined(), tmp_path)
+    with pytest.raises(SettingError, match="without validation images no metric can be monitored"):
+        fit(job, digits.merge_validation(), tmp_path)
 
 
 # The registry.
@@ -63,12 +61,12 @@ def test_without_validation_images_nothing_can_be_monitored(
 @pytest.fixture(scope="module")
 def kept_runs(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> tuple[Store, list[str], Dataset]:
     store = Store(f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}")
-    network = fitted(digits)
+    network = train_network(digits)
     recipe = {name: str(value) for name, value in Recipe(epochs=3, learning_rate=0.003).to_strings().items()}
-    return store, [keep(store, network, digits, name=f"run-{index}", recipe=recipe) for index in range(3)], digits
+    return store, [save_run(store, network, digits, name=f"run-{index}", recipe=recipe) for index in range(3)], digits
 
 
-def test_a_version_is_registered_once_and_a_worse_one_never_becomes_the_champion(
+def test_a_version_is_registered_once_and_a_worse_one_does_not_become_the_champion(
     kept_runs: tuple[Store, list[str], Dataset],
 ) -> None:
     store, runs, digits = kept_runs
@@ -100,43 +98,43 @@ def test_a_version_is_registered_once_and_a_worse_one_never_becomes_the_champion
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "-a", "x" * 201, "a\nb"])
-def test_what_the_registry_cannot_hold_as_a_name_is_told(name: str) -> None:
-    with pytest.raises(SettingError, match="cannot be a name in the registry"):
+def test_invalid_names_for_the_registry_are_reported(name: str) -> None:
+    with pytest.raises(SettingError, match="is not a valid name for the model registry"):
         check_name(name)
 
 
 @settings(max_examples=50)
 @given(st.text(min_size=0, max_size=300))
-def test_the_usual_name_can_always_be_registered(data: str) -> None:
-    name = as_name(f"sweep-densenet-{data}")
+def test_the_default_name_is_always_valid(data: str) -> None:
+    name = sanitize_name(f"sweep-densenet-{data}")
     assert check_name(name) == name
 
 
-# A refit knows the validation images.
+# A refit was trained on the validation images.
 
 
-def test_a_refit_is_not_evaluated_on_images_that_it_was_trained_on(
+def test_a_refit_cannot_be_evaluated_on_the_validation_images(
     kept_runs: tuple[Store, list[str], Dataset],
 ) -> None:
     store, runs, digits = kept_runs
     held_out = Split(digits.splits["validation"].images[:100], digits.splits["validation"].labels[:100])
     data = replace(digits, splits={**digits.splits, "test": held_out})
-    run = keep(store, fitted(digits), data, name="refit")
-    store.tag(run, {TRAINED_ON: TRAIN_AND_VALIDATION, "refit_of": runs[0]})
+    run = save_run(store, train_network(digits), data, name="refit")
+    store.log(run, tags={TRAINED_ON: TRAIN_AND_VALIDATION, "refit_of": runs[0]})
     settled = store.run(run).metrics["temperature"]
     with pytest.raises(EvaluationError, match=f"is a refit.*run {runs[0]}"):
         evaluate(run, data, split="validation", tracking_uri=store.uri)
     found = evaluate(run, data, split="test", tracking_uri=store.uri)
-    assert found.temperature == settled
+    assert found.operating_point.temperature == settled
     assert not found.external
-    assert any(note.startswith("A refit: trained on training and validation images") for note in found.notes)
-    assert any("training images too: 100 of 100" in note for note in found.notes), "validation images are known too"
+    assert any(note.startswith("The run is a refit, trained on training and validation images") for note in found.notes)
+    assert any("100 of 100 images are exact copies of training images" in note for note in found.notes)
 
 
-# Starting from a run, or from a sweep's best.
+# Starting from a run, or from the best trial of a sweep.
 
 
-def test_a_sweep_stands_for_what_it_has_chosen_and_without_that_for_its_best(
+def test_a_sweep_stands_for_its_chosen_run_or_else_for_its_best_trial(
     kept_runs: tuple[Store, list[str], Dataset],
 ) -> None:
     store, ids, _ = kept_runs
@@ -145,45 +143,42 @@ def test_a_sweep_stands_for_what_it_has_chosen_and_without_that_for_its_best(
         for run, score in zip(ids, (0.8, 0.9, 0.7), strict=True)
     )
     elsewhere = replace(elsewhere, parent="beef")
-    assert sweep_of("0ddba", [good, better, elsewhere]) == "0ddba11"
-    assert sweep_of(good.id, [good, better]) is None
-    assert sweep_of("nothing", [good, better]) is None
+    assert find_sweep("0ddba", [good, better, elsewhere]) == "0ddba11"
+    assert find_sweep(good.id, [good, better]) is None
+    assert find_sweep("nothing", [good, better]) is None
     assert best_trial("0ddba11", [good, better, elsewhere]) is better
     good = replace(good, tags={"chosen_by.0ddba11": "true"})
     better = replace(better, tags={"chosen_by.0ddba11": "false"})
     assert best_trial("0ddba11", [good, better, elsewhere]) is good
-    read_back = replace(elsewhere, tags={"chosen_by.cafe": "true"})
-    assert sweep_of("cafe", [good, better, read_back]) == "cafe"
-    assert best_trial("cafe", [good, better, read_back]) is read_back
-    assert best_trial("beef", [good, better, read_back]) is read_back
+    reused = replace(elsewhere, tags={"chosen_by.cafe": "true"})
+    assert find_sweep("cafe", [good, better, reused]) == "cafe"
+    assert best_trial("cafe", [good, better, reused]) is reused
+    assert best_trial("beef", [good, better, reused]) is reused
 
 
-def test_candidates_start_from_a_runs_settings_and_recipe(kept_runs: tuple[Store, list[str], Dataset]) -> None:
+def test_candidates_start_from_the_settings_and_recipe_of_a_run(kept_runs: tuple[Store, list[str], Dataset]) -> None:
     store, runs, digits = kept_runs
-    start = find_start(runs[0], model="lenet", tracking_uri=store.uri)
-    assert (start.model, start.recipe) == ("lenet5", Recipe(epochs=3, learning_rate=0.003))
-    changed = replace(start, settings=start.settings.replace({"dense": (11,)})) if hasattr(
-        start.settings, "dense"
-    ) else start  # fmt: skip
-    space = make_space("lenet5", recipe=start.recipe, image_shape=(32, 32, 1), classes=digits.classes)
-    assert start_from(space, None) is space
-    assert start_from(space, changed).branches["lenet5"].settings == changed.settings
+    base, recipe = find_starting_point(runs[0], model="lenet", tracking_uri=store.uri)
+    assert (base.model, recipe) == ("lenet5", Recipe(epochs=3, learning_rate=0.003))
+    changed = base._replace(settings=base.settings.replace({"hidden_width": 11}))
+    space = make_space("lenet5", bases=[changed], recipe=recipe, image_shape=(32, 32, 1), classes=digits.classes)
+    assert space.branches["lenet5"].settings == changed.settings
 
 
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
         ({"from_run": "nobody"}, StoreError, "no run 'nobody'"),
-        ({"from_run": "run-0", "model": "densenet"}, SettingError, "is of lenet5, not of densenet"),
+        ({"from_run": "run-0", "model": "densenet"}, SettingError, "run run-0 is a lenet5, not a densenet"),
         ({}, SettingError, "there is no model"),
         ({"model": "densenet", "extend": 2, "resume": True}, SettingError, "give one of them"),
         ({"model": "densenet", "extend": 0}, SettingError, "extend must be"),
         ({"model": "densenet", "repeats": 1}, SettingError, "repeats must be"),
         ({"model": "densenet", "extend": 2}, ResumeError, "nothing to extend"),
-        ({"model": "densenet", "register": "a/b"}, SettingError, "cannot be a name"),
+        ({"model": "densenet", "register": "a/b"}, SettingError, "is not a valid name"),
     ],
 )
-def test_mistakes_are_told_before_anything_starts(
+def test_invalid_arguments_are_reported_before_the_sweep_starts(
     tmp_path: Path,
     kept_runs: tuple[Store, list[str], Dataset],
     arguments: dict[str, Any],
@@ -197,35 +192,34 @@ def test_mistakes_are_told_before_anything_starts(
     assert not list(tmp_path.rglob("journal.jsonl"))
 
 
-# Whose sweep is extended.
+# Extending a sweep.
 
 
-def test_only_a_finished_sweep_of_the_same_arguments_is_extended(
+def test_only_a_finished_sweep_with_the_same_arguments_can_be_extended(
     tmp_path: Path, kept_runs: tuple[Store, list[str], Dataset]
 ) -> None:
     store, _, digits = kept_runs
-    first = plan(digits, repeats=None)
-    place, _, record = claim(tmp_path, first, store, resume=False, seed=None, trials=5)
-    (place / SWEEP).write_text(json.dumps(record))
-    extended = plan(digits, repeats=2, register="net", trials=0)
+    folder, _, record = open_directory(tmp_path, make_config(digits, repeats=None), store, trials=5)
+    (folder / SWEEP).write_text(json.dumps(record))
+    extended = make_config(digits, repeats=2, register="net", trials=0)
     with pytest.raises(ResumeError, match="is not finished"):
-        claim_finished(tmp_path, extended, store, more=2, seed=None, trials=None)
-    (place / "finished").write_text("run")
-    found, _, more = claim_finished(tmp_path, extended, store, more=2, seed=None, trials=None)
-    assert found == place
+        open_directory(tmp_path, extended, store, extend=2)
+    (folder / "finished").write_text("run")
+    found, _, more = open_directory(tmp_path, extended, store, extend=2)
+    assert found == folder
     assert (more["trials"], more["extended"], more["repeats"], more["register"]) == (5, 2, 2, "net")
     for other in ({"search": "tpe"}, {"scheduler": "asha"}):
         with pytest.raises(ResumeError, match="nothing to extend"):
-            claim_finished(tmp_path, replace(extended, **other), store, more=2, seed=None, trials=None)
+            open_directory(tmp_path, replace(extended, **other), store, extend=2)
     with pytest.raises(ResumeError, match="nothing to extend"):
-        claim_finished(tmp_path, replace(extended, trials=6), store, more=2, seed=None, trials=6)
-    (place / SWEEP).write_text(json.dumps(more))
-    (place / "finished").unlink()  # the extension was killed
-    resumed, _, known = claim(tmp_path, extended, store, resume=True, seed=None, trials=None)
-    assert (resumed, known["extended"]) == (place, 2)
+        open_directory(tmp_path, replace(extended, trials=6), store, extend=2, trials=6)
+    (folder / SWEEP).write_text(json.dumps(more))
+    (folder / "finished").unlink()  # the extension was interrupted
+    resumed, _, known = open_directory(tmp_path, extended, store, resume=True)
+    assert (resumed, known["extended"]) == (folder, 2)
 
 
-# All of it, with the real Ray.
+# Everything together, with the real Ray.
 
 COMMAND = ["sweep", "densenet", "--epochs", "1", "--scheduler", "none", "--set", "blocks=1,1",
            "--set", "growth_rate=4..8", "--json"]  # fmt: skip
@@ -234,7 +228,7 @@ COMMAND = ["sweep", "densenet", "--epochs", "1", "--scheduler", "none", "--set",
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
-def test_a_sweep_with_all_that_follows_is_extended_and_trains_nothing_twice(
+def test_an_extended_sweep_with_repeats_and_refit_trains_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

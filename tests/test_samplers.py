@@ -1,4 +1,4 @@
-"""Which candidate comes next: never one twice, never one above the limits, and as good after a kill as before it."""
+"""Samplers: different candidates within the limits, equally good after an interruption as before it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ import pytest
 from keras_cnns import Recipe
 from keras_cnns.comparing.comparison import pareto_front
 from keras_cnns.errors import SettingError
-from tuning.candidates.limits import NO_LIMITS, Limits
-from tuning.candidates.space import Space, Values, make_space
+from tuning.candidates.space import NO_LIMITS, Limits, Space, Values, make_space
 from tuning.running.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
-from tuning.searching.samplers import STARTUP, Guided, make_sampler
+from tuning.searching.samplers import STARTUP_TRIALS, TpeSampler, make_sampler
 
 SMALL = Limits(parameters=40_000)
 SEARCHED = {"learning_rate": "5e-4..1e-2", "weight_decay": 0.01}
 
 
-def space_of(model: str, limits: Limits = NO_LIMITS, **written: object) -> Space:
-    return make_space(
-        model, recipe=Recipe(), space=written, image_shape=(32, 32, 1), classes=2, limits=limits
-    )  # fmt: skip
+def space_of(model: str, limits: Limits = NO_LIMITS, **space: object) -> Space:
+    return make_space(model, recipe=Recipe(), space=space, image_shape=(32, 32, 1), classes=2, limits=limits)
 
 
 def trial(space: Space, number: int, values: Values, score: float, status: str = FINISHED) -> TrialState:
-    """A trial as the journal has it: what is read from it has been through JSON."""
+    """A trial as read from the journal, with a candidate that has been through JSON."""
     return TrialState(
         number,
         status=status,
@@ -40,19 +37,19 @@ def trial(space: Space, number: int, values: Values, score: float, status: str =
 
 
 def cost(space: Space, values: Values) -> float:
-    from keras_cnns.networks.registry import tally_network
+    from keras_cnns.networks.registry import count_network
 
-    candidate = space.candidate(values)
+    candidate = space.make_candidate(values)
     assert candidate is not None
     family = space.branches[candidate.model].family
-    return float(tally_network(family, candidate.settings, (32, 32, 1), 2).counts().total_parameters)
+    return float(count_network(family, candidate.settings, (32, 32, 1), 2).total_parameters)
 
 
 def search(
     space: Space, kind: str, trials: int, score: Callable[[Values], float], *, seed: int = 0, resume_at: int = -1,
     cost: str | None = None,
 ) -> dict[int, TrialState]:  # fmt: skip
-    """Search without training: what a candidate would reach is computed."""
+    """Search without training: the score of a candidate is computed."""
     states: dict[int, TrialState] = {}
     sampler = make_sampler(kind, space, seed=seed, cost=cost)
     for number in range(trials):
@@ -63,47 +60,50 @@ def search(
     return states
 
 
-def near(values: Values) -> float:
-    """The nearer the learning rate is to 0.002 and the more a network grows, the better."""
+def score_of(values: Values) -> float:
+    """A score that is highest for a learning rate of 0.002 and a large growth rate."""
     return 0.9 - 0.1 * abs(math.log(values.get("learning_rate", 1e-2) / 2e-3)) + 0.01 * values.get("growth_rate", 0)
 
 
 @pytest.mark.parametrize("kind", ["random", "grid", "tpe"])
 @pytest.mark.parametrize("resume_at", [-1, 17])
 @pytest.mark.parametrize("model", ["densenet", "all"])
-def test_candidates_are_all_different_and_can_be_trained(kind: str, resume_at: int, model: str) -> None:
+def test_all_candidates_are_different_and_can_be_trained(kind: str, resume_at: int, model: str) -> None:
     rates = "1e-3,3e-3" if kind == "grid" else "5e-4..1e-2"
-    written: dict[str, object] = {"learning_rate": rates, "weight_decay": 0.01, "dropout": 0.0}
-    space = space_of(model, SMALL, **written)
-    states = search(space, kind, 24, near, resume_at=resume_at)
-    candidates = {space.candidate(state.candidate) for state in states.values()}
+    searched: dict[str, object] = {"learning_rate": rates, "weight_decay": 0.01, "dropout": 0.0}
+    space = space_of(model, SMALL, **searched)
+    states = search(space, kind, 24, score_of, resume_at=resume_at)
+    candidates = {space.make_candidate(state.candidate) for state in states.values()}
     assert len(candidates) == 24
     assert all(cost(space, state.candidate) <= 40_000 for state in states.values())
     assert all(candidate is not None and not space.excess(candidate) for candidate in candidates)
 
 
 @pytest.mark.parametrize("kind", ["random", "grid"])
-def test_an_order_that_trials_do_not_change_is_the_same_after_a_kill(kind: str) -> None:
+def test_random_and_grid_search_continue_in_the_same_order_after_an_interruption(kind: str) -> None:
     space = space_of("densenet", learning_rate="1e-3,3e-3", weight_decay=0.01)
-    whole, resumed = search(space, kind, 12, near), search(space, kind, 12, near, resume_at=5)
+    whole, resumed = search(space, kind, 12, score_of), search(space, kind, 12, score_of, resume_at=5)
     assert [state.candidate for state in whole.values()] == [state.candidate for state in resumed.values()]
 
 
-def test_the_first_trials_are_those_of_a_random_search() -> None:
+def test_the_first_trials_of_tpe_are_those_of_a_random_search() -> None:
     space = space_of("densenet")
-    drawn, guided = search(space, "random", STARTUP, near), search(space, "tpe", STARTUP, near)
-    assert [state.candidate for state in drawn.values()] == [state.candidate for state in guided.values()]
+    random_search, tpe = (
+        search(space, "random", STARTUP_TRIALS, score_of),
+        search(space, "tpe", STARTUP_TRIALS, score_of),
+    )
+    assert [state.candidate for state in random_search.values()] == [state.candidate for state in tpe.values()]
 
 
 @pytest.mark.parametrize("resume_at", [-1, 25])
 @pytest.mark.parametrize("model", ["densenet", "all"])
-def test_what_did_well_is_tried_more_also_after_a_kill(model: str, resume_at: int) -> None:
+def test_tpe_finds_better_candidates_than_random_search_also_after_an_interruption(model: str, resume_at: int) -> None:
     space = space_of(model, growth_rate="4..24", weight_decay=0.01)
     late = {
         kind: [
-            near(state.candidate)
+            score_of(state.candidate)
             for seed in range(3)
-            for number, state in search(space, kind, 40, near, seed=seed, resume_at=resume_at).items()
+            for number, state in search(space, kind, 40, score_of, seed=seed, resume_at=resume_at).items()
             if number >= 25
         ]
         for kind in ("random", "tpe")
@@ -111,10 +111,10 @@ def test_what_did_well_is_tried_more_also_after_a_kill(model: str, resume_at: in
     assert statistics.mean(late["tpe"]) > statistics.mean(late["random"]) + 0.02
 
 
-def test_trials_that_run_keep_others_away_and_each_is_told_once() -> None:
+def test_running_and_ended_trials_are_reported_to_optuna_once() -> None:
     space = space_of("densenet")
-    sampler = Guided(space, seed=0)
-    states = search(space, "tpe", 14, near)
+    sampler = TpeSampler(space, seed=0)
+    states = search(space, "tpe", 14, score_of)
     states[14] = trial(space, 14, sampler.propose(states), 0.0, RUNNING)
     states[15] = trial(space, 15, sampler.propose(states), 0.0, WAITING)
     sampler.propose(states)
@@ -127,52 +127,52 @@ def test_trials_that_run_keep_others_away_and_each_is_told_once() -> None:
     assert (counted.count("COMPLETE"), counted.count("RUNNING")) == (15, 1)
 
 
-def test_trials_that_were_stopped_or_failed_are_told_as_what_they_were() -> None:
+def test_stopped_and_failed_trials_are_reported_to_optuna_as_such() -> None:
     space = space_of("densenet")
-    states = search(space, "tpe", 12, near)
+    states = search(space, "tpe", 12, score_of)
     states[3] = trial(space, 3, states[3].candidate, 0.25, STOPPED)
     states[4] = trial(space, 4, states[4].candidate, 0.0, FAILED)
-    sampler = Guided(space, seed=0)
+    sampler = TpeSampler(space, seed=0)
     sampler.propose(states)
     assert sampler.study is not None
-    told = [found for found in sampler.study.trials if found.state.name != "FAIL"]
-    assert told[3].intermediate_values == {1: 0.25}
-    assert told[3].state.name == "PRUNED"
-    assert told[4].constraints["failed"] > 0
-    assert told[5].value == pytest.approx(near(states[5].candidate))
+    reported = [found for found in sampler.study.trials if found.state.name != "FAIL"]
+    assert reported[3].intermediate_values == {1: 0.25}
+    assert reported[3].state.name == "PRUNED"
+    assert reported[4].constraints["failed"] > 0
+    assert reported[5].value == pytest.approx(score_of(states[5].candidate))
 
 
-def test_what_is_above_the_limits_is_told_no_more_often_than_there_are_trials() -> None:
+def test_candidates_beyond_the_limits_are_reported_at_most_as_often_as_there_are_trials() -> None:
     space = space_of("densenet", Limits(parameters=12_000))
-    sampler = Guided(space, seed=0)
+    sampler = TpeSampler(space, seed=0)
     states: dict[int, TrialState] = {}
     for number in range(30):
         values = sampler.propose(states)
-        states[number] = trial(space, number, values, near(values))
+        states[number] = trial(space, number, values, score_of(values))
     assert sampler.study is not None
-    above = [found for found in sampler.study.trials if "limits" in found.constraints]
-    assert 0 < len(above) <= 30
-    assert all(found.constraints["limits"] > 0 for found in above)
+    beyond = [found for found in sampler.study.trials if "limits" in found.constraints]
+    assert 0 < len(beyond) <= 30
+    assert all(found.constraints["limits"] > 0 for found in beyond)
 
 
-def test_a_search_for_score_and_cost_finds_more_of_the_front_than_chance() -> None:
+def test_tpe_finds_a_better_pareto_front_than_random_search() -> None:
     space = space_of("densenet", growth_rate="4..24", weight_decay=0.01)
 
     def volume(kind: str, seed: int) -> float:
-        states = search(space, kind, 60, near, seed=seed, cost="parameters")
-        points = [(math.log10(cost(space, state.candidate)), near(state.candidate)) for state in states.values()]
+        states = search(space, kind, 60, score_of, seed=seed, cost="parameters")
+        points = [(math.log10(cost(space, state.candidate)), score_of(state.candidate)) for state in states.values()]
         front = [points[index] for index in pareto_front(points)]
         ends = [*[x for x, _ in front[1:]], 6.0]
         return sum((end - x) * (y - 0.5) for (x, y), end in zip(front, ends, strict=True))
 
-    tpe, chance = ([volume(kind, seed) for seed in range(4)] for kind in ("tpe", "random"))
-    assert statistics.mean(tpe) > statistics.mean(chance)
+    tpe, random_search = ([volume(kind, seed) for seed in range(4)] for kind in ("tpe", "random"))
+    assert statistics.mean(tpe) > statistics.mean(random_search)
 
 
-def test_a_space_that_is_used_up_is_an_error_and_no_endless_search() -> None:
+def test_an_exhausted_space_raises_an_error() -> None:
     fixed: dict[str, Any] = {"learning_rate": 0.01, "weight_decay": 0.01, "dropout": 0.0, "compression": 0.5,
                              "bottleneck_width": None, "growth_rate": 4}  # fmt: skip
     space = space_of("densenet", **fixed, blocks="2,2|3,3|4,4|5,5|2,2,2|3,3,3|4,4,4|5,5,5|2,3|3,4|4,5|5,6")
-    assert len(search(space, "tpe", 12, near)) == 12
-    with pytest.raises(SettingError, match="only 12 different candidates"):
-        search(space, "tpe", 13, near)
+    assert len(search(space, "tpe", 12, score_of)) == 12
+    with pytest.raises(SettingError, match="has only 12 different candidates"):
+        search(space, "tpe", 13, score_of)

@@ -1,4 +1,4 @@
-"""What README and docs show works as written, also a newcomer's way from images to a result and its pages."""
+"""The commands and the Python code of README and docs run as written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import added_family
+from networks import add_family
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -29,10 +29,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROMPTS = {"sh": "", "console": r"\w*\$ "}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ASKED = ("cluster.md", "README.md")
-"""Where a sweep is only asked whether it takes these arguments: one needs a cluster, one was run as a command."""
-GIVEN_RUNS = ("e135f2c2", "5dd49674", "RUN_ID")
-SMALLER = {  # nothing of a sample is changed but how long it takes
+NOT_RUN = ("cluster.md", "README.md")
+"""Pages of which only the arguments of `sweep` are checked: one needs a cluster, the other runs it as a command."""
+RUN_IDS = ("e135f2c2", "5dd49674", "RUN_ID")
+FASTER = {  # changes only how long a sample takes
     r"--trials \d+": "--trials 1",
     r"--repeats \d+": "--repeats 2",
     r"--epochs \d+": "--epochs 1",
@@ -47,7 +47,7 @@ def blocks(page: Path, *kinds: str) -> list[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the arguments of each command that a page shows, without what the shell does."""
+    """Yield the arguments of each command on a page, without output redirection."""
     for kind, prompt in PROMPTS.items():
         for block in blocks(page, kind):
             for command in re.findall(rf"^\s*{prompt}keras-cnns (.*)$", block, re.MULTILINE):
@@ -57,22 +57,22 @@ def commands(page: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize(
     "arguments", [pytest.param(each, id=f"{page.stem} {' '.join(each)}") for page in PAGES for each in commands(page)]
 )
-def test_each_command_is_one_that_the_command_line_knows(arguments: list[str]) -> None:
-    assert make_parser().parse_args(arguments).run
+def test_each_command_can_be_parsed(arguments: list[str]) -> None:
+    assert make_parser().parse_args(arguments).command
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that a reader is in: photos of two classes, new ones, and digits like MNIST's."""
+    """Change to a folder with photos of two classes, new photos, and an archive like MNIST's."""
     source = np.random.default_rng(0)
     for split in ("train", "test"):
         for shade, name in enumerate(("cat", "dog")):
-            place = tmp_path / "photos" / split / name
-            place.mkdir(parents=True)
+            class_folder = tmp_path / "photos" / split / name
+            class_folder.mkdir(parents=True)
             for number in range(12):
                 low = int(source.integers(0, 60)) + 30 * shade
                 pixels = source.integers(low, low + 100, (40, 40), np.uint8)
-                Image.fromarray(pixels).save(place / f"{number}.png")
+                Image.fromarray(pixels).save(class_folder / f"{number}.png")
     (tmp_path / "new").mkdir()
     Image.fromarray(source.integers(0, 80, (40, 40), np.uint8)).save(tmp_path / "new" / "0.png")
     images, labels = source.integers(0, 256, (80, 28, 28), np.uint8), np.arange(80) % 10
@@ -86,13 +86,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
-def test_a_newcomer_comes_from_a_folder_of_images_to_a_result_and_its_pages(
+def test_the_commands_of_the_readme_lead_from_a_folder_of_images_to_an_evaluation(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (path,) = (block for block in blocks(ROOT / "README.md", "sh") if "keras-cnns inspect" in block)
-    for usual, smaller in SMALLER.items():
-        path = re.sub(usual, smaller, path)
-    for line in path.splitlines():
+    (script,) = (block for block in blocks(ROOT / "README.md", "sh") if "keras-cnns inspect" in block)
+    for pattern, replacement in FASTER.items():
+        script = re.sub(pattern, replacement, script)
+    for line in script.splitlines():
         arguments = shlex.split(line, comments=True)[1:]
         if "RUN" in arguments:
             runs = Store(f"sqlite:///{folder / 'mlflow.db'}", create=False).runs(experiment="train")
@@ -101,56 +101,56 @@ def test_a_newcomer_comes_from_a_folder_of_images_to_a_result_and_its_pages(
     assert (folder / "sheet.png").exists()
     assert "<svg" in (folder / "comparison.html").read_text("utf-8")
     assert "sensitivity" in (folder / "result.html").read_text("utf-8").lower()
-    assert list((folder / "maps").glob("*.png"))
+    assert list((folder / "heatmaps").glob("*.png"))
 
 
-def quick(sweep: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a sweep that tries one candidate for one epoch, whatever it is asked for."""
-    return lambda *given, **named: sweep(*given, **{**named, "trials": 1, "recipe": Recipe(epochs=1)})
+def shorten(sweep: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a sweep that runs one trial for one epoch, whatever its arguments."""
+    return lambda *arguments, **options: sweep(*arguments, **{**options, "trials": 1, "recipe": Recipe(epochs=1)})
 
 
-def with_samples() -> Iterator[Any]:
+def pages_with_python() -> Iterator[Any]:
     for page in PAGES:
         text = "\n".join(blocks(page, "python"))
         if text:
-            sweeps = "sweep(" in text and page.name not in ASKED
+            sweeps = "sweep(" in text and page.name not in NOT_RUN
             yield pytest.param(page, text, marks=[pytest.mark.xdist_group("ray")] * sweeps, id=page.stem)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("page", "text"), with_samples())
-def test_samples_in_python_run(
+@pytest.mark.parametrize(("page", "text"), list(pages_with_python()))
+def test_the_python_code_of_a_page_runs(
     page: Path, text: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     if page.name == "adding.md":
-        pytest.skip("is a family's file, tried below")
-    if page.name in ASKED:
+        pytest.skip("defines a family, which the test below adds")
+    if page.name in NOT_RUN:
         monkeypatch.setattr(tuning, "sweep", inspect.signature(tuning.sweep).bind)
     elif "sweep(" in text:
         request.getfixturevalue("own_ray")
-        monkeypatch.setattr(tuning, "sweep", quick(tuning.sweep))
-    if page.name == "from-other-libraries.md":  # without PyTorch and its weights, with weights of the same layout
+        monkeypatch.setattr(tuning, "sweep", shorten(tuning.sweep))
+    if page.name == "from-other-libraries.md":  # use weights of the same layout instead of PyTorch's
         text = "\n".join(block for block in blocks(page, "python") if "import torch" not in block)
         text = text.replace("ResNet50()", "ResNet50(weights=None)")
         save_file(to_state_dict(keras_cnns.build("resnet50-v1.5")), "resnet50.safetensors")
     shape = (2, 28, 28, 1) if "RUN_ID" in text else (2, 224, 224, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     names: dict[str, Any] = {"keras_cnns": keras_cnns, "images": images, "labels": np.array([0, 1])}
-    if any(given in text for given in ("trained.", *GIVEN_RUNS)):
+    if any(name in text for name in ("trained.", *RUN_IDS)):
         dataset = keras_cnns.load("photos", image_size=28)
         small = {"blocks": (2, 2), "growth_rate": 4}
         trained = keras_cnns.train("densenet-bc-40", dataset, settings=small, recipe=Recipe(epochs=1))
         names |= {"trained": trained, "dataset": dataset, "patients": np.arange(len(dataset.splits["test"]))}
-        text = re.sub("|".join(GIVEN_RUNS), trained.run_id, text)
-    exec(compile(text.replace("epochs=15", "epochs=1"), str(page), "exec"), names)  # noqa: S102 - ours
+        text = re.sub("|".join(RUN_IDS), trained.run_id, text)
+    exec(compile(text.replace("epochs=15", "epochs=1"), str(page), "exec"), names)  # noqa: S102 - our own code
 
 
-def test_the_architecture_that_docs_add_is_what_its_paper_says(
+def test_the_architecture_that_the_docs_add_has_the_counts_of_its_paper(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (text,) = blocks(ROOT / "docs" / "adding.md", "python")
-    with added_family("allcnn", text, tmp_path):
+    with add_family("allcnn", text, tmp_path):
         counted = keras_cnns.count("all-cnn-c")
         assert counted.total_parameters == 1_369_738
         built = keras_cnns.profile(keras_cnns.build("all-cnn-c"))
@@ -163,9 +163,9 @@ def test_the_architecture_that_docs_add_is_what_its_paper_says(
 
 
 @pytest.mark.parametrize("name", all_families())
-def test_what_a_familys_page_shows_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_on_the_page_of_a_family_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs" / "hooks")
-    shown = dict(BLOCK.findall(import_module("pages").examples(all_families()[name])))
-    exec(compile(shown["python"], name, "exec"), {})  # noqa: S102 - ours
-    for line in shown["sh"].splitlines():
-        assert make_parser().parse_args(shlex.split(line)[1:]).run
+    blocks_by_kind = dict(BLOCK.findall(import_module("pages").examples(all_families()[name])))
+    exec(compile(blocks_by_kind["python"], name, "exec"), {})  # noqa: S102 - our own code
+    for line in blocks_by_kind["sh"].splitlines():
+        assert make_parser().parse_args(shlex.split(line)[1:]).command

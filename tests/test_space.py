@@ -1,8 +1,9 @@
-"""What a sweep searches: read from text, files and Python, checked, and kept within limits before anything is built."""
+"""Search spaces: parsing of text, files and Python values, error messages, and limits."""
 
 from __future__ import annotations
 
 import importlib
+import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +12,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import added_family
+from networks import add_family
 
 from keras_cnns import Recipe, count
 from keras_cnns.cli import main
+from keras_cnns.cli.sweep import read_space_file
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.errors import SettingError
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.registry import all_families, all_variants
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, TupleOf, format_value
 from keras_cnns.tracking import RunDescription, Store
-from tuning.candidates.limits import Limits
-from tuning.candidates.ranges import find_bases, read_choices, read_domain, read_space_file
-from tuning.candidates.space import Candidate, Space, make_space
+from tuning.candidates.ranges import find_bases, parse_domain, parse_space
+from tuning.candidates.space import Candidate, Limits, Space, make_space
 
 LINEAR, LOG = FloatRange(0.0, 1.0), FloatRange(1e-7, 10.0, log=True)
 WHOLE, EVEN = IntRange(1, 512), IntRange(2, 64, step=2)
@@ -32,7 +33,7 @@ ROUTES = Choice(("max", "average"))
 
 
 @pytest.mark.parametrize(
-    ("written", "legal", "read"),
+    ("value", "valid", "domain"),
     [
         ("8", WHOLE, Choice((8,))),
         ("8,16,8", WHOLE, Choice((8, 16))),
@@ -63,17 +64,17 @@ ROUTES = Choice(("max", "average"))
         (Choice((4, 12)), WHOLE, Choice((4, 12))),
     ],
 )
-def test_what_is_written_is_read_as_a_value_a_choice_or_a_range(written: object, legal: Any, read: object) -> None:
-    assert read_domain(written, legal) == read
+def test_values_choices_and_ranges_are_parsed(value: object, valid: Any, domain: object) -> None:
+    assert parse_domain(value, valid) == domain
 
 
-def test_a_range_is_in_the_logarithm_where_the_family_usually_searches_so() -> None:
-    assert read_domain("0.01..0.1", LINEAR, FloatRange(0.1, 0.2, log=True)) == FloatRange(0.01, 0.1, log=True)
-    assert read_domain("0..0.1", LINEAR, FloatRange(0.1, 0.2, log=True)) == FloatRange(0.0, 0.1)
+def test_a_range_is_logarithmic_if_the_default_search_domain_is() -> None:
+    assert parse_domain("0.01..0.1", LINEAR, FloatRange(0.1, 0.2, log=True)) == FloatRange(0.01, 0.1, log=True)
+    assert parse_domain("0..0.1", LINEAR, FloatRange(0.1, 0.2, log=True)) == FloatRange(0.0, 0.1)
 
 
 @pytest.mark.parametrize(
-    ("written", "legal", "message"),
+    ("value", "valid", "message"),
     [
         ("0..8", WHOLE, "from 1 to 512, not 0"),
         ("8..4", WHOLE, "low below high, not 8..4"),
@@ -91,20 +92,20 @@ def test_a_range_is_in_the_logarithm_where_the_family_usually_searches_so() -> N
         ({"low": 1}, WHOLE, "takes low and high"),
         ({"low": 1, "high": 2, "stop": 3}, WHOLE, "takes low and high"),
         ({"low": 1, "high": 2, "log": 1}, WHOLE, "true or false"),
-        ({"low": 0, "high": 1, "log": True}, LINEAR, "above 0"),
-        ({"low": 2, "high": 8, "step": 2, "log": True}, WHOLE, "in the logarithm"),
-        ([], WHOLE, "no value"),
+        ({"low": 0, "high": 1, "log": True}, LINEAR, "above 0 on a logarithmic scale"),
+        ({"low": 2, "high": 8, "step": 2, "log": True}, WHOLE, "on a logarithmic scale"),
+        ([], WHOLE, "no values"),
         (FloatRange(1.5, 2.5), WHOLE, "whole number"),
     ],
 )
-def test_what_is_not_legal_is_refused_with_what_would_be(written: object, legal: Any, message: str) -> None:
+def test_invalid_values_are_reported_with_the_valid_ones(value: object, valid: Any, message: str) -> None:
     with pytest.raises(SettingError) as caught:
-        read_domain(written, legal)
+        parse_domain(value, valid)
     assert message in str(caught.value)
 
 
 @given(st.sampled_from(sorted(all_families())), st.data())
-def test_everything_that_a_family_searches_can_be_written_on_a_command_line(name: str, data: st.DataObject) -> None:
+def test_every_default_search_domain_can_be_written_on_the_command_line(name: str, data: st.DataObject) -> None:
     family = all_families()[name]
     setting = data.draw(st.sampled_from(sorted(family.search.domains)))
     domain = family.search.domains[setting]
@@ -115,17 +116,17 @@ def test_everything_that_a_family_searches_can_be_written_on_a_command_line(name
             text = f"{low}..{high}..{step}"
         case FloatRange(low=low, high=high):
             text = f"{low}..{high}"
-    assert read_choices(find_bases(name), {setting: text}) == {name: {setting: domain}}
+    assert parse_space(find_bases(name), {setting: text}) == {name: {setting: domain}}
 
 
-def space_of(model: str, written: dict[str, object], side: int = 32, limits: Limits | None = None) -> Space:
-    return make_space(model, recipe=Recipe(), space=written, image_shape=(side, side, 1), classes=2,
+def space_of(model: str, space: dict[str, object], side: int = 32, limits: Limits | None = None) -> Space:
+    return make_space(model, recipe=Recipe(), space=space, image_shape=(side, side, 1), classes=2,
                       limits=limits or Limits())  # fmt: skip
 
 
-def test_recipe_and_network_are_searched_by_naming_them() -> None:
-    written = {"growth_rate": "4..8", "augmentation": "none,medical", "batch_size": "16..128", "learning_rate": 0.001}
-    space = space_of("densenet", written)
+def test_settings_of_the_recipe_and_of_the_network_can_be_searched() -> None:
+    entries = {"growth_rate": "4..8", "augmentation": "none,medical", "batch_size": "16..128", "learning_rate": 0.001}
+    space = space_of("densenet", entries)
     assert space.searched()["growth_rate"] == IntRange(4, 8)
     assert space.domains["augmentation"] == Choice(("none", "medical"))
     assert space.recipe.learning_rate == 0.001
@@ -136,21 +137,23 @@ def test_recipe_and_network_are_searched_by_naming_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["epochs", "monitor", "keep"])
-def test_what_trials_are_compared_by_is_not_searched(name: str) -> None:
+def test_settings_that_all_trials_share_cannot_be_searched(name: str) -> None:
     values = {"epochs": "2..4", "monitor": "val_auc,val_accuracy", "keep": "best,last"}
-    with pytest.raises(SettingError, match=f"{name} is the same for all trials"):
+    with pytest.raises(SettingError, match=f"{name} must be the same for all trials"):
         space_of("densenet", {name: values[name]})
 
 
-def test_a_setting_is_fixed_or_searched_and_not_both() -> None:
-    with pytest.raises(SettingError, match="growth_rate: give it in fixed or in space"):
-        make_space("densenet", recipe=Recipe(), fixed={"growth_rate": 4}, space={"growth_rate": "4..8"},
-                   image_shape=(32, 32, 1))  # fmt: skip
+def test_images_that_are_too_small_for_every_candidate_are_reported_with_the_smallest_size_that_works() -> None:
+    with pytest.raises(SettingError) as caught:
+        space_of("lenet", {}, side=8).draw(1, 0)
+    assert "8x8 images are too small for every candidate of lenet" in str(caught.value)
+    side = int(re.search(r"--image-size (\d+) ", str(caught.value))[1])
+    assert space_of("lenet", {}, side=side).draw(1, 0)
 
 
 @settings(max_examples=12, deadline=None)
 @given(model=st.sampled_from(["all", *sorted(all_families())]), seed=st.integers(0, 2**31))
-def test_candidates_keep_within_the_limits(model: str, seed: int) -> None:
+def test_candidates_are_within_the_limits(model: str, seed: int) -> None:
     def counts(candidate: Candidate) -> Counts:
         return count(candidate.model, input_shape=(32, 32, 1), classes=2, **candidate.settings.as_dict())
 
@@ -164,28 +167,29 @@ def test_candidates_keep_within_the_limits(model: str, seed: int) -> None:
         assert counts(candidate).macs <= (limits.macs or 0)
 
 
-def test_where_nothing_is_small_enough_the_smallest_seen_is_told() -> None:
-    with pytest.raises(SettingError, match=r"smallest seen has [\d.]+K parameters and --max-parameters \(max_param"):
+def test_if_every_candidate_is_rejected_the_error_says_why() -> None:
+    with pytest.raises(SettingError, match=r"smallest of 500 has [\d.]+K parameters, and --max-parameters \(max_param"):
         space_of("densenet", {}, limits=Limits(parameters=100)).draw(1, 0)
-    with pytest.raises(SettingError, match=r"no candidate of vgg can be made: convolutions has \d stages and widths 2"):
+    conflict = r"no candidate of vgg can be built: convolutions has \d stages and widths 2"
+    with pytest.raises(SettingError, match=conflict):
         space_of("vgg", {"widths": "8,16"}).draw(1, 0)
     assert space_of("vgg", {"widths": "8,16,32"}).draw(1, 0)
-    with pytest.raises(SettingError, match="no family fits"):
+    with pytest.raises(SettingError, match="no family can be searched: no candidate of alexnet is within the limits"):
         space_of("all", {}, limits=Limits(parameters=100))
 
 
-def test_all_families_are_drawn_and_those_too_large_for_the_images_left_out_with_a_note() -> None:
+def test_all_families_are_searched_except_those_that_do_not_fit_the_images() -> None:
     space = space_of("all", {})
     drawn = space.draw(150, 0)
     assert {all_variants()[candidate.model].name for candidate in drawn} == set(all_families())
     small = space_of("all", {}, side=8)
-    kept = {branch.family.name for branch in small.branches.values()}
-    assert kept < set(all_families())
-    assert sorted(note.split()[0] for note in small.notes) == sorted(set(all_families()) - kept)
-    assert all("8x8" in note for note in small.notes)
+    usable = {branch.family.name for branch in small.branches.values()}
+    assert usable < set(all_families())
+    assert sorted(note.split()[0] for note in small.notes) == sorted(set(all_families()) - usable)
+    assert all("8x8 images are too small" in note for note in small.notes)
 
 
-def test_with_all_families_a_name_is_for_those_that_have_it_or_for_the_one_it_names() -> None:
+def test_with_all_families_a_setting_applies_to_those_that_have_it_or_to_the_named_one() -> None:
     space = space_of("all", {"dropout": 0.25, "resnet.widths": "8,16,32", "growth_rate": "4,8"})
     for candidate in space.draw(60, 1):
         chosen = candidate.settings.as_dict()
@@ -195,20 +199,20 @@ def test_with_all_families_a_name_is_for_those_that_have_it_or_for_the_one_it_na
         space_of("all", {"widths": "8,16,32"})
     with pytest.raises(SettingError, match=r"'widhts'.* Did you mean 'widths'"):
         space_of("all", {"widhts": "8,16,32"})
-    with pytest.raises(SettingError, match="'renset' is no family of this sweep"):
+    with pytest.raises(SettingError, match="'renset' is not a family of this sweep"):
         space_of("all", {"renset.widths": "8,16,32"})
 
 
-def test_a_grid_holds_every_candidate_once() -> None:
+def test_a_grid_contains_every_candidate_once() -> None:
     fixed = {"dropout": 0.0, "compression": 0.5, "learning_rate": 0.01, "weight_decay": "1e-4,1e-3"}
     space = space_of(
         "densenet", {**fixed, "blocks": "2,2|3,3", "bottleneck_width": "none,4", "growth_rate": "4..12..4"}
     )
     candidates = [candidate for _, candidate in space.grid()]
     assert len(candidates) == len(set(candidates)) == 2 * 2 * 2 * 3
-    with pytest.raises(SettingError, match=r"learning_rate is a number from .*: name some"):
+    with pytest.raises(SettingError, match=r"learning_rate is a number from .*: list some"):
         space_of("densenet", {}).grid()
-    with pytest.raises(SettingError, match="points, and 10,000 are the most"):
+    with pytest.raises(SettingError, match="points, more than the maximum of 10,000"):
         space_of("densenet", {"learning_rate": 0.01, "weight_decay": 0.01, "growth_rate": "1..512"}).grid()
 
 
@@ -226,7 +230,7 @@ batch_size = 32
 """
 
 
-def test_a_file_says_what_to_search(tmp_path: Path) -> None:
+def test_a_search_space_can_be_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
     path.write_text(FILE)
     space = space_of("densenet", read_space_file(path))
@@ -260,7 +264,7 @@ def test_a_file_says_what_to_search(tmp_path: Path) -> None:
         (b"[lenet]\ndropout = 0.1", ["space.toml", "'lenet'", "densenet"]),
     ],
 )
-def test_a_mistake_in_a_file_is_one_line_that_names_the_file(
+def test_an_error_in_a_file_is_reported_in_one_line_with_the_name_of_the_file(
     tmp_path: Path,
     content: bytes,
     parts: list[str],
@@ -284,22 +288,25 @@ def test_a_mistake_in_a_file_is_one_line_that_names_the_file(
         (("--set", "monitor=val_auc,val_accuracy"), ["monitor", "one value"]),
         (("--search", "tpee"), ["search must be one of random, grid, tpe", "'tpe'"]),
         (("--search", "grid"), ["grid", "learning_rate", "--set"]),
+        (("--epochs", "0"), ["--epochs 0: epochs must be a whole number from 1"]),
+        (("--set", "growth_rate"), ["--set growth_rate", "NAME=VALUE"]),
+        (("--from-run", "r", "--recipe", "plain"), ["--recipe and --from-run both"]),
         (("--max-macs", "3M", "--recipe", "papers"), ["--recipe", "papers", "paper"]),
         (("--cost", "price"), ["cost", "parameters, macs"]),
         (("--max-parameters", "few"), ["--max-parameters", "1.5M"]),
         (("--max-parameters", "0"), ["max_parameters", "1"]),
-        (("--max-parameters", "10"), ["smallest seen", "--max-parameters"]),
-        (("--max-macs", "10"), ["smallest seen", "--max-macs"]),
+        (("--max-parameters", "10"), ["the smallest of 500 has", "--max-parameters"]),
+        (("--max-macs", "10"), ["the smallest of 500 has", "--max-macs"]),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_line_and_starts_nothing(
+def test_an_error_on_the_command_line_is_reported_in_one_line_before_anything_starts(
     tmp_path: Path, arguments: tuple[str, ...], parts: list[str], capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     try:
         code = main(("sweep", "densenet", *arguments))
-    except SystemExit as exit_:  # argparse leaves this way
+    except SystemExit as exit_:  # argparse exits
         code = exit_.code
     captured = capsys.readouterr()
     assert code == 2
@@ -312,13 +319,13 @@ ADDED = """
 from dataclasses import dataclass
 from keras_cnns.networks.family import Family, Paper, SearchSpace, Variant
 from keras_cnns.networks.operations import convolution, dense, global_average_pool
-from keras_cnns.networks.settings import IntRange, Settings, free
+from keras_cnns.networks.settings import IntRange, Settings, setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinySettings(Settings):
-    layers: int = free(2, IntRange(1, 4))
-    added: int = free(3, IntRange(1, 9))
+    layers: int = setting(2, IntRange(1, 4))
+    added: int = setting(3, IntRange(1, 9))
 
 
 def network(images, settings, classes):
@@ -335,6 +342,7 @@ FAMILY = Family(
     network=network,
     variants={"tiny-2": Variant(settings=TinySettings(), input_shape=(16, 16, 1), classes=2)},
     results=(),
+    paper_recipe="the paper does not give one",
     search=SearchSpace(base="tiny-2", domains={"layers": IntRange(1, 4), "added": IntRange(1, 9)}),
 )
 """
@@ -342,12 +350,12 @@ FAMILY = Family(
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[str]:
-    """A family with a setting that no other code knows."""
-    with added_family("tiny", ADDED, tmp_path):
+    """A family with a setting that no other code refers to."""
+    with add_family("tiny", ADDED, tmp_path):
         yield "tiny"
 
 
-def test_a_setting_that_is_added_appears_everywhere(
+def test_a_new_setting_appears_everywhere(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert space_of(tiny, {}).searched()["added"] == IntRange(1, 9)
@@ -364,20 +372,20 @@ def test_a_setting_that_is_added_appears_everywhere(
     assert "| `added` |" in "".join(pages.sections(all_families()[tiny]))
     store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
     for candidate in space_of(tiny, {"layers": 1}).draw(2, 0):
-        store.finish(store.start(described(candidate), experiment="sweep"), metrics={"val_accuracy": 0.5})
+        store.finish(store.start(describe(candidate), experiment="sweep"), metrics={"val_accuracy": 0.5})
     runs = store.runs(experiment="sweep")
     assert {run.settings["layers"] for run in runs} == {"1"}
-    for row in Comparison(runs).rows:
+    for row in Comparison(runs, per_run=True).rows:
         assert row.differences["added"] == row.run.settings["added"]
 
 
-def test_all_families_have_no_common_paper(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_paper_recipe_needs_a_single_family(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(("sweep", "all", "--recipe", "paper")) == 2
     assert "name one family, or use --recipe modern" in capsys.readouterr().err
 
 
-def described(candidate: Candidate) -> RunDescription:
-    """What a sweep logs of a candidate."""
+def describe(candidate: Candidate) -> RunDescription:
+    """The description of a candidate that a sweep logs."""
     return RunDescription(
         name="trial", model=candidate.model, family=all_variants()[candidate.model].name,
         settings=candidate.settings.to_strings(), recipe=candidate.recipe.to_strings(), seed=0, data_name="digits",

@@ -1,4 +1,4 @@
-"""Sweeps, with the real Ray and the real MLflow: they end right, also after being killed."""
+"""Sweeps with the real Ray and the real MLflow, uninterrupted and interrupted."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ from keras_cnns.networks.registry import all_families, find_variant, smallest_si
 from keras_cnns.networks.settings import format_value
 from keras_cnns.tracking import Store
 from tuning import sweep
-from tuning.candidates.limits import Limits
-from tuning.candidates.space import make_space
+from tuning.candidates.space import Limits, make_space
 from tuning.running.journal import Journal, TrialState
-from tuning.running.plan import Plan
+from tuning.running.sweep_run import SweepConfig
 
 SMALL = {"blocks": (2, 2), "growth_rate": 4, "bottleneck_width": None}
 COMMAND = ["sweep", "densenet", "--trials", "3", "--epochs", "3", "--seed", "5", "--scheduler", "none",
@@ -37,8 +36,8 @@ COMMAND = ["sweep", "densenet", "--trials", "3", "--epochs", "3", "--seed", "5",
 
 @settings(max_examples=30, deadline=None)
 @given(family=st.sampled_from(sorted(all_families())), seed=st.integers(0, 2**31), side=st.integers(28, 64))
-def test_candidates_are_different_legal_and_the_same_for_a_seed(family: str, seed: int, side: int) -> None:
-    space = make_space(family, recipe=Recipe(), fixed={"learning_rate": 0.01}, image_shape=(side, side, 1))
+def test_candidates_are_different_fit_the_images_and_are_reproducible(family: str, seed: int, side: int) -> None:
+    space = make_space(family, recipe=Recipe(), space={"learning_rate": 0.01}, image_shape=(side, side, 1))
     candidates = space.draw(12, seed)
     assert len(set(candidates)) == 12
     assert space.draw(20, seed)[:12] == candidates
@@ -48,25 +47,31 @@ def test_candidates_are_different_legal_and_the_same_for_a_seed(family: str, see
         assert candidate.recipe.learning_rate == 0.01
 
 
-def test_more_trials_than_the_space_holds_are_refused() -> None:
+def test_more_trials_than_candidates_are_an_error() -> None:
     fixed = dict.fromkeys(("bottleneck_width",)) | {"learning_rate": 0.01, "weight_decay": 0.01}
-    space = make_space("densenet", recipe=Recipe(), fixed=fixed, image_shape=(8, 8, 1))
-    with pytest.raises(SettingError, match=r"only \d+ different candidates"):
+    space = make_space("densenet", recipe=Recipe(), space=fixed, image_shape=(8, 8, 1))
+    with pytest.raises(SettingError, match=r"has only \d+ different candidates"):
         space.draw(5000, 1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"model": "densenets"}, ModelNameError, "Did you mean"),
+        ({"model": "densenets"}, ModelNameError, "unknown family or network 'densenets'. Did you mean 'densenet'"),
+        ({"model": "resnt18"}, ModelNameError, "Did you mean 'resnet18'.* Families: alexnet, .*, vgg, or all"),
         ({"trials": 0}, SettingError, "trials must be a whole number from 1"),
         ({"scheduler": "ahsa"}, SettingError, "scheduler must be one of asha, hyperband"),
-        ({"fixed": {"growth": 4}}, SettingError, "no setting 'growth'"),
-        ({"model": "lenet"}, SettingError, "image_size"),
+        ({"space": {"growth": 4}}, SettingError, "unknown setting 'growth'"),
+        (
+            {"model": "lenet"},
+            SettingError,
+            r"8x8 images are too small for every candidate of lenet.*\(image_size=16\)",
+        ),
+        ({"model": "all", "recipe": "paper"}, SettingError, "name one family"),
         ({"resume": True}, ResumeError, "nothing to resume"),
     ],
 )
-def test_mistakes_are_told_before_anything_starts(
+def test_invalid_arguments_are_reported_before_the_sweep_starts(
     tmp_path: Path, arguments: dict[str, Any], kind: type[KerasCnnsError], message: str
 ) -> None:
     chosen = {
@@ -79,12 +84,11 @@ def test_mistakes_are_told_before_anything_starts(
     assert "\n" not in str(caught.value)
 
 
-def plan(**changes: Any) -> Plan:
-    chosen = {"recipe": Recipe(), "space": {"growth_rate": "4..8"}, "image_shape": (8, 8, 1)}
-    of_space = {name: changes.pop(name) for name in [*changes] if name in ("space", "limits", "recipe")}
-    space = make_space("densenet", **{**chosen, **of_space})
-    chosen = {"trials": 4, "seed": 0, "scheduler": "none", "search": "tpe", "cost": None}
-    return Plan(**{"space": space, "dataset": load("digits"), **chosen, **changes})
+def make_config(**changes: Any) -> SweepConfig:
+    space_options = {"recipe": Recipe(), "space": {"growth_rate": "4..8"}, "image_shape": (8, 8, 1)}
+    space_options |= {name: changes.pop(name) for name in [*changes] if name in ("space", "limits", "recipe")}
+    options = {"trials": 4, "seed": 0, "scheduler": "none", "search": "tpe", "cost": None, **changes}
+    return SweepConfig(space=make_space("densenet", **space_options), dataset=load("digits"), **options)
 
 
 @pytest.mark.parametrize(
@@ -101,19 +105,19 @@ def plan(**changes: Any) -> Plan:
         {"scheduler": "asha"},
     ],
 )
-def test_a_sweep_that_differs_in_anything_that_is_tried_is_another_one(changes: dict[str, Any]) -> None:
-    assert plan().identity() == plan().identity()
-    assert plan(**changes).identity() != plan().identity()
+def test_the_identity_of_a_sweep_depends_on_everything_that_affects_its_trials(changes: dict[str, Any]) -> None:
+    assert make_config().identity() == make_config().identity()
+    assert make_config(**changes).identity() != make_config().identity()
 
 
-def test_the_journal_survives_a_torn_line(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_of_the_journal_is_repaired(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append(trial=0, event="start")
     journal.append(trial=0, event="epoch", metrics={"loss": 1.0}, costs={"macs": 2})
     with journal.path.open("ab") as file:
         file.write(b'{"trial": 0, "ev')
     assert journal.trials() == {0: TrialState(0, costs={"macs": 2}, curve=[{"loss": 1.0}])}
-    journal.mend()
+    journal.repair()
     journal.append(trial=0, event="end", status="finished", reason="")
     assert journal.trials()[0].ended
 
@@ -121,12 +125,12 @@ def test_the_journal_survives_a_torn_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
-def test_every_trial_is_a_run_below_the_sweeps_own_and_the_best_network_is_kept(tmp_path: Path) -> None:
+def test_every_trial_is_a_child_run_of_the_sweep_and_the_best_network_is_saved(tmp_path: Path) -> None:
     import mlflow
 
     store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
     result = sweep("densenet", "digits", trials=4, recipe=Recipe(epochs=4, optimizer="sgd"), seed=2,
-                   fixed=SMALL | {"dropout": 0.0}, tracking_uri=store.uri, folder=tmp_path)  # fmt: skip
+                   space=SMALL | {"dropout": 0.0}, tracking_uri=store.uri, folder=tmp_path)  # fmt: skip
     runs = store.runs(experiment="sweep")
     assert sorted(run.tags["trial"] for run in runs) == ["0", "1", "2", "3"]
     assert {run.parent for run in runs} == {result.run_id}
@@ -150,11 +154,11 @@ def test_every_trial_is_a_run_below_the_sweeps_own_and_the_best_network_is_kept(
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
-def test_all_families_are_searched_in_one_sweep_for_score_and_cost(tmp_path: Path) -> None:
+def test_one_sweep_searches_all_families_for_score_and_cost(tmp_path: Path) -> None:
     result = sweep("all", "digits", trials=3, recipe=Recipe(epochs=1), max_parameters=30_000, max_macs=500_000, seed=1,
                    space={"learning_rate": "1e-3..1e-2"}, search="tpe", cost="parameters", folder=tmp_path,
                    tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")  # fmt: skip
-    assert any("lenet is left out: images of 8x8" in note for note in result.notes)
+    assert any("lenet is left out: 8x8 images are too small" in note for note in result.notes)
     assert {run.family for run in result.runs} <= set(all_families())
     assert all(run.metrics["parameters"] <= 30_000 and run.metrics["macs"] <= 500_000 for run in result.runs)
     costs = [run.metrics["parameters"] for run in result.front]
@@ -164,27 +168,27 @@ def test_all_families_are_searched_in_one_sweep_for_score_and_cost(tmp_path: Pat
     assert scores[-1] == result.best.metrics["val_accuracy"]
     values = [state.candidate for state in Journal(result.folder / "journal.jsonl").trials().values()]
     assert sorted(run.recipe["learning_rate"] for run in result.runs) == sorted(
-        format_value(of_trial["learning_rate"]) for of_trial in values
+        format_value(candidate["learning_rate"]) for candidate in values
     )
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
-def test_a_trial_that_fails_is_told_and_the_sweep_goes_on(tmp_path: Path) -> None:
+def test_a_sweep_continues_after_a_failed_trial(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     broken = tmp_path / "runs" / "sweeps"
     recipe = Recipe(epochs=2, optimizer="sgd", schedule="constant", warmup=0.0, weight_decay=1.0, learning_rate=10.0)
     result = sweep("densenet", "digits", trials=2, recipe=recipe, seed=3, scheduler="none", tracking_uri=uri,
-                   fixed=SMALL | {"learning_rate": 10.0, "weight_decay": 1.0}, folder=tmp_path / "runs")  # fmt: skip
+                   space=SMALL | {"learning_rate": 10.0, "weight_decay": 1.0}, folder=tmp_path / "runs")  # fmt: skip
     assert broken.exists()
     assert result.best is None
     assert {run.status for run in result.runs} == {"failed"}
     assert all(run.reason.startswith("TrainingError: ") for run in result.runs)
-    assert all("the loss is no longer finite" in run.reason for run in result.runs)
+    assert all("the loss is not finite" in run.reason for run in result.runs)
 
 
-# Where tests run in the background of a shell, Ctrl-C is ignored from birth.
+# Processes that a shell starts in the background ignore Ctrl-C.
 INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -193,19 +197,19 @@ sys.exit(main())
 """
 
 
-def begun(folder: Path, *more: str) -> subprocess.Popen[str]:
+def start_process(folder: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *COMMAND, *more],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
-def wait_for(state_is: Callable[[TrialState], bool], folder: Path) -> Journal:
-    """Wait until a trial of the folder's sweep is in such a state, and return the journal."""
+def wait_for(condition: Callable[[TrialState], bool], folder: Path) -> Journal:
+    """Wait until the state of a trial fulfils a condition, and return the journal."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         for path in folder.glob("runs/sweeps/*/journal.jsonl"):
-            if any(state_is(state) for state in Journal(path).trials().values()):
+            if any(condition(state) for state in Journal(path).trials().values()):
                 return Journal(path)
         time.sleep(0.1)
     raise AssertionError
@@ -220,25 +224,27 @@ def kill_a_worker(driver: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_sweep_that_is_interrupted_and_killed_ends_with_exactly_its_trials(
+def test_a_sweep_that_was_interrupted_and_killed_finishes_each_trial_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupted = begun(tmp_path)
+    interrupted = start_process(tmp_path)
     journal = wait_for(lambda state: bool(state.curve), tmp_path)
     interrupted.send_signal(signal.SIGINT)
     _, errors = interrupted.communicate()
     assert interrupted.returncode == 130
-    assert errors.strip().splitlines() == ["keras-cnns: interrupted; what is finished is kept, and --resume goes on."]
-    killed = begun(tmp_path, "--resume")
+    assert errors.strip().splitlines() == [
+        "keras-cnns: interrupted. Completed work is saved; add --resume to continue."
+    ]
+    killed = start_process(tmp_path, "--resume")
     wait_for(lambda state: state.ended, tmp_path)
     kill_a_worker(killed.pid)
     wait_for(lambda state: state.deaths > 0, tmp_path)
     killed.kill()
     killed.communicate()
-    ended = begun(tmp_path, "--resume", "--json")
-    told, errors = ended.communicate()
-    assert ended.returncode == 0, errors
-    assert len(json.loads(told.splitlines()[-1])["trials"]) == 3
+    resumed = start_process(tmp_path, "--resume", "--json")
+    output, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
+    assert len(json.loads(output.splitlines()[-1])["trials"]) == 3
     events = [event for event, _ in journal.read()]
     counted = Counter((event["trial"], event["event"]) for event in events)
     assert {trial for trial, _ in counted} == {0, 1, 2}

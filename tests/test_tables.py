@@ -1,4 +1,4 @@
-"""Tables of images: which column is what, what the rest becomes, and which tables are refused in which words."""
+"""Tables of images: the roles of columns, and error messages for invalid tables."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def write(pictures: Path, table: pd.DataFrame, name: str = "cases.csv", **option
     return path
 
 
-def refused(source: Path | str, *culprits: str) -> None:
+def assert_error(source: Path | str, *parts: str) -> None:
     with pytest.raises(DataError) as raised:
         load(source)
     message = str(raised.value)
     assert len(message.splitlines()) == 1
-    assert [culprit for culprit in culprits if culprit not in message] == [], message
+    assert [part for part in parts if part not in message] == [], message
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "cases.parquet"])
-def test_a_table_says_what_each_image_is_and_whose(pictures: Path, name: str) -> None:
+def test_a_table_has_labels_splits_patients_and_other_columns(pictures: Path, name: str) -> None:
     table = cases(
         split=["train"] * 12 + ["Valid"] * 4 + ["test"] * 4,
         patient=[f"{index // 2:03}" for index in range(COUNT)],
@@ -75,27 +75,27 @@ def test_a_table_says_what_each_image_is_and_whose(pictures: Path, name: str) ->
     assert set(test.columns) == {"age", "site", "code"}
 
 
-def test_rows_of_any_order_become_splits_in_their_order(pictures: Path) -> None:
+def test_rows_may_be_in_any_order_and_keep_it_within_a_split(pictures: Path) -> None:
     table = cases(split=["test", "train", "train", "val", "train"] * 4)
     read = load(write(pictures, table))
-    for name, place in {"test": 0, "validation": 3}.items():
-        assert read.splits[name].images[:, 0, 0, 0].tolist() == [10 * index for index in range(place, COUNT, 5)]
+    for name, first in {"test": 0, "validation": 3}.items():
+        assert read.splits[name].images[:, 0, 0, 0].tolist() == [10 * index for index in range(first, COUNT, 5)]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_spreadsheets_of_all_countries_are_read(pictures: Path, separator: str, encoding: str) -> None:
+def test_csv_separators_and_byte_order_marks(pictures: Path, separator: str, encoding: str) -> None:
     path = write(pictures, cases(label=["krank", "gesünd"] * 10), sep=separator, encoding=encoding)
     assert load(path).class_names == ("gesünd", "krank")
 
 
 @pytest.mark.parametrize("names", [("File", "CLASS"), ("filename", "Diagnosis"), ("IMAGE", "target")])
-def test_usual_names_are_found_in_any_case(pictures: Path, names: tuple[str, str]) -> None:
+def test_usual_column_names_are_found_regardless_of_case(pictures: Path, names: tuple[str, str]) -> None:
     table = cases().set_axis(list(names), axis=1)
     assert load(write(pictures, table)).class_names == ("ill", "well")
 
 
-def test_other_names_are_said_in_the_source(pictures: Path) -> None:
+def test_other_column_names_are_part_of_the_source(pictures: Path) -> None:
     path = write(pictures, cases(case=[f"{index // 2}" for index in range(COUNT)]))
     table = pd.read_csv(path).rename(columns={"path": "shot", "label": "finding"})
     write(pictures, table)
@@ -103,15 +103,15 @@ def test_other_names_are_said_in_the_source(pictures: Path) -> None:
     assert read.splits["train"].patients is not None
     assert read.class_names == ("ill", "well")
     assert read.source == f"{path}?path=shot&label=Finding&patient=case"
-    refused(path, "no column path, file", "shot, finding, case", "cases.csv?path=NAME")
-    refused(f"{path}?path=shot", "no column label", "cases.csv?label=NAME")
-    refused(f"{path}?path=shot&label=findng", "'findng'", "Did you mean 'finding'?")
-    refused(f"{path}?pth=shot", "'pth'", "Did you mean 'path'")
-    refused(f"{path}?shot", "NAME=COLUMN")
-    refused(f"{path}?path=shot,case", "only one column", "shot, case")
+    assert_error(path, "no column is called path, file", "shot, finding, case", "cases.csv?path=NAME")
+    assert_error(f"{path}?path=shot", "no column is called label", "cases.csv?label=NAME")
+    assert_error(f"{path}?path=shot&label=findng", "'findng'", "Did you mean 'finding'?")
+    assert_error(f"{path}?pth=shot", "'pth'", "Did you mean 'path'")
+    assert_error(f"{path}?shot", "ROLE=COLUMN")
+    assert_error(f"{path}?path=shot,case", "a single column", "shot, case")
 
 
-def test_numbers_as_classes_are_in_their_order_and_words_in_theirs(pictures: Path) -> None:
+def test_numeric_classes_are_sorted_by_value_and_others_by_name(pictures: Path) -> None:
     grades = ["10", "9"] * 10
     assert load(write(pictures, cases(label=grades))).class_names == ("9", "10")
     assert load(write(pictures, cases(label=[9.0, 10.0] * 10), "cases.parquet")).class_names == ("9", "10")
@@ -120,7 +120,7 @@ def test_numbers_as_classes_are_in_their_order_and_words_in_theirs(pictures: Pat
 
 @pytest.mark.parametrize("name", ["cases.csv", "cases.parquet"])
 @pytest.mark.parametrize("kind", [int, float, bool])
-def test_columns_of_0_and_1_are_several_labels(pictures: Path, name: str, kind: type) -> None:
+def test_several_columns_of_0_and_1_are_multi_label_data(pictures: Path, name: str, kind: type) -> None:
     mass, effusion = [0, 1] * 10, [0, 0, 1, 1] * 5
     table = cases(label=None, mass=np.array(mass, kind), effusion=np.array(effusion, kind), age=range(COUNT))
     path = write(pictures, table, name)
@@ -146,56 +146,56 @@ def test_columns_of_0_and_1_are_several_labels(pictures: Path, name: str, kind: 
         st.text("abcé,;\"' ü.7", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=2, unique=True
     )
 )
-def test_any_words_are_classes(pictures: Path, words: list[str]) -> None:
+def test_any_text_can_be_a_class(pictures: Path, words: list[str]) -> None:
     read = load(write(pictures, cases(label=words * 10, split=["train"] * 16 + ["val"] * 4)))
     assert sorted(read.class_names) == sorted(words)
     assert [read.class_names[label] for label in read.splits["validation"].labels] == words * 2
 
 
 @pytest.mark.parametrize(
-    ("changes", "culprits"),
+    ("changes", "parts"),
     [
-        ({"path": None}, ["no column path", "label"]),
-        ({"label": None}, ["no column label", "path"]),
-        ({"label": None, "mass": [0, 1] * 10}, ["nor several of 0 and 1"]),
-        ({"label": ["a", ""] * 10}, ["'label' is empty in 10 of 20 rows: 2, 4, 6, ..."]),
+        ({"path": None}, ["no column is called path", "label"]),
+        ({"label": None}, ["no column is called label", "path"]),
+        ({"label": None, "mass": [0, 1] * 10}, ["not several columns of 0 and 1"]),
+        ({"label": ["a", ""] * 10}, ["'label' is empty in 10 of 20 rows: 2, 4, 6, and 7 more"]),
         ({"patient": ["1", " "] * 10}, ["'patient' is empty in 10 of 20"]),
         ({"path": ["scans/1.png"] * 20}, ["1 files", "scans/1.png"]),
-        ({"path": ["/etc/passwd"] * 20}, ["/etc/passwd", "leads out"]),
-        ({"path": ["scans/../../x.png"] * 20}, ["scans/../../x.png", "leads out"]),
+        ({"path": ["/etc/passwd"] * 20}, ["/etc/passwd", "outside"]),
+        ({"path": ["scans/../../x.png"] * 20}, ["scans/../../x.png", "outside"]),
         ({"split": ["train", "traning"] * 10}, ["'traning'", "row 2", "Did you mean 'train"]),
         ({"split": ["train", ""] * 10}, ["'split' is empty"]),
         ({"Target": ["a", "b"] * 10}, ["'label' and 'Target'", "?label=label"]),
-        ({"LABEL": ["a", "b"] * 10}, ["several columns called 'label'"]),
+        ({"LABEL": ["a", "b"] * 10}, ["several columns are called 'label'"]),
         ({"label": ["a"] * 20}, ["one class"]),
-        ({"label": ["a"] * 19 + ["b"], "split": ["train"] * 16 + ["test"] * 4}, ["no training image", "'b'"]),
+        ({"label": ["a"] * 19 + ["b"], "split": ["train"] * 16 + ["test"] * 4}, ["no training images", "'b'"]),
         ({"label": None, "mass": [0, 1] * 10, "fluid": ["0", ""] * 10}, ["'fluid' is empty"]),
     ],
 )
-def test_tables_that_cannot_be_learned_from(pictures: Path, changes: dict[str, Any], culprits: list[str]) -> None:
-    refused(write(pictures, cases(**changes)), "cases.csv", *culprits)
+def test_error_messages_for_invalid_tables(pictures: Path, changes: dict[str, Any], parts: list[str]) -> None:
+    assert_error(write(pictures, cases(**changes)), "cases.csv", *parts)
 
 
-def test_labels_that_are_not_0_or_1(pictures: Path) -> None:
+def test_several_labels_must_be_0_or_1(pictures: Path) -> None:
     path = write(pictures, cases(mass=[0, 1] * 10, grade=[0, 2] * 10))
-    refused(f"{path}?label=mass,grade", "'2'", "'grade'", "row 2")
+    assert_error(f"{path}?label=mass,grade", "'2'", "'grade'", "row 2")
 
 
-def test_missing_files_are_counted_and_the_first_named(pictures: Path) -> None:
+def test_missing_files_are_counted_and_the_first_are_listed(pictures: Path) -> None:
     path = write(pictures, cases(path=[f"scans/{index + 15}.png" for index in range(COUNT)]))
-    refused(path, "15 of 20", "scans/20.png: does not exist", "scans/22.png", "12 more", "--skip-broken")
-    refused(write(pictures, cases(path=[f"gone/{index}.png" for index in range(COUNT)])), "20 of 20", "gone/0.png")
+    assert_error(path, "15 of 20", "scans/20.png: does not exist", "scans/22.png", "12 more", "--skip-broken")
+    assert_error(write(pictures, cases(path=[f"gone/{index}.png" for index in range(COUNT)])), "20 of 20", "gone/0.png")
 
 
 def test_a_link_out_of_the_folder_is_not_followed(pictures: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside.png"
     Image.new("L", (5, 6)).save(outside)
     (pictures / "link.png").symlink_to(outside)
-    refused(write(pictures, cases(path=["link.png", *cases()["path"][1:]])), "'link.png'", "leads out")
+    assert_error(write(pictures, cases(path=["link.png", *cases()["path"][1:]])), "'link.png'", "outside")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "culprit"),
+    ("name", "content", "part"),
     [
         ("a.csv", b"", "empty"),
         ("a.csv", b"path,label\n", "empty"),
@@ -207,21 +207,22 @@ def test_a_link_out_of_the_folder_is_not_followed(pictures: Path, tmp_path: Path
         ("a.parquet", b"", "broken"),
     ],
 )
-def test_broken_tables(pictures: Path, name: str, content: bytes, culprit: str) -> None:
+def test_error_messages_for_broken_tables(pictures: Path, name: str, content: bytes, part: str) -> None:
     (pictures / name).write_bytes(content)
-    refused(pictures / name, name, culprit)
+    assert_error(pictures / name, name, part)
 
 
-def test_a_table_of_a_test_split_alone(pictures: Path) -> None:
+def test_a_table_with_only_a_test_split(pictures: Path) -> None:
     read = load(write(pictures, cases(split=["test"] * COUNT)))
     assert set(read.splits) == {"test"}
     with pytest.raises(DataError, match="no training images"):
         assert read.training
 
 
-def test_the_command_line_says_it_in_one_line(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_prints_one_line(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(pictures, cases())
     assert main(["train", "lenet5", "--data", f"{path}?label=lable"]) == 2
     assert capsys.readouterr().err == (
-        f"keras-cnns: {path}: has no column 'lable' for the label; has path, label. Did you mean 'label'?\n"
+        f"keras-cnns: {path}: column 'lable' for the label does not exist; the columns are path, label. "
+        "Did you mean 'label'?\n"
     )

@@ -1,3 +1,5 @@
+"""Stores: runs, files and models are written to MLflow and read back; unusable stores are one-line errors."""
+
 from __future__ import annotations
 
 import http.server
@@ -45,7 +47,7 @@ def experiment(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
-def message_of(uri: str, **options: bool) -> str:
+def error_message(uri: str, **options: bool) -> str:
     with pytest.raises(StoreError) as caught:
         Store(uri, **options)
     message = str(caught.value)
@@ -53,19 +55,19 @@ def message_of(uri: str, **options: bool) -> str:
     return message
 
 
-def test_mlflow_leads_from_a_run_to_its_images_and_says_what_it_is(store: Store, experiment: str) -> None:
+def test_mlflow_links_a_run_to_its_dataset_and_describes_it(store: Store, experiment: str) -> None:
     run_id = store.start(DESCRIPTION, experiment=experiment)
     assert store.start(DESCRIPTION, experiment=experiment) == run_id
     run = mlflow.MlflowClient(store.uri).get_run(run_id)
-    (images,) = run.inputs.dataset_inputs
-    assert (images.dataset.name, images.dataset.digest) == ("digits", "f00d")
-    assert [(tag.key, tag.value) for tag in images.tags] == [("mlflow.data.context", "training")]
+    (dataset_input,) = run.inputs.dataset_inputs
+    assert (dataset_input.dataset.name, dataset_input.dataset.digest) == ("digits", "f00d")
+    assert [(tag.key, tag.value) for tag in dataset_input.tags] == [("mlflow.data.context", "training")]
     assert run.data.tags["mlflow.note.content"] == "densenet121 on digits, seed 7"
-    kept_in = mlflow.MlflowClient(store.uri).get_experiment(run.info.experiment_id)
-    assert kept_in.tags["mlflow.experimentKind"] == "custom_model_development"
+    found = mlflow.MlflowClient(store.uri).get_experiment(run.info.experiment_id)
+    assert found.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_a_run_comes_back_as_it_was_described(store: Store, experiment: str) -> None:
+def test_a_run_is_read_as_it_was_written(store: Store, experiment: str) -> None:
     run_id = store.start(DESCRIPTION, experiment=experiment, parent="p1")
     for number, metrics in enumerate(CURVE, start=1):
         store.record(run_id, number, metrics)
@@ -92,15 +94,15 @@ def test_a_run_comes_back_as_it_was_described(store: Store, experiment: str) -> 
     assert store.curves(run_id) == {"loss": [(1, 1.0), (2, 0.5)], "val_accuracy": [(1, 0.5), (2, 0.75)]}
 
 
-def test_what_is_not_known_before_training_can_come_later(store: Store, experiment: str) -> None:
-    unmeasured = replace(DESCRIPTION, parameters=None, trainable_parameters=None, macs=None)
-    run_id = store.start(unmeasured, experiment=experiment)
+def test_costs_can_be_recorded_after_training(store: Store, experiment: str) -> None:
+    description = replace(DESCRIPTION, parameters=None, trainable_parameters=None, macs=None)
+    run_id = store.start(description, experiment=experiment)
     assert store.runs(experiment=experiment)[0].metrics == {}
     store.finish(run_id, metrics={"parameters": 5})
     assert store.runs(experiment=experiment)[0].metrics == {"parameters": 5}
 
 
-def test_an_epoch_delivered_twice_is_recorded_once(store: Store, experiment: str) -> None:
+def test_an_epoch_is_recorded_only_once(store: Store, experiment: str) -> None:
     run_id = store.start(DESCRIPTION, experiment=experiment)
     store.record(run_id, 1, CURVE[0])
     store.record(run_id, 1, {"loss": 9.0})
@@ -110,7 +112,7 @@ def test_an_epoch_delivered_twice_is_recorded_once(store: Store, experiment: str
     assert store.curves(run_id)["loss"] == [(1, 1.0), (2, 0.5)]
 
 
-def test_a_run_that_failed_says_why_until_it_goes_on(store: Store, experiment: str) -> None:
+def test_a_failed_run_has_a_reason_until_it_is_continued(store: Store, experiment: str) -> None:
     run_id = store.start(DESCRIPTION, experiment=experiment)
     assert store.runs(experiment=experiment)[0].status == "running"
     store.finish(run_id, status="killed", reason="interrupted")
@@ -123,18 +125,18 @@ def test_a_run_that_failed_says_why_until_it_goes_on(store: Store, experiment: s
     assert store.runs(experiment=experiment)[0].status == "finished"
 
 
-def test_groups_hold_runs_and_are_not_runs(store: Store, experiment: str) -> None:
+def test_groups_are_not_listed_as_runs(store: Store, experiment: str) -> None:
     group = store.start_group("sweep", experiment=experiment, params={"trials": 2}, tags={"data.name": "digits"})
-    inside = store.start(DESCRIPTION, experiment=experiment, parent=group)
+    member = store.start(DESCRIPTION, experiment=experiment, parent=group)
     outside = store.start(DESCRIPTION, experiment=experiment)
     store.finish(group, metrics={"val_accuracy": 0.75})
-    assert [run.id for run in store.runs(experiment=experiment, parent=group)] == [inside]
-    assert {run.id for run in store.runs(experiment=experiment)} == {inside, outside}
-    assert {inside, outside} <= {run.id for run in store.runs()}
+    assert [run.id for run in store.runs(experiment=experiment, parent=group)] == [member]
+    assert {run.id for run in store.runs(experiment=experiment)} == {member, outside}
+    assert {member, outside} <= {run.id for run in store.runs()}
     assert experiment in store.experiments()
 
 
-def test_runs_are_found_by_their_tags(store: Store, experiment: str) -> None:
+def test_runs_are_found_by_tags(store: Store, experiment: str) -> None:
     assert store.find(experiment=experiment, tags={"trial": "1"}) is None
     run_id = store.start(replace(DESCRIPTION, tags={"sweep": "it's", "trial": "1"}), experiment=experiment)
     store.start(replace(DESCRIPTION, tags={"sweep": "it's", "trial": "2"}), experiment=experiment)
@@ -148,23 +150,23 @@ def test_all_pages_are_read(store: Store, experiment: str, monkeypatch: pytest.M
     assert {run.id for run in store.runs(experiment=experiment)} == ids
 
 
-def test_infinite_and_missing_numbers_are_kept(store: Store, experiment: str) -> None:
+def test_nan_metrics_are_recorded(store: Store, experiment: str) -> None:
     run_id = store.start(DESCRIPTION, experiment=experiment)
     store.record(run_id, 1, {"loss": float("nan")})
     assert np.isnan(store.runs(experiment=experiment)[0].metrics["loss"])
 
 
-def test_files_lie_beside_the_database(store: Store, experiment: str, tmp_path: Path) -> None:
+def test_files_are_stored_beside_the_database(store: Store, experiment: str, tmp_path: Path) -> None:
     run_id = store.start(DESCRIPTION, experiment=experiment)
     (tmp_path / "report.txt").write_text("all is well")
     store.log_files(run_id, tmp_path / "report.txt")
-    (kept,) = Path(store.location).parent.glob(f"mlartifacts/{run_id}/artifacts/report.txt")
-    assert kept.read_text() == "all is well"
-    with pytest.raises(StoreError, match=r"nowhere\.txt"):
-        store.log_files(run_id, tmp_path / "nowhere.txt")
+    (stored,) = Path(store.location).parent.glob(f"mlartifacts/{run_id}/artifacts/report.txt")
+    assert stored.read_text() == "all is well"
+    with pytest.raises(StoreError, match=r"missing\.txt"):
+        store.log_files(run_id, tmp_path / "missing.txt")
 
 
-def test_a_model_is_loaded_by_both_of_mlflows_ways(
+def test_a_model_can_be_loaded_by_both_mlflow_flavors(
     store: Store, experiment: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import keras
@@ -193,14 +195,14 @@ def test_a_model_is_loaded_by_both_of_mlflows_ways(
     assert [output.model_id for output in outputs] == [as_function.metadata.model_id]
 
 
-def test_global_state_stays_as_it_was(store: Store, experiment: str) -> None:
+def test_mlflows_global_state_is_unchanged(store: Store, experiment: str) -> None:
     before = mlflow.get_tracking_uri()
     store.finish(store.start(DESCRIPTION, experiment=experiment))
     assert mlflow.get_tracking_uri() == before
     assert mlflow.active_run() is None
 
 
-def test_two_processes_make_one_store_without_a_word(tmp_path: Path) -> None:
+def test_two_processes_can_create_the_same_store_without_output(tmp_path: Path) -> None:
     script = (
         "import sys; from keras_cnns.tracking import Store; store = Store(sys.argv[1]);"
         "store.start_group('g', experiment='e', params={}, tags={})"
@@ -216,38 +218,54 @@ def test_two_processes_make_one_store_without_a_word(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").glob("[!.]*")] == ["mlflow.db"]
 
 
-def test_the_default_is_the_environment_then_the_working_directory(
+def test_a_store_can_be_used_after_a_writer_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    Store(f"sqlite:///{path}")
+    script = (
+        "import os, sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "connection.execute('PRAGMA cache_size = 1'); connection.execute('BEGIN');"
+        "connection.execute('CREATE TABLE incomplete (x)');"
+        "connection.execute('INSERT INTO incomplete VALUES (zeroblob(1000000))'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+    assert path.with_name("mlflow.db-journal").exists()
+    assert Store(f"sqlite:///{path}", create=False).experiments() == ["Default"]
+    with sqlite3.connect(path) as connection:
+        assert not connection.execute("SELECT * FROM sqlite_master WHERE name = 'incomplete'").fetchall()
+
+
+def test_the_default_store_is_set_by_the_environment_or_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert Store().uri == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
-    assert f"{tmp_path}/other.db" in message_of("", create=False)
+    assert f"{tmp_path}/other.db" in error_message("", create=False)
 
 
 @pytest.mark.parametrize("uri", ["foo://bar", "./mlruns", "mlflow.db", "sqlite://", "sqlite:///:memory:"])
-def test_other_kinds_of_stores_are_refused(uri: str) -> None:
-    message = message_of(uri)
+def test_unsupported_stores_are_rejected(uri: str) -> None:
+    message = error_message(uri)
     assert repr(uri) in message
     assert "sqlite:///PATH.db" in message
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a spreadsheet", b"SQLite format 3\0 but cut off here" * 9])
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_not_changed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "runs.db"
     path.write_bytes(content)
-    assert str(path) in message_of(f"sqlite:///{path}")
+    assert str(path) in error_message(f"sqlite:///{path}")
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "patients.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE patients (name TEXT)")
     before = path.read_bytes()
-    assert "belongs to another program" in message_of(f"sqlite:///{path}")
+    assert "a database of another program" in error_message(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
 
@@ -256,33 +274,33 @@ def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     assert Store(f"sqlite:///{tmp_path}/mlflow.db").experiments() == ["Default"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert f"cannot make the store {tmp_path}/file/mlflow.db" in message_of(f"sqlite:///{tmp_path}/file/mlflow.db")
-    assert "Is a directory" in message_of(f"sqlite:///{tmp_path}")
+    assert f"cannot create the store {tmp_path}/file/mlflow.db" in error_message(f"sqlite:///{tmp_path}/file/mlflow.db")
+    assert "Is a directory" in error_message(f"sqlite:///{tmp_path}")
 
 
-def test_reading_makes_no_store(tmp_path: Path) -> None:
-    assert "keras-cnns train" in message_of(f"sqlite:///{tmp_path}/mlflow.db", create=False)
+def test_reading_does_not_create_a_store(tmp_path: Path) -> None:
+    assert "keras-cnns train" in error_message(f"sqlite:///{tmp_path}/mlflow.db", create=False)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_server_that_is_not_there_is_told_soon() -> None:
+def test_a_missing_server_is_detected_within_seconds() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    begun = time.monotonic()
-    assert uri in message_of(uri)
-    assert "mlflow server" in message_of(uri)
-    assert time.monotonic() - begun < 6
+    start = time.monotonic()
+    assert uri in error_message(uri)
+    assert "mlflow server" in error_message(uri)
+    assert time.monotonic() - start < 6
 
 
-def test_a_server_that_never_answers_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_cnns.tracking.location.ANSWER_SECONDS", 0.3)
+def test_a_server_that_does_not_respond_is_detected_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_cnns.tracking.location.SERVER_TIMEOUT", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert "timed out" in message_of(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert "timed out" in error_message(f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
 @pytest.fixture
@@ -298,24 +316,24 @@ def other_server() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_server_that_is_not_mlflow_is_told(other_server: str) -> None:
-    assert other_server in message_of(other_server)
+def test_a_server_other_than_mlflow_is_an_error(other_server: str) -> None:
+    assert other_server in error_message(other_server)
 
 
-def test_an_unknown_experiment_comes_with_a_suggestion(store: Store) -> None:
+def test_an_unknown_experiment_is_an_error_with_a_suggestion(store: Store) -> None:
     store.start(DESCRIPTION, experiment="pneumonia")
     with pytest.raises(StoreError, match=r"no experiment 'pneumona' .* Did you mean 'pneumonia'\?"):
         store.runs(experiment="pneumona")
 
 
-def test_a_deleted_experiment_is_told(store: Store, experiment: str) -> None:
+def test_a_deleted_experiment_is_an_error(store: Store, experiment: str) -> None:
     client = mlflow.mlflow.MlflowClient(store.uri)
     client.delete_experiment(client.create_experiment(experiment))
     with pytest.raises(StoreError, match="was deleted"):
         store.start(DESCRIPTION, experiment=experiment)
 
 
-def test_mlflows_own_errors_are_one_line(store: Store) -> None:
+def test_mlflow_errors_are_reported_in_one_line(store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         store.curves("0" * 32)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Trainings: they learn, they are recorded, and an interrupted one ends as if it had not been."""
+"""Training: reproducible, resumable and tracked, on one or several devices."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from keras_cnns.data import Split
 from keras_cnns.errors import DataError, ResumeError, SettingError, TrainingError
 from keras_cnns.networks.registry import network_settings
 from keras_cnns.tracking import Store
-from keras_cnns.training.callbacks import FirstBrokenStep, averaged
+from keras_cnns.training.callbacks import FirstNonFiniteStep, averaged_weights
 from keras_cnns.training.checkpoints import read_progress
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, assemble
-from keras_cnns.training.speed import Speed, settle_speed
+from keras_cnns.training.speed import Speed, choose_speed
 
 TINY = {"blocks": (2, 2), "growth_rate": 4, "dropout": 0.1}
 
@@ -42,33 +42,35 @@ def weights(fitted: Fitted) -> list[np.ndarray]:
 
 
 class StopAfter:
-    """Interrupts a training in the middle of an epoch."""
+    """Interrupts a training in the first step after some epochs."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.seen = 0
+        self.finished = 0
 
     def step(self, done: int, total: int) -> None:  # noqa: ARG002
-        if self.seen == self.epochs:
+        if self.finished == self.epochs:
             raise KeyboardInterrupt
 
     def epoch(self, number: int, metrics: Any) -> None:  # noqa: ARG002
-        self.seen = number
+        self.finished = number
 
 
-EVERYTHING = {
+ALL_OPTIONS = {
     "optimizer": "nesterov", "learning_rate": 0.05, "clip_norm": 1.0, "ema": 0.9, "loss": "focal",
     "class_weights": "balanced", "label_smoothing": 0.1, "augmentation": "medical", "mixup": 0.2, "cutmix": 1.0,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", [{}, EVERYTHING], ids=["plain", "everything"])
-def test_an_interrupted_training_ends_bit_identical(digits: Dataset, tmp_path: Path, recipe: dict[str, Any]) -> None:
+@pytest.mark.parametrize("recipe", [{}, ALL_OPTIONS], ids=["plain", "all options"])
+def test_an_interrupted_training_gives_bit_identical_weights(
+    digits: Dataset, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
     whole = fit(job(4, **recipe), digits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(job(4, **recipe), digits, tmp_path / "parts", progress_callback=StopAfter(2))
-    assert read_progress(tmp_path / "parts").epoch == 2
-    resumed = fit(job(4, **recipe), digits, tmp_path / "parts")
+        fit(job(4, **recipe), digits, tmp_path / "resumed", progress_callbacks=[StopAfter(2)])
+    assert read_progress(tmp_path / "resumed").epoch == 2
+    resumed = fit(job(4, **recipe), digits, tmp_path / "resumed")
     assert len(resumed.history) == 4
     for one, other in zip(whole.history, resumed.history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
@@ -76,20 +78,21 @@ def test_an_interrupted_training_ends_bit_identical(digits: Dataset, tmp_path: P
         np.testing.assert_array_equal(one, other)
 
 
-def test_another_seed_trains_otherwise(digits: Dataset, tmp_path: Path) -> None:
+def test_another_seed_gives_another_training(digits: Dataset, tmp_path: Path) -> None:
     first = fit(job(1, seed=1), digits, tmp_path / "1")
     second = fit(job(1, seed=2), digits, tmp_path / "2")
     assert first.history[0]["loss"] != second.history[0]["loss"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(digits: Dataset, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(digits: Dataset, tmp_path: Path) -> None:
     broken = job(3, optimizer="sgd", learning_rate=10.0, schedule="constant", weight_decay=1.0)
-    with pytest.raises(TrainingError, match=r"epoch \d, step \d+ of 23.* on 64 training images \(.*lower learning"):
+    message = r"epoch \d, step \d+ of 23.* on 64 training images \(.*learning_rate below"
+    with pytest.raises(TrainingError, match=message):
         fit(broken, digits, tmp_path)
 
 
-def test_a_step_without_numbers_is_found_among_those_that_python_does_not_see() -> None:
-    metric = FirstBrokenStep()
+def test_the_first_step_with_outputs_that_are_not_finite_is_found() -> None:
+    metric = FirstNonFiniteStep()
     for outputs in ([0.5, 0.5], [0.1, 0.9], [np.nan, 1.0], [0.5, 0.5], [np.inf, 0.0]):
         metric.update_state(np.zeros((1, 2)), np.array([outputs], np.float32))
     assert int(metric.result()) == 3
@@ -97,26 +100,26 @@ def test_a_step_without_numbers_is_found_among_those_that_python_does_not_see() 
     assert int(metric.result()) == 0
 
 
-def test_training_stops_when_patience_is_over_and_stays_stopped(digits: Dataset, tmp_path: Path) -> None:
-    impatient = job(9, learning_rate=1e-7, warmup=0.0, patience=2)
-    stopped = fit(impatient, digits, tmp_path)
+def test_early_stopping_stops_a_training_for_good(digits: Dataset, tmp_path: Path) -> None:
+    early_stopping = job(9, learning_rate=1e-7, warmup=0.0, patience=2)
+    stopped = fit(early_stopping, digits, tmp_path)
     scores = [metrics["val_accuracy"] for metrics in stopped.history]
-    assert len(scores) == int(stopped.kept["best_epoch"]) + 2 < 9
-    assert max(scores) == stopped.kept["best_val_accuracy"]
-    assert fit(impatient, digits, tmp_path).history == stopped.history
+    assert len(scores) == int(stopped.metrics["best_epoch"]) + 2 < 9
+    assert max(scores) == stopped.metrics["best_val_accuracy"]
+    assert fit(early_stopping, digits, tmp_path).history == stopped.history
 
 
-def test_the_last_network_is_kept_where_that_is_asked_for(digits: Dataset, tmp_path: Path) -> None:
+def test_the_last_network_can_be_kept_instead_of_the_best(digits: Dataset, tmp_path: Path) -> None:
     last = fit(job(2, keep="last", learning_rate=1e-7, ema=0.9), digits, tmp_path)
-    assert last.kept["best_epoch"] == 2
-    assert last.kept["best_val_accuracy"] == last.history[-1]["val_accuracy"]
+    assert last.metrics["best_epoch"] == 2
+    assert last.metrics["best_val_accuracy"] == last.history[-1]["val_accuracy"]
     network = keras.saving.load_model(last.best_model, compile=False)
     validation = digits.splits["validation"]
-    found = (network.predict(validation.images, verbose=0).argmax(axis=1) == validation.labels).mean()
-    assert found == pytest.approx(last.history[-1]["val_accuracy"])
+    accuracy = (network.predict(validation.images, verbose=0).argmax(axis=1) == validation.labels).mean()
+    assert accuracy == pytest.approx(last.history[-1]["val_accuracy"])
 
 
-def test_what_is_measured_and_kept_is_the_average_of_the_weights() -> None:
+def test_the_moving_average_of_the_weights_is_restored_temporarily() -> None:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
     model.compile("sgd", loss="mse")
     model.optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.75)
@@ -127,78 +130,76 @@ def test_what_is_measured_and_kept_is_the_average_of_the_weights() -> None:
     average = weights[0]
     for weight in weights[1:]:
         average = 0.75 * average + 0.25 * weight
-    with averaged(model):
+    with averaged_weights(model):
         assert float(model.get_weights()[0][0, 0]) == pytest.approx(average, rel=1e-6)
     assert float(model.get_weights()[0][0, 0]) == weights[-1]
 
 
-def test_the_faster_precision_is_measured_once_and_kept_by_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_faster_precision_is_measured_once_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_CNNS_CACHE", str(tmp_path / "cache"))
-    asked: list[str] = []
+    timed: list[str] = []
 
-    def seconds(times: dict[str, float]) -> Callable[[str], float]:
-        return lambda precision: (asked.append(precision), times[precision])[1]
+    def timer(times: dict[str, float]) -> Callable[[str], float]:
+        return lambda precision: (timed.append(precision), times[precision])[1]
 
-    fast = seconds({"float32": 0.02, "mixed_bfloat16": 0.01})
-    slow = seconds({"float32": 0.01, "mixed_bfloat16": 0.02})
-    first = settle_speed(tmp_path / "1", {"model": "m"}, "auto", fast)
+    fast = timer({"float32": 0.02, "mixed_bfloat16": 0.01})
+    slow = timer({"float32": 0.01, "mixed_bfloat16": 0.02})
+    first = choose_speed(tmp_path / "1", {"model": "m"}, "auto", fast)
     assert first == Speed(precision="mixed_bfloat16", steps_per_execution=25)
-    assert asked == ["float32", "mixed_bfloat16"]
-    assert settle_speed(tmp_path / "2", {"model": "m"}, "auto", slow) == first
-    assert settle_speed(tmp_path / "3", {"model": "n"}, "auto", slow).precision == "float32"
-    assert settle_speed(tmp_path / "3", {"model": "n"}, "mixed_bfloat16", fast).precision == "float32", "as it began"
-    assert len(asked) == 4
+    assert timed == ["float32", "mixed_bfloat16"]
+    assert choose_speed(tmp_path / "2", {"model": "m"}, "auto", slow) == first
+    assert choose_speed(tmp_path / "3", {"model": "n"}, "auto", slow).precision == "float32"
+    assert choose_speed(tmp_path / "3", {"model": "n"}, "mixed_bfloat16", fast).precision == "float32", "as stored"
+    assert len(timed) == 4
 
 
-def test_a_training_computes_in_its_precision(digits: Dataset, tmp_path: Path) -> None:
+def test_training_uses_the_precision_of_the_recipe(digits: Dataset, tmp_path: Path) -> None:
     fitted = fit(job(1, precision="mixed_bfloat16"), digits, tmp_path)
     network = keras.saving.load_model(fitted.best_model, compile=False)
-    computing = {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
-    assert computing == {"bfloat16"}
+    dtypes = {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
+    assert dtypes == {"bfloat16"}
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_brightness_and_contrast_tell_nothing_where_each_image_is_standardized(digits: Dataset) -> None:
+def test_standardization_of_each_image_removes_brightness_and_contrast(digits: Dataset) -> None:
     pixels = digits.splits["validation"].images[:20].astype("float32")
     by_image, by_dataset = (assemble(job(1, standardization=by), digits) for by in ("image", "dataset"))
     assert by_image.count_params() == by_dataset.count_params()
-    for network, alike in ((by_image, True), (by_dataset, False)):
-        one, other = (network.predict(images, verbose=0) for images in (pixels, pixels * 0.6 + 50))
-        assert np.allclose(one, other, atol=0.01) == alike
+    for network, equal in ((by_image, True), (by_dataset, False)):
+        original, changed = (network.predict(images, verbose=0) for images in (pixels, pixels * 0.6 + 50))
+        assert np.allclose(original, changed, atol=0.01) == equal
 
 
-def test_several_labels_are_learned_each_for_itself(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
-    labels = chance.integers(0, 2, (300, 3))
-    images = chance.integers(0, 60, (300, 8, 8, 1))
+def test_multi_label_training_learns_independent_labels(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, (300, 3))
+    images = random.integers(0, 60, (300, 8, 8, 1))
     for label in range(3):
         images[labels[:, label] == 1, 2 * label : 2 * label + 2] += 150
     splits = {
-        name: Split(images[part].astype(np.uint8), labels[part].astype(np.int64))
-        for name, part in {"train": slice(0, 200), "validation": slice(200, 300)}.items()
+        name: Split(images[indices].astype(np.uint8), labels[indices].astype(np.int64))
+        for name, indices in {"train": slice(0, 200), "validation": slice(200, 300)}.items()
     }
     dataset = Dataset(name="d", source="d", splits=splits, class_names=("a", "b", "c"))
     fitted = fit(job(8, monitor="val_auc", batch_size=16, label_smoothing=0.1), dataset, tmp_path)
-    assert fitted.kept["best_val_auc"] > 0.9
+    assert fitted.metrics["best_val_auc"] > 0.9
     probabilities = keras.saving.load_model(fitted.best_model, compile=False).predict(images[200:], verbose=0)
     assert (np.abs(probabilities.sum(axis=1) - 1) > 0.5).any()
-    with pytest.raises(SettingError, match="class_weights='balanced' is for one class an image"):
+    with pytest.raises(SettingError, match="class_weights='balanced' does not support multi-label data"):
         fit(job(1, class_weights="balanced"), dataset, tmp_path / "weighted")
 
 
-def test_the_area_under_the_curve_needs_every_class(digits: Dataset, tmp_path: Path) -> None:
+def test_monitoring_the_auc_needs_validation_images_of_every_class(digits: Dataset, tmp_path: Path) -> None:
     validation = digits.splits["validation"]
-    some = Split(validation.images[validation.labels < 9], validation.labels[validation.labels < 9])
-    without = Dataset(
-        name="d", source="d", splits={**digits.splits, "validation": some}, class_names=digits.class_names
+    incomplete = Split(validation.images[validation.labels < 9], validation.labels[validation.labels < 9])
+    dataset = Dataset(
+        name="d", source="d", splits={**digits.splits, "validation": incomplete}, class_names=digits.class_names
     )
     with pytest.raises(SettingError, match="monitor='val_accuracy'"):
-        fit(job(1, monitor="val_auc"), without, tmp_path)
+        fit(job(1, monitor="val_auc"), dataset, tmp_path)
 
 
-def test_a_run_holds_what_was_trained_and_its_network(digits: Dataset, tmp_path: Path) -> None:
+def test_a_run_records_the_training_and_its_network(digits: Dataset, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     trained = train("densenet-bc-40", digits, settings=TINY, recipe=Recipe(epochs=3, learning_rate=5e-3),
                     tracking_uri=uri, folder=tmp_path / "runs")  # fmt: skip
@@ -210,7 +211,7 @@ def test_a_run_holds_what_was_trained_and_its_network(digits: Dataset, tmp_path:
     assert run.data_fingerprint == digits.fingerprint
     assert run.metrics["parameters"] == trained.costs.total_parameters
     assert run.metrics["macs"] == trained.costs.macs
-    assert run.metrics["val_accuracy"] == trained.fitted.kept["best_val_accuracy"]
+    assert run.metrics["val_accuracy"] == trained.fitted.metrics["best_val_accuracy"]
     assert {"val_auc", "seconds"} <= set(run.metrics)
     curve = dict(store.curves(run.id)["val_accuracy"])
     assert curve == {epoch: m["val_accuracy"] for epoch, m in enumerate(trained.fitted.history, start=1)}
@@ -234,7 +235,7 @@ def test_a_run_holds_what_was_trained_and_its_network(digits: Dataset, tmp_path:
               tracking_uri=uri, folder=tmp_path / "runs", resume=True)  # fmt: skip
 
 
-def test_a_missing_test_split_is_told_before_training(digits: Dataset, tmp_path: Path) -> None:
+def test_a_missing_test_split_is_an_error_before_training(digits: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no test split"):
         train("lenet5", digits, test=True, folder=tmp_path)
 
@@ -242,7 +243,7 @@ def test_a_missing_test_split_is_told_before_training(digits: Dataset, tmp_path:
 COMMAND = ["train", "densenet-bc-40", "--epochs", "6", "--set", "blocks=2,2", "--set", "growth_rate=4"]
 
 
-def command_line(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "keras_cnns", *arguments],
         cwd=cwd, capture_output=True, text=True, check=False,
@@ -262,7 +263,7 @@ def test_a_killed_training_is_resumed_in_the_same_run(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = command_line(*COMMAND, "--resume", "--json", cwd=tmp_path)
+    done = run_command(*COMMAND, "--resume", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").runs(experiment="train")
     assert [(run.status, run.metrics["epochs"]) for run in runs] == [("finished", 6)]
@@ -278,25 +279,25 @@ from pathlib import Path
 from keras_cnns import Recipe, load
 from keras_cnns.data import Split
 from keras_cnns.networks.registry import network_settings
-from keras_cnns.training.devices import replicas, worker, workers
+from keras_cnns.training.devices import cluster, replica_count
 from keras_cnns.training.fit import fit; from keras_cnns.training.job import Job
-assert replicas() == max(int(sys.argv[1]), workers())
+assert replica_count() == max(int(sys.argv[1]), cluster().workers)
 digits = load("digits", image_size=28)
 train = Split(digits.splits["train"].images[:1400], digits.splits["train"].labels[:1400])
 digits = replace(digits, splits={**digits.splits, "train": train})
 recipe = Recipe(epochs=2, batch_size=50, optimizer="sgd", learning_rate=0.02, weight_decay=0.0)
 settings = network_settings("lenet5", {"activation": "tanh", "subsampling": "average"})
 fitted = fit(Job(model="lenet5", settings=settings, recipe=recipe, seed=1), digits, Path(sys.argv[2]))
-if worker() == 0:
+if cluster().worker == 0:
     weights = keras.saving.load_model(fitted.best_model, compile=False).get_weights()
     np.savez(sys.argv[2] + "/weights.npz", *weights)
 """
 
 
-def trained_weights(devices: int, folder: Path, workers: int = 1) -> list[np.ndarray]:
+def train_on_devices(devices: int, folder: Path, workers: int = 1) -> list[np.ndarray]:
     with contextlib.ExitStack() as sockets:
-        opened = [sockets.enter_context(socket.create_server(("localhost", 0))) for _ in range(workers)]
-        addresses = [f"localhost:{each.getsockname()[1]}" for each in opened]
+        servers = [sockets.enter_context(socket.create_server(("localhost", 0))) for _ in range(workers)]
+        addresses = [f"localhost:{server.getsockname()[1]}" for server in servers]
     processes = []
     for index in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
@@ -311,14 +312,14 @@ def trained_weights(devices: int, folder: Path, workers: int = 1) -> list[np.nda
 
 
 @pytest.fixture(scope="module")
-def of_one_device(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    return trained_weights(1, tmp_path_factory.mktemp("one"))
+def weights_of_one_device(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    return train_on_devices(1, tmp_path_factory.mktemp("one"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("devices", "workers"), [(2, 1), (1, 2)], ids=["two devices", "two workers"])
-def test_what_is_shared_trains_as_on_one_device(
-    of_one_device: list[np.ndarray], tmp_path: Path, devices: int, workers: int
+def test_several_devices_give_the_weights_of_one(
+    weights_of_one_device: list[np.ndarray], tmp_path: Path, devices: int, workers: int
 ) -> None:
-    for one, shared in zip(of_one_device, trained_weights(devices, tmp_path, workers), strict=True):
+    for one, shared in zip(weights_of_one_device, train_on_devices(devices, tmp_path, workers), strict=True):
         np.testing.assert_allclose(one, shared, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Search with Ray Tune, and the comparison of what it finds."""
+"""Search for networks and recipes with Ray Tune."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["SweepResult", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import Ray when a sweep is first asked for."""
+    """Import Ray at the first use of a sweep."""
     if name in __all__:
         return getattr(importlib.import_module("tuning.search"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

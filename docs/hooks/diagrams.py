@@ -1,4 +1,8 @@
-"""Diagrams of networks, drawn from their graphs: boxes from input to output, as SVG that takes the page's colours."""
+"""Diagrams of networks, drawn from their graphs: boxes from input to output, as SVG that follows the page's theme.
+
+The layout is our own (rows by longest path, slots where edges pass a row), because the maintained alternatives need a
+binary (Graphviz) or a script from another host (Mermaid), and neither orders branches as the papers do.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from keras_cnns.networks.graph import graph_steps
+from keras_cnns.networks.graph import graph_nodes
 
 BOX_WIDTH, LINE_HEIGHT, PADDING = 176, 17, 8
 COLUMN_GAP, ROW_GAP, SLOT_WIDTH = 22, 30, 20
@@ -15,32 +19,32 @@ LIGHT = {
     "Activation", "BatchNormalization", "Dropout", "Flatten", "LocalResponseNormalization", "ReLU", "ZeroPadding2D",
 }  # fmt: skip
 JOINING = {"Add", "Concatenate"}
-BEFORE_CONVOLUTIONS = {"Activation", "BatchNormalization", "ReLU"}
-"""What a box begins with where these come before the convolution they belong to."""
+PRE_ACTIVATION = {"Activation", "BatchNormalization", "ReLU"}
+"""Layers that begin a box if they come before the convolution that they belong to."""
 WORDS = {
-    "BatchNormalization": "batch norm",
+    "BatchNormalization": "batch normalization",
     "ReLU": "ReLU",
-    "ZeroPadding2D": "zeros around",
-    "GlobalAveragePooling2D": "global average",
-    "LocalResponseNormalization": "local response norm",
-    "Add": "sum",
-    "Concatenate": "behind each other",
+    "ZeroPadding2D": "zero padding",
+    "GlobalAveragePooling2D": "global average pooling",
+    "LocalResponseNormalization": "local response normalization",
+    "Add": "add",
+    "Concatenate": "concatenate",
 }
 SPELLED = {"relu": "ReLU"}
 
 
 @dataclass(eq=False)
 class Box:
-    """One box of a diagram, or a slot where a line passes a row.
+    """A box of a diagram, or a slot where an edge passes a row.
 
     Attributes:
-        lines: What stands in it; nothing in a slot.
-        before: The boxes whose output it takes.
-        kinds: The kinds of the layers in it.
-        row: Its row, from the top.
-        x: Its middle.
-        y: Its upper edge.
-        row_height: The height of the highest box of its row.
+        lines: Lines of text; none in a slot.
+        before: The boxes whose outputs are the inputs of this one.
+        kinds: Class names of the layers in the box.
+        row: Index of the row, from the top.
+        x: Horizontal centre.
+        y: Upper edge.
+        row_height: Height of the highest box in the row.
     """
 
     lines: list[str]
@@ -53,75 +57,73 @@ class Box:
 
     @property
     def width(self) -> int:
-        """Return its width in pixels."""
+        """Width in pixels."""
         return BOX_WIDTH if self.lines else SLOT_WIDTH
 
     @property
     def height(self) -> int:
-        """Return its height in pixels; of a slot that of its row."""
+        """Height in pixels; the height of its row for a slot."""
         return LINE_HEIGHT * len(self.lines) + 2 * PADDING if self.lines else self.row_height
 
 
 def diagram(model: Any, title: str) -> str:
-    """Draw a functional model as SVG, a row for each box on the longest way.
+    """Draw a functional model as SVG, with one row per box on the longest path.
 
     Args:
         model: The network, or a part of one made into a model.
-        title: What a reader that cannot see it is told.
+        title: Text alternative for screen readers.
     """
-    boxes = merged(boxes_of(model))
-    rows = arranged(boxes)
-    return drawn(rows, title)
+    return draw(arrange(merge(make_boxes(model))), title)
 
 
-def boxes_of(model: Any) -> list[Box]:
+def make_boxes(model: Any) -> list[Box]:
     """Return a box for each input and layer, in the order of execution."""
-    made: dict[int, Box] = {id(tensor): Box([shape_of(tensor)], [], ["Input"]) for tensor in model.inputs}
+    made: dict[int, Box] = {id(tensor): Box([format_shape(tensor)], [], ["Input"]) for tensor in model.inputs}
     boxes = list(made.values())
-    for operation, inputs, outputs in graph_steps(model):
+    for operation, inputs, outputs in graph_nodes(model):
         kind = type(operation).__name__
         before = list(dict.fromkeys(made[id(tensor)] for tensor in inputs))
-        box = Box([label(operation), shape_of(outputs[0])], before, [kind])
+        box = Box([label(operation), format_shape(outputs[0])], before, [kind])
         boxes.append(box)
         made.update((id(tensor), box) for tensor in outputs)
     return boxes
 
 
 def label(operation: Any) -> str:
-    """Say what a layer is."""
+    """Return the description of a layer: its operation, window, stride and groups."""
     kind = type(operation).__name__
     if kind in ("Conv2D", "MaxPooling2D", "AveragePooling2D"):
-        convolves = kind == "Conv2D"
-        height, width = operation.kernel_size if convolves else operation.pool_size
-        name = "convolution" if convolves else "maximum" if kind == "MaxPooling2D" else "average"
-        steps = max(operation.strides)
-        groups = f", {operation.groups} groups" if convolves and operation.groups > 1 else ""
-        return f"{height}×{width} {name}{f', step {steps}' if steps > 1 else ''}{groups}"
+        is_convolution = kind == "Conv2D"
+        height, width = operation.kernel_size if is_convolution else operation.pool_size
+        name = "convolution" if is_convolution else "max pooling" if kind == "MaxPooling2D" else "average pooling"
+        stride = max(operation.strides)
+        groups = f", {operation.groups} groups" if is_convolution and operation.groups > 1 else ""
+        return f"{height}×{width} {name}{f', stride {stride}' if stride > 1 else ''}{groups}"
     if kind == "Activation":
         name = getattr(operation.activation, "__name__", "activation")
         return SPELLED.get(name, name)
-    return WORDS.get(kind, spaced(kind))
+    return WORDS.get(kind, split_words(kind))
 
 
-def spaced(kind: str) -> str:
-    """Write the name of a class as words."""
+def split_words(kind: str) -> str:
+    """Return a class name as separate words."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()
 
 
-def shape_of(tensor: Any) -> str:
-    """Write the shape of what a layer gives for one image."""
+def format_shape(tensor: Any) -> str:
+    """Format the shape of a tensor without its batch axis."""
     return "×".join("?" if side is None else str(side) for side in tensor.shape[1:])
 
 
-def merged(boxes: Iterable[Box]) -> list[Box]:
-    """Put light layers into the box of what they follow, or come before, where nothing branches between."""
+def merge(boxes: Iterable[Box]) -> list[Box]:
+    """Merge light layers into the box before or after them, unless the graph branches in between."""
     left = list(boxes)
     for box in [box for box in left if box.kinds[0] in LIGHT]:
         (before,) = box.before
         after = [other for other in left if box in other.before]
         forward = len(after) == 1 and after[0].kinds[0] not in JOINING
-        backward = before.kinds != ["Input"] and before.kinds[-1] not in JOINING and followers(before, left) == 1
-        if backward and not (forward and before.kinds[0] in BEFORE_CONVOLUTIONS):
+        backward = before.kinds != ["Input"] and before.kinds[-1] not in JOINING and count_successors(before, left) == 1
+        if backward and not (forward and before.kinds[0] in PRE_ACTIVATION):
             into, lines = before, [*before.lines[:-1], *box.lines]
             into.kinds += box.kinds
         elif forward:
@@ -137,19 +139,19 @@ def merged(boxes: Iterable[Box]) -> list[Box]:
     return left
 
 
-def followers(box: Box, boxes: Sequence[Box]) -> int:
-    """Return how many boxes take what a box gives."""
+def count_successors(box: Box, boxes: Sequence[Box]) -> int:
+    """Return how many boxes have the output of a box as an input."""
     return sum(box in other.before for other in boxes)
 
 
-def arranged(boxes: Sequence[Box]) -> list[list[Box]]:
-    """Put boxes in rows, each below all that it takes, with slots where lines pass, and give each its place."""
+def arrange(boxes: Sequence[Box]) -> list[list[Box]]:
+    """Arrange boxes in rows below their inputs, with slots where edges pass a row, and set their coordinates."""
     for box in boxes:
         box.row = 1 + max((before.row for before in box.before), default=-1)
     rows: list[list[Box]] = [[] for _ in range(1 + max(box.row for box in boxes))]
     for box in boxes:
         rows[box.row].append(box)
-        box.before = [passing(before, box, rows) for before in box.before]
+        box.before = [add_slots(before, box, rows) for before in box.before]
     y = 0.0
     for row in rows:
         middles = {id(box): sum(before.x for before in box.before) / max(1, len(box.before)) for box in row}
@@ -166,16 +168,16 @@ def arranged(boxes: Sequence[Box]) -> list[list[Box]]:
     return rows
 
 
-def passing(before: Box, box: Box, rows: Sequence[list[Box]]) -> Box:
-    """Return what is directly above a box on the line from another: that one, or the last of the slots between."""
+def add_slots(before: Box, box: Box, rows: Sequence[list[Box]]) -> Box:
+    """Add slots to the rows between two boxes; return the last slot, or the upper box if there are none."""
     for row in range(before.row + 1, box.row):
         before = Box([], [before], ["slot"], row)
         rows[row].append(before)
     return before
 
 
-def drawn(rows: Sequence[Sequence[Box]], title: str) -> str:
-    """Draw rows of boxes."""
+def draw(rows: Sequence[Sequence[Box]], title: str) -> str:
+    """Return rows of boxes with their edges as SVG."""
     left = min(box.x - box.width / 2 for row in rows for box in row) - 2
     right = max(box.x + box.width / 2 for row in rows for box in row) + 2
     below = max(box.y + box.height for row in rows for box in row) + 2
@@ -184,19 +186,19 @@ def drawn(rows: Sequence[Sequence[Box]], title: str) -> str:
     for row in rows:
         for box in row:
             for before in box.before:
-                line(svg, before, box)
+                draw_edge(svg, before, box)
     for box in (box for row in rows for box in row if box.lines):
         edge = {"x": f"{box.x - box.width / 2:g}", "y": f"{box.y:g}", "rx": "5"}
         ET.SubElement(svg, "rect", {**edge, "width": f"{box.width}", "height": f"{box.height}"})
         for number, text in enumerate(box.lines):
-            place = {"x": f"{box.x:g}", "y": f"{box.y + PADDING + LINE_HEIGHT * (number + 0.72):g}"}
+            position = {"x": f"{box.x:g}", "y": f"{box.y + PADDING + LINE_HEIGHT * (number + 0.72):g}"}
             last: Mapping[str, str] = {"class": "shape"} if number == len(box.lines) - 1 else {}
-            ET.SubElement(svg, "text", {**place, **last}).text = text
+            ET.SubElement(svg, "text", {**position, **last}).text = text
     return ET.tostring(svg, encoding="unicode")
 
 
-def line(svg: ET.Element, before: Box, box: Box) -> None:
-    """Draw the line from a box to one below."""
+def draw_edge(svg: ET.Element, before: Box, box: Box) -> None:
+    """Draw the edge from a box to one below it."""
     top, bottom = before.y + before.height, box.y
     half = (top + bottom) / 2
     curve = f"M{before.x:g} {top:g}C{before.x:g} {half:g} {box.x:g} {half:g} {box.x:g} {bottom:g}"

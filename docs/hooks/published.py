@@ -1,4 +1,4 @@
-"""The field's classic picture: published error on ImageNet against the parameters that the builders count."""
+"""The classic plot: published error on ImageNet against the number of parameters that the builders count."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from keras_cnns.comparing.plots import around, place_label, shortened
+from keras_cnns.comparing.formatting import format_tick
+from keras_cnns.comparing.pareto_plots import add_label, point_box
 from keras_cnns.networks.registry import all_families, count
-from keras_cnns.plotting import COLOURS, INK, as_svg, make_figure, plain_axes
+from keras_cnns.plotting import COLOURS, INK, make_figure, style_axes, to_svg
 
 MARKERS = {"10 crops": "o", "1 crop": "D", "several scales": "s"}
 
@@ -19,11 +20,11 @@ class Published:
     """A published result.
 
     Attributes:
-        family: The network's family.
-        network: Its name.
-        parameters: What its builder counts.
-        error: Its top-1 error on the ImageNet validation images, in percent.
-        protocol: How it was measured, as `MARKERS` has it.
+        family: Family of the network.
+        network: Name of the network.
+        parameters: Number of parameters that its builder counts.
+        error: Top-1 error on the ImageNet validation images, in percent.
+        protocol: Evaluation protocol, a key of `MARKERS`.
     """
 
     family: str
@@ -33,24 +34,24 @@ class Published:
     protocol: str
 
 
-def published() -> Iterator[Published]:
-    """Yield what is published of top-1 results on ImageNet, accuracies as errors."""
+def published_results() -> Iterator[Published]:
+    """Yield the published top-1 results on ImageNet; accuracies are converted to errors."""
     for family in all_families().values():
         for found in family.results:
-            measure, _, protocol = found.measure.partition(", %")
-            if found.data == "ImageNet" and measure.startswith("top-1"):
+            metric, _, protocol = found.metric.partition(", %")
+            if found.dataset == "ImageNet" and metric.startswith("top-1"):
                 yield Published(
                     family=family.name,
                     network=found.variant,
                     parameters=count(found.variant).total_parameters,
-                    error=100 - found.value if measure.endswith("accuracy") else found.value,
+                    error=100 - found.value if metric.endswith("accuracy") else found.value,
                     protocol=protocol.strip(", ") or "several scales",
                 )
 
 
-def published_picture() -> str:
-    """Draw them, as SVG that takes the page's colours."""
-    results = [*published()]
+def published_plot() -> str:
+    """Return the plot as SVG that follows the page's theme."""
+    results = [*published_results()]
     figure = make_figure(9.6, 6.2)
     panel = figure.add_subplot()
     panel.set_xscale("log")
@@ -67,16 +68,16 @@ def published_picture() -> str:
     panel.set_xlim(4e6, 2.6e8)
     panel.set_ylim(20.5, 45)
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shortened(value)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    plain_axes(panel)
+    style_axes(panel)
     panel.set_xlabel("parameters, counted by the builder", color=INK)
     panel.set_ylabel("top-1 error on ImageNet as published, %", color=INK)
     panel.legend(frameon=False, labelcolor=INK, ncols=2)
     figure.draw_without_rendering()
-    taken = [around(*panel.transData.transform((found.parameters, found.error))) for found in results]
+    taken = [point_box(*panel.transData.transform((found.parameters, found.error))) for found in results]
     for found in results:
         point = (found.parameters, found.error)
-        box = place_label(panel, found.network, point, taken, panel.get_window_extent())
+        box = add_label(panel, found.network, point, taken, panel.get_window_extent())
         taken += [box] if box is not None else []
-    return as_svg(figure)
+    return to_svg(figure)

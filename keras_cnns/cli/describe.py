@@ -1,56 +1,43 @@
-"""`keras-cnns describe`: what is known of a network before it is built."""
+"""`keras-cnns describe`: a network's papers, published results, settings and costs."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import add_network, read_network
-from keras_cnns.cli.printing import by, make_console, make_table
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from keras_cnns.cli.inputs import read_network
+from keras_cnns.cli.printing import format_shape, make_console, make_table
+from keras_cnns.networks.description import describe
 from keras_cnns.networks.settings import format_value
-from keras_cnns.units import human
+from keras_cnns.units import format_number
 
 if TYPE_CHECKING:
+    import argparse
+
     from rich.console import RenderableType
-    from rich.table import Table
 
     from keras_cnns.networks.description import Description
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "describe",
-        help="tell what is known of a network",
-        description="Tell where a network comes from, what it leaves free and what it costs; nothing is built.",
-    )
-    add_network(parser)
-    parser.add_argument("--json", action="store_true", help="print for programs")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Describe the network."""
-    from keras_cnns.networks.description import describe  # noqa: PLC0415 - `--help` does not wait for the families
-
+def run(arguments: argparse.Namespace) -> None:
+    """Print the description of a network."""
     changes = read_network(arguments)
     description = describe(arguments.model, **changes)
     if arguments.json:
         print(json.dumps(description.as_dict()))
-        return 0
+        return
     console = make_console()
-    for part in lay_out(description, changes):
-        console.print(part)
-    return 0
+    for section in sections(description, changes):
+        console.print(section)
 
 
-def lay_out(description: Description, changes: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Lay out all that is known, part by part."""
-    from rich.padding import Padding  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def sections(description: Description, changes: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the headings and sections of a description."""
 
     def heading(text: str) -> Text:
         return Text(f"\n{text}", style="bold")
@@ -65,17 +52,17 @@ def lay_out(description: Description, changes: Mapping[str, Any]) -> Iterator[Re
     yield body(description.idea)
     yield heading("Paper and popular code")
     yield body(description.differences)
-    yield heading(f"Published for {description.name} with its own settings")
+    yield heading(f"Published results of {description.name} with its default settings")
     yield body(results_table(description) if description.results else f"none for {description.name}")
     yield heading("Settings")
     yield body(settings_table(description))
     yield heading("Costs")
     counts = description.counts
     yield body(
-        f"{counts.total_parameters:,} parameters, {counts.trainable_parameters:,} of them trainable\n"
-        f"{human(counts.macs)} multiply-accumulates for one image of {by(description.input_shape)}, "
+        f"{counts.total_parameters:,} parameters ({counts.trainable_parameters:,} trainable)\n"
+        f"{format_number(counts.macs)} multiply-accumulates for one image of {format_shape(description.input_shape)}, "
         f"{description.classes:,} classes\n"
-        f"smallest images: {description.smallest_side}x{description.smallest_side} pixels"
+        f"smallest image size: {description.smallest_side}x{description.smallest_side} pixels"
     )
     yield heading("Build it")
     arguments = [repr(description.name), *(f"{name}={value!r}" for name, value in changes.items())]
@@ -83,20 +70,18 @@ def lay_out(description: Description, changes: Mapping[str, Any]) -> Iterator[Re
 
 
 def results_table(description: Description) -> Table:
-    """Lay out what was published."""
-    table = make_table(("data", "measure", "source", "value"), words=3)
+    """Return a table of the published results."""
+    table = make_table(("dataset", "metric", "source", "value"), text_columns=3)
     for result in description.results:
-        table.add_row(result.data, result.measure, result.source, f"{result.value:g}")
+        table.add_row(result.dataset, result.metric, result.source, f"{result.value:g}")
     return table
 
 
 def settings_table(description: Description) -> Table:
-    """Lay out the settings: value and meaning and, below it, what is legal."""
-    from rich.text import Text  # noqa: PLC0415
-
-    table = make_table(("setting", "value", "meaning"), words=3)
+    """Return a table of the settings, with the valid values below each meaning."""
+    table = make_table(("setting", "value", "meaning"), text_columns=3)
     table.columns[0].no_wrap = True
     for setting in description.settings:
-        words = Text.assemble(setting.meaning, "\n", (f"legal: {setting.legal}", "dim"))
-        table.add_row(setting.name, format_value(setting.value), words)
+        meaning = Text.assemble(setting.meaning, "\n", (f"valid: {setting.valid_values}", "dim"))
+        table.add_row(setting.name, format_value(setting.value), meaning)
     return table

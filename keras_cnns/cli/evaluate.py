@@ -1,153 +1,124 @@
-"""`keras-cnns evaluate`: a run's network on images that did not choose it."""
+"""`keras-cnns evaluate`: evaluate runs on a split, with confidence intervals."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import RUN, add_data, add_store, add_views, load_images
-from keras_cnns.cli.printing import make_console, make_table
-from keras_cnns.cli.waiting import waiting
-from keras_cnns.lazy import load_backend
+from rich.markup import escape
+
+import keras_cnns
+from keras_cnns.cli.inputs import load_images
+from keras_cnns.cli.printing import make_console, make_table, print_lines
+from keras_cnns.cli.status import show_status
+from keras_cnns.evaluation.report.formatting import (
+    describe_setup,
+    describe_test_set_evaluations,
+    format_table,
+    metric_rows,
+)
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
     from rich.console import Console
 
     from keras_cnns.evaluation import Evaluation
-    from keras_cnns.evaluation.measured import Measured
+    from keras_cnns.evaluation.results import MetricResult
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure a run on a test split, with intervals",
-        description="Measure a run's network on a split, with intervals and calibration, and keep the report with the "
-        "run. Every look at a test split is counted. Of several runs the mean of their probabilities counts.",
-    )
-    parser.add_argument("references", nargs="+", metavar="RUN", help=RUN)
-    add_store(parser)
-    add_data(parser)
-    parser.add_argument(
-        "--split", default="test", help="test (default), validation, or all of a source that no run was trained on"
-    )
-    parser.add_argument(
-        "--by", action="append", default=[], metavar="COLUMN", help="measure each value of it apart; repeatable"
-    )
-    parser.add_argument(
-        "--groups", metavar="COLUMN", help="what intervals draw as a whole (default: patients, where they are known)"
-    )
-    add_views(parser)
-    parser.add_argument("--report", metavar="FILE.html", help="write the report here too, its picture beside it")
-    parser.add_argument("--json", action="store_true", help="print the result for programs")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Evaluate and print."""
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate the runs and print the metrics."""
     dataset = load_images(arguments)
-    with waiting() as tell:
-        load_backend()
-        from keras_cnns.evaluation import evaluate  # noqa: PLC0415 - `--help` waits for none of these
-
-        evaluation = evaluate(
+    with show_status() as progress:
+        evaluation = keras_cnns.evaluate(
             arguments.references,
             dataset,
             split=arguments.split,
             groups=arguments.groups,
             by=arguments.by,
-            views=arguments.views,
+            tta=arguments.tta,
             tracking_uri=arguments.tracking_uri,
             report=arguments.report,
-            tell=tell,
+            progress=progress,
         )
     if arguments.json:
         print(json.dumps(as_dict(evaluation), allow_nan=False))
-    else:
-        show(evaluation)
-        if arguments.report:
-            print(f"also written: {arguments.report}")
-    return 0
+        return
+    print_evaluation(evaluation)
+    if arguments.report:
+        print(f"copy of the report: {arguments.report}")
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the result for programs."""
-    looks = evaluation.looks
+    """Return the result for `--json`."""
+    counts = evaluation.test_set_evaluations
     return {
         "run_id": evaluation.run_id,
-        "runs": [member.run_id for member in evaluation.members],
+        "runs": [run.id for run in evaluation.runs],
         "data": evaluation.data_name,
         "data_fingerprint": evaluation.data_fingerprint,
         "split": evaluation.split,
         "external": evaluation.external,
         "images": evaluation.images_by_class,
-        "threshold": evaluation.threshold,
-        "temperature": evaluation.temperature,
-        "views": evaluation.views,
-        "grouped": evaluation.grouped or None,
+        "threshold": evaluation.operating_point.threshold,
+        "temperature": evaluation.operating_point.temperature,
+        "tta": evaluation.tta,
+        "grouped_by": evaluation.grouped_by or None,
         "groups": evaluation.groups,
-        "looks": None if looks is None else {"by_run": looks.by_run, "by_all": looks.by_all, "runs": looks.runs},
+        "test_set_evaluations": None if counts is None else asdict(counts),
         "metrics": dict(evaluation.metrics),
-        "intervals": ends(evaluation.measured),
+        "intervals": bounds(evaluation.overall),
         "labels": as_dicts(evaluation.by_label),
         "by": {name: as_dicts(parts) for name, parts in evaluation.by.items()},
         "notes": list(evaluation.notes),
-        "report": evaluation.kept,
+        "report": evaluation.report_folder,
     }
 
 
-def ends(measured: Measured) -> dict[str, list[float]]:
-    """Return intervals for programs."""
-    return {name: [found.low, found.high] for name, found in measured.intervals.items()}
+def bounds(result: MetricResult) -> dict[str, list[float]]:
+    """Return the lower and upper bound of each confidence interval."""
+    return {name: [interval.low, interval.high] for name, interval in result.intervals.items()}
 
 
-def as_dicts(parts: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
-    """Return parts of the images for programs."""
+def as_dicts(parts: Mapping[str, MetricResult]) -> dict[str, dict[str, Any]]:
+    """Return the results of subsets of the images for `--json`."""
     return {
         name: {
             "images": part.images,
             "positives": part.positives,
             "metrics": dict(part.metrics),
-            "intervals": ends(part),
+            "intervals": bounds(part),
         }
         for name, part in parts.items()
     }
 
 
-def show(evaluation: Evaluation) -> None:
-    """Print the result for a person: the report's words without its pictures."""
-    from keras_cnns.evaluation.wording import all_notes, facts, looks_in_words, rows  # noqa: PLC0415
-
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the contents of the report, without its plots."""
     console = make_console()
-    for name, value in facts(evaluation):
-        console.print(f"{name:12}{value}", markup=False, soft_wrap=True)
-    table = make_table(("metric", "value", "95 % interval"), words=1)
-    for row in rows(evaluation):
+    print_lines(console, (f"{name:12}{value}" for name, value in describe_setup(evaluation)))
+    table = make_table(("metric", "value", "95 % interval"), text_columns=1)
+    for row in metric_rows(evaluation):
         table.add_row(row["name"], row["value"], row["interval"])
     console.print()
     console.print(table)
     if evaluation.by_label:
-        show_parts(console, "label", evaluation, evaluation.by_label)
+        print_subsets(console, "label", evaluation, evaluation.by_label)
     for name, parts in evaluation.by.items():
-        show_parts(console, name, evaluation, parts)
+        print_subsets(console, name, evaluation, parts)
     console.print()
-    for line in filter(None, (looks_in_words(evaluation), *all_notes(evaluation))):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(f"report: {evaluation.kept}", markup=False, soft_wrap=True)
+    lines = (describe_test_set_evaluations(evaluation), *evaluation.notes, f"report: {evaluation.report_folder}")
+    print_lines(console, filter(None, lines))
 
 
-def show_parts(console: Console, name: str, evaluation: Evaluation, parts: Mapping[str, Measured]) -> None:
-    """Print the table of parts of the images, intervals below values."""
-    from rich.markup import escape  # noqa: PLC0415
-
-    from keras_cnns.evaluation.wording import part_table  # noqa: PLC0415
-
-    found = part_table(evaluation, parts)
-    table = make_table((name, *found["heads"][1:]), words=1)
-    for line in found["lines"]:
-        table.add_row(escape(line["name"]), *line["numbers"], *("\n".join(cell) for cell in line["cells"]))
+def print_subsets(console: Console, name: str, evaluation: Evaluation, parts: Mapping[str, MetricResult]) -> None:
+    """Print a table of the results of subsets of the images, with the intervals below the values."""
+    contents = format_table(evaluation, parts)
+    table = make_table((name, *contents["columns"][1:]), text_columns=1)
+    for row in contents["rows"]:
+        table.add_row(escape(row["name"]), *row["counts"], *("\n".join(cell) for cell in row["cells"]))
     console.print()
     console.print(table)

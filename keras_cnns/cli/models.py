@@ -1,38 +1,25 @@
-"""`keras-cnns models`: the networks that can be built."""
+"""`keras-cnns models`: list the networks."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keras_cnns.cli.arguments import large_number, whole_number
-from keras_cnns.cli.printing import by, make_console, make_table
+from keras_cnns.cli.printing import format_shape, make_console, make_table
 from keras_cnns.errors import ModelNameError, nearest
-from keras_cnns.units import human
+from keras_cnns.networks.registry import all_families, count, find_variant, list_models
+from keras_cnns.units import format_number
 
 if TYPE_CHECKING:
+    import argparse
+
     from rich.table import Table
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser("models", help="list the networks", description="List the networks by name.")
-    parser.add_argument("pattern", nargs="?", default="*", help="wildcards, such as 'resnet*'")
-    parser.add_argument("--family", help="only this family: densenet, lenet, resnet, ...")
-    parser.add_argument("--min-parameters", type=large_number, metavar="N", help="as many at least, such as 100K")
-    parser.add_argument("--max-parameters", type=large_number, metavar="N", help="as many at most, such as 1M")
-    parser.add_argument("--year", type=whole_number, help="only what was published in this year")
-    parser.add_argument("--json", action="store_true", help="print for programs")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """List the names; at a terminal, with what the networks are."""
-    from keras_cnns.networks.registry import list_models  # noqa: PLC0415 - `--help` does not wait for the families
-
+def run(arguments: argparse.Namespace) -> None:
+    """Print the names of the networks; at a terminal, a table with their sizes."""
     names = list_models(
         arguments.pattern,
         family=arguments.family,
@@ -41,40 +28,36 @@ def run(arguments: argparse.Namespace) -> int:
         year=arguments.year,
     )
     if not names:
-        raise ModelNameError(nothing_found(arguments.pattern))
+        raise ModelNameError(explain_empty_list(arguments.pattern))
     if arguments.json:
         print(json.dumps(names))
     elif (console := make_console()).is_terminal:
-        console.print(lay_out(names))
+        console.print(models_table(names))
     else:
         print("\n".join(names))
-    return 0
 
 
-def nothing_found(pattern: str) -> str:
-    """Say why no network is listed, and what there is."""
-    from keras_cnns.networks.registry import all_families, count, list_models  # noqa: PLC0415
-
-    called = list_models(pattern)
-    if not called:
+def explain_empty_list(pattern: str) -> str:
+    """Return why no network is listed, and what would match."""
+    matching = list_models(pattern)
+    if not matching:
         hint = nearest(re.sub(r"[*?\[\]!]", "", pattern), list_models())
-        return f"no network is called {pattern!r}.{hint} `keras-cnns models` lists all."
-    sizes = [count(name).total_parameters for name in called]
+        return f"no network name matches {pattern!r}.{hint} `keras-cnns models` lists all networks."
+    sizes = [count(name).total_parameters for name in matching]
     years = {paper.year for family in all_families().values() for paper in family.papers}
     return (
-        f"none of the {len(called)} networks called {pattern!r} is of that family, size and year; they have "
-        f"{human(min(sizes))} to {human(max(sizes))} parameters, and families are of {min(years)} to {max(years)}."
+        f"none of the {len(matching)} networks that match {pattern!r} has this family, size and year; they have "
+        f"{format_number(min(sizes))} to {format_number(max(sizes))} parameters, and the families were published from "
+        f"{min(years)} to {max(years)}."
     )
 
 
-def lay_out(names: Sequence[str]) -> Table:
-    """Return a table of the networks."""
-    from keras_cnns.networks.registry import count, find_variant  # noqa: PLC0415
-
-    table = make_table(("network", "parameters", "MACs", "images", "year"), words=1)
+def models_table(names: Sequence[str]) -> Table:
+    """Return a table of the networks and their sizes."""
+    table = make_table(("network", "parameters", "MACs", "images", "year"), text_columns=1)
     for name in names:
         family, variant = find_variant(name)
         costs = count(name)
-        sizes = (human(costs.total_parameters), human(costs.macs), by(variant.input_shape))
+        sizes = (format_number(costs.total_parameters), format_number(costs.macs), format_shape(variant.input_shape))
         table.add_row(name, *sizes, str(family.papers[0].year))
     return table

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a table at a terminal, lines of JSON for programs."""
+"""The progress of a sweep while it runs: a live view on a terminal, and JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -7,37 +7,40 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from keras_cnns.units import format_number
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.live import Live
-    from rich.table import Table
 
-    from tuning.running.delivery import SweepProgressCallback
+    from keras_cnns.networks.recipe import Recipe
     from tuning.running.journal import TrialState
+    from tuning.running.reporting import SweepProgressCallback
 
-SHOWN_TRIALS = 12
-LINES_AROUND = 8
-SECONDS_BETWEEN = 10.0
-COLUMNS = ("trial", "from", "status", "epoch", "score", "params", "seconds")
+MAX_ROWS = 12
+OTHER_LINES = 8
+PROGRESS_SECONDS = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A trial as it stands.
+class TrialRow(NamedTuple):
+    """The state of a trial.
 
     Attributes:
-        number: Its number.
-        model: The network that its candidate starts from.
-        status: How it stands: as `TrialState` has it, or "reused" from an earlier training.
-        reason: Why it failed.
-        ended: It will not go on.
-        epoch: Whole epochs done.
+        number: Number of the trial.
+        model: The variant that its candidate starts from.
+        status: The status of `TrialState`, or "reused" for a reused result.
+        reason: Why the trial failed.
+        ended: Whether the trial has ended.
+        epoch: Number of finished epochs.
         score: The best score so far, if there is one.
-        parameters: Weights of its network, once known.
-        seconds: Spent inside `fit` up to the last whole epoch; none where it was read back from an earlier training.
+        parameters: Number of parameters, once known.
+        seconds: Time inside `fit` up to the last finished epoch; 0 for a reused result.
     """
 
     number: int
@@ -51,225 +54,210 @@ class Line:
     seconds: float
 
 
-class Progress:
-    """How a sweep goes on in this process.
-
-    Args:
-        monitor: The score.
+class SweepProgress:
+    """The progress of a sweep in this process; the base class of its displays.
 
     Attributes:
-        at_once: How many trials run at a time.
-        lines: The trials.
-        count: How many there are to be.
+        monitor: The score.
+        epochs: Number of epochs of a trial.
+        total: The number of trials when the sweep is done.
+        slots: How many trials run at a time.
+        rows: The trials.
     """
 
-    def __init__(self, monitor: str) -> None:
-        self.monitor = monitor
-        self.at_once = 1
-        self.begun = time.monotonic()
-        self.working_since: float | None = None
-        self.spent_before = 0.0
+    def __init__(self) -> None:
+        self.monitor = ""
+        self.epochs = 0
+        self.total = 0
+        self.slots = 1
+        self.rows: tuple[TrialRow, ...] = ()
+        self.started = time.monotonic()
+        self.first_trial_started: float | None = None
+        self.fit_seconds_before = 0.0
         self.ended_before: frozenset[int] = frozenset()
-        self.lines: tuple[Line, ...] = ()
-        self.count = 0
 
-    def begin(self, states: Mapping[int, TrialState], count: int, at_once: int) -> None:
-        """Take in what an earlier process has done."""
-        self.take(states, count)
-        self.at_once = at_once
-        self.spent_before = self.spent_in_all
-        self.ended_before = frozenset(line.number for line in self.lines if line.ended)
+    def begin(self, recipe: Recipe, trials: Mapping[int, TrialState], total: int) -> None:
+        """Start with the trials of an earlier process."""
+        self.monitor, self.epochs, self.total = recipe.monitor, recipe.epochs, total
+        self.update(trials, self.slots)
+        self.fit_seconds_before = self.fit_seconds
+        self.ended_before = frozenset(row.number for row in self.ended)
 
-    def take(self, states: Mapping[int, TrialState], count: int) -> None:
-        """Take in the trials as they are now."""
-        self.lines = tuple(as_line(state, self.monitor) for _, state in sorted(states.items()))
-        self.count = count
-        if self.working_since is None and any(line.status == "running" for line in self.lines):
-            self.working_since = time.monotonic()
+    def update(self, trials: Mapping[int, TrialState], slots: int) -> None:
+        """Update the trials."""
+        self.rows = tuple(make_row(state, self.monitor) for _, state in sorted(trials.items()))
+        self.slots = slots
+        if self.first_trial_started is None and self.running:
+            self.first_trial_started = time.monotonic()
+
+    def store_error(self, message: str) -> None:
+        """Ignore errors of the store."""
+
+    def status(self, message: str) -> None:
+        """Ignore status messages."""
 
     @property
-    def ended(self) -> list[Line]:
+    def ended(self) -> list[TrialRow]:
         """The trials that have ended."""
-        return [line for line in self.lines if line.ended]
+        return [row for row in self.rows if row.ended]
 
     @property
-    def running(self) -> list[Line]:
-        """The trials that train now."""
-        return [line for line in self.lines if line.status == "running"]
+    def running(self) -> list[TrialRow]:
+        """The trials that are running."""
+        return [row for row in self.rows if row.status == "running"]
 
     @property
-    def best(self) -> Line | None:
-        """The trial with the best score so far, of those that have not failed."""
-        scored = [line for line in self.lines if line.score is not None and line.status != "failed"]
-        return max(scored, key=by_score, default=None)
+    def best(self) -> TrialRow | None:
+        """The trial with the best score so far, except for failed ones."""
+        scored = [row for row in self.rows if row.score is not None and row.status != "failed"]
+        return max(scored, key=sort_score, default=None)
 
     @property
     def seconds(self) -> float:
-        """How long this process has been at it."""
-        return time.monotonic() - self.begun
+        """Time since this process started the sweep."""
+        return time.monotonic() - self.started
 
     @property
-    def spent_in_all(self) -> float:
-        """Seconds inside `fit` of all trials."""
-        return sum(line.seconds for line in self.lines)
+    def fit_seconds(self) -> float:
+        """Total time of all trials inside `fit`."""
+        return sum(row.seconds for row in self.rows)
 
     @property
     def utilization(self) -> float:
-        """Seconds inside `fit` in this process over trials at a time times seconds, up to the last whole epochs."""
-        return (self.spent_in_all - self.spent_before) / (self.at_once * max(self.seconds, 1e-9))
+        """Time inside `fit` in this process, divided by the time and by the number of trials that run at a time."""
+        return (self.fit_seconds - self.fit_seconds_before) / (self.slots * max(self.seconds, 1e-9))
 
     @property
     def trials_per_hour(self) -> float | None:
-        """Trials that ended in this process, per hour; None before any has."""
-        ended = len({line.number for line in self.ended} - self.ended_before)
+        """Trials that ended in this process, per hour; None before the first."""
+        ended = len({row.number for row in self.ended} - self.ended_before)
         return 3600 * ended / max(self.seconds, 1e-9) if ended else None
 
     @property
     def seconds_left(self) -> float | None:
-        """About how long the trials that are left take; None before as many have ended as run at a time.
+        """Estimated time until all trials have ended; None before as many have ended as run at a time.
 
-        A trial that has not begun is expected to take the mean of those that ended; one that runs what those took
-        longer that had come as far. That work is done as fast as work was done so far, and takes no less than the
-        longest of the running ones.
+        A new trial is expected to take the mean time of the ended ones, and a running trial the mean remaining time of
+        the ended ones that took longer. The work is done at the same rate as before, and not faster than the longest
+        running trial.
         """
         ended = self.ended
-        lengths = [line.seconds for line in ended if line.seconds]
-        worked = self.spent_in_all - self.spent_before
-        if self.working_since is None or worked <= 0 or len(lengths) < max(2, len(self.running)):
+        lengths = [row.seconds for row in ended if row.seconds]
+        work_done = self.fit_seconds - self.fit_seconds_before
+        if self.first_trial_started is None or work_done <= 0 or len(lengths) < max(2, len(self.running)):
             return None
-        running = [remaining(line.seconds, lengths) for line in self.running]
-        unbegun = self.count - len(ended) - len(running)
-        work = sum(running) + unbegun * sum(lengths) / len(lengths)
-        speed = worked / max(time.monotonic() - self.working_since, 1e-9)
-        return max([work / speed, *running])
+        running = [remaining_seconds(row.seconds, lengths) for row in self.running]
+        new = self.total - len(ended) - len(running)
+        work = sum(running) + new * sum(lengths) / len(lengths)
+        rate = work_done / max(time.monotonic() - self.first_trial_started, 1e-9)
+        return max([work / rate, *running])
 
 
-def as_line(state: TrialState, monitor: str) -> Line:
-    """Return a trial as it stands."""
-    return Line(
+def make_row(state: TrialState, monitor: str) -> TrialRow:
+    """Return the state of a trial for display."""
+    scores = [metrics[monitor] for metrics in state.curve if math.isfinite(metrics[monitor])]
+    return TrialRow(
         number=state.number,
         model=str(state.candidate.get("model", "")),
         status="reused" if state.reused_run else state.status,
         reason=state.reason,
         ended=state.ended,
         epoch=len(state.curve),
-        score=best_score(state, monitor),
+        score=max(scores, default=None),
         parameters=state.costs.get("parameters"),
-        seconds=state.curve[-1]["seconds"] if state.curve and not state.reused_run else 0.0,
+        seconds=state.fit_seconds,
     )
 
 
-def best_score(state: TrialState, monitor: str) -> float | None:
-    """Return the best validation score of a trial so far, if there is one that is a number."""
-    return max((metrics[monitor] for metrics in state.curve if math.isfinite(metrics[monitor])), default=None)
+def sort_score(row: TrialRow) -> float:
+    """Return the score to sort by; trials without a score are worst."""
+    return -math.inf if row.score is None else row.score
 
 
-def by_score(line: Line) -> float:
-    """Return what trials are ranked by; those without a score come last."""
-    return -math.inf if line.score is None else line.score
-
-
-def remaining(spent: float, lengths: Sequence[float]) -> float:
-    """Return how much longer a trial is expected to take, from how long others took that came as far."""
+def remaining_seconds(spent: float, lengths: Sequence[float]) -> float:
+    """Return the expected remaining time of a trial, from the lengths of ended trials that took longer."""
     longer = [length - spent for length in lengths if length > spent]
     return sum(longer) / len(longer) if longer else 0.0
 
 
-class View:
-    """Shows a sweep at a terminal: how far it is, the trials that run, and the best.
+class LiveView(SweepProgress):
+    """Shows a sweep on a terminal: its progress, the running trials, and the best ended ones.
 
     Args:
-        live: Where it is shown, again and again, also while nothing arrives.
-        progress: How the sweep goes on.
-        epochs: How many epochs a trial has.
+        live: The live display, which renders the view repeatedly.
     """
 
-    def __init__(self, live: Live, progress: Progress, epochs: int) -> None:
-        self.progress = progress
-        self.epochs = epochs
-        self.waited_for = ""
-        self.done_now = "starting Ray and TensorFlow"
+    def __init__(self, live: Live) -> None:
+        super().__init__()
+        self.store_message = ""
+        self.status_message = "starting Ray and TensorFlow"
         live.update(self)
 
-    def begin(self, states: Mapping[int, TrialState], count: int, at_once: int) -> None:
-        """Show what an earlier process has done."""
-        self.progress.begin(states, count, at_once)
+    def update(self, trials: Mapping[int, TrialState], slots: int) -> None:
+        """Show the trials instead of the status."""
+        super().update(trials, slots)
+        if self.running or self.ended:
+            self.status_message = ""
 
-    def trials(self, states: Mapping[int, TrialState], count: int) -> None:
-        """Show the trials as they are now."""
-        self.progress.take(states, count)
-        self.done_now = ""
+    def store_error(self, message: str) -> None:
+        """Show an error of the store."""
+        self.store_message = message
 
-    def waiting(self, words: str) -> None:
-        """Show that the store is waited for, until it answers."""
-        self.waited_for = words
-
-    def doing(self, words: str) -> None:
-        """Show what is done beside trials."""
-        self.done_now = words
+    def status(self, message: str) -> None:
+        """Show a status message."""
+        self.status_message = message
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Lay it out, no higher than the terminal."""
-        from rich.text import Text  # noqa: PLC0415
-
-        begun = self.progress.running or self.progress.ended
-        doing = f"{self.done_now} ... {duration(self.progress.seconds)}" if self.done_now else ""
-        for line in (*(summary(self.progress) if begun else []), doing, self.waited_for):
+        """Render the view within the height of the terminal."""
+        started = self.running or self.ended
+        status = f"{self.status_message} ... {format_duration(self.seconds)}" if self.status_message else ""
+        for line in (*(summarize(self) if started else []), status, self.store_message):
             if line:
                 yield Text(line, no_wrap=True, overflow="ellipsis")
-        if not begun:
-            return
-        rows = min(SHOWN_TRIALS, options.size.height - LINES_AROUND)
-        if rows > 0:
-            yield trial_table(self.progress, rows, self.epochs)
+        rows = min(MAX_ROWS, options.size.height - OTHER_LINES)
+        if started and rows > 0:
+            yield make_trial_table(self, rows)
 
 
-def summary(progress: Progress) -> list[str]:
-    """Say in two lines how far a sweep is and how fast it goes."""
-    statuses = [line.status for line in progress.lines]
-    counts = [f"{statuses.count(status)} {status}" for status in ("running", "stopped early", "failed")]
-    told = [text for text in counts if not text.startswith("0 ")]
-    best = progress.best
-    found = [f"best {best.score:.4f} (trial {best.number})"] if best is not None else []
-    pace = [duration(progress.seconds)]
+def summarize(progress: SweepProgress) -> list[str]:
+    """Return two lines with the numbers of trials and the speed."""
+    statuses = [row.status for row in progress.rows]
+    counts = {status: statuses.count(status) for status in ("running", "stopped early", "failed")}
+    trials = [f"{len(progress.ended)} of {progress.total} trials"]
+    trials += [f"{count} {status}" for status, count in counts.items() if count]
+    if (best := progress.best) is not None:
+        trials.append(f"best {best.score:.4f} (trial {best.number})")
+    speed = [format_duration(progress.seconds)]
     if progress.seconds_left is not None:
-        pace.append(f"about {duration(progress.seconds_left)} left")
+        speed.append(f"about {format_duration(progress.seconds_left)} left")
     if progress.trials_per_hour is not None:
-        pace.append(f"{progress.trials_per_hour:.0f} trials an hour")
-    pace.append(f"cores inside fit {progress.utilization:.0%}")
-    return [", ".join([f"{len(progress.ended)} of {progress.count} trials", *told, *found]), ", ".join(pace)]
+        speed.append(f"{progress.trials_per_hour:.0f} trials per hour")
+    speed.append(f"core utilisation {progress.utilization:.0%}")
+    return [", ".join(trials), ", ".join(speed)]
 
 
-def trial_table(progress: Progress, rows: int, epochs: int) -> Table:
-    """Lay out the running trials, in no more than half of the rows, and the best of those that ended."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    from keras_cnns.units import human  # noqa: PLC0415
-
-    running = sorted(progress.running, key=by_score, reverse=True)
-    ended = sorted(progress.ended, key=lambda line: (line.status == "failed", -by_score(line)))
+def make_trial_table(progress: SweepProgress, rows: int) -> Table:
+    """Return a table of the running trials, in at most half of the rows, and of the best ended ones."""
+    running = sorted(progress.running, key=sort_score, reverse=True)
+    ended = sorted(progress.ended, key=lambda row: (row.status == "failed", -sort_score(row)))
     shown = running[: max(rows - len(ended), -(-rows // 2))]
     shown += ended[: rows - len(shown)]
-    several = len({line.model for line in progress.lines}) > 1
+    several = len({row.model for row in progress.rows}) > 1
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in COLUMNS:
-        words = name in ("from", "status")  # which are cut where there is no room; numbers are whole
-        if name != "from" or several:
-            heading = progress.monitor if name == "score" else name
-            table.add_column(heading, justify="left" if words else "right", no_wrap=not words)
-    for line in shown:
+    for name in ("trial", *(["network"] if several else []), "status", "epoch", progress.monitor, "params", "seconds"):
+        is_text = name in ("network", "status")  # text is cut off on narrow terminals, numbers are not
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text)
+    for row in shown:
         cells = [
-            str(line.number),
-            *([line.model] if several else []),
-            line.reason or line.status,
-            f"{line.epoch}/{epochs}",
-            "" if line.score is None else f"{line.score:.4f}",
-            "" if line.parameters is None else human(line.parameters),
-            f"{line.seconds:.1f}" if line.epoch else "",
+            str(row.number),
+            *([row.model] if several else []),
+            row.reason or row.status,
+            f"{row.epoch}/{progress.epochs}",
+            "" if row.score is None else f"{row.score:.4f}",
+            "" if row.parameters is None else format_number(row.parameters),
+            f"{row.seconds:.1f}" if row.epoch else "",
         ]
-        style = "bold" if line is progress.best else "" if line.ended else "cyan"
+        style = "bold" if row is progress.best else "" if row.ended else "cyan"
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells), style=style)
     hidden = len(running) + len(ended) - len(shown)
     if hidden:
@@ -278,121 +266,95 @@ def trial_table(progress: Progress, rows: int, epochs: int) -> Table:
     return table
 
 
-def duration(seconds: float) -> str:
-    """Write how long something takes: 45 s, 12 min, 3 h 20 min."""
+def format_duration(seconds: float) -> str:
+    """Format a duration: 45 s, 12 min, 3 h 20 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class JsonLines:
-    """Prints a sweep for programs, a JSON object a line: each change of a trial, and now and then how far it is.
+class JsonLines(SweepProgress):
+    """Prints a sweep as JSON, one object per line: each change of a trial's status, and the progress at intervals.
 
-    Where nobody reads them any more, the sweep goes on without them.
-
-    Args:
-        progress: How the sweep goes on.
+    If the reader closes the output, the sweep continues without printing.
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.known: dict[int, str] = {}
-        self.told = -math.inf
-        self.read = True
-        self.output = sys.stdout  # which is another while Tune runs
+    def __init__(self) -> None:
+        super().__init__()
+        self.statuses: dict[int, str] = {}
+        self.last_progress = -math.inf
+        self.closed = False
+        self.output = sys.stdout  # Tune runs with another standard output
 
-    def begin(self, states: Mapping[int, TrialState], count: int, at_once: int) -> None:
-        """Tell of what an earlier process has done only by how far it is."""
-        self.progress.begin(states, count, at_once)
-        self.known = {line.number: line.status for line in self.progress.lines}
-        if self.progress.lines:
-            self.tell_progress()
+    def begin(self, recipe: Recipe, trials: Mapping[int, TrialState], total: int) -> None:
+        """Print the progress of an earlier process, but not its trials."""
+        self.statuses = {number: "reused" if state.reused_run else state.status for number, state in trials.items()}
+        super().begin(recipe, trials, total)
 
-    def trials(self, states: Mapping[int, TrialState], count: int) -> None:
+    def update(self, trials: Mapping[int, TrialState], slots: int) -> None:
         """Print what has changed."""
-        self.progress.take(states, count)
-        for line in self.progress.lines:
-            if self.known.get(line.number) != line.status:
-                self.known[line.number] = line.status
-                self.tell_trial(line)
-        if time.monotonic() - self.told >= SECONDS_BETWEEN:
-            self.tell_progress()
+        super().update(trials, slots)
+        for row in self.rows:
+            if self.statuses.get(row.number) != row.status:
+                self.statuses[row.number] = row.status
+                details = row._asdict()
+                del details["ended"], details["score"]
+                self.print(event="trial", **details, **{self.monitor: row.score})
+        if self.rows and time.monotonic() - self.last_progress >= PROGRESS_SECONDS:
+            self.last_progress = time.monotonic()
+            self.print(
+                event="progress",
+                trials=self.total,
+                ended=len(self.ended),
+                running=len(self.running),
+                best_trial=self.best and self.best.number,
+                best_score=self.best and self.best.score,
+                seconds=self.seconds,
+                seconds_left=self.seconds_left,
+                trials_per_hour=self.trials_per_hour,
+                utilization=self.utilization,
+            )
 
-    def waiting(self, words: str) -> None:
-        """Print that the store is waited for, or that it answers again."""
-        self.tell(event="store", waiting=words)
+    def store_error(self, message: str) -> None:
+        """Print an error of the store, or "" when it works again."""
+        self.print(event="store_error", message=message)
 
-    def doing(self, words: str) -> None:
-        """Print what is done beside trials."""
-        self.tell(event="doing", what=words)
+    def status(self, message: str) -> None:
+        """Print a status message."""
+        self.print(event="status", message=message)
 
-    def tell_trial(self, line: Line) -> None:
-        """Print how a trial stands."""
-        self.tell(
-            event="trial",
-            number=line.number,
-            model=line.model,
-            status=line.status,
-            reason=line.reason,
-            epoch=line.epoch,
-            parameters=line.parameters,
-            seconds=line.seconds,
-            **{self.progress.monitor: line.score},
-        )
-
-    def tell_progress(self) -> None:
-        """Print how far the sweep is."""
-        progress, best = self.progress, self.progress.best
-        self.told = time.monotonic()
-        self.tell(
-            event="progress",
-            trials=progress.count,
-            ended=len(progress.ended),
-            running=len(progress.running),
-            best_trial=None if best is None else best.number,
-            best_score=None if best is None else best.score,
-            seconds=progress.seconds,
-            seconds_left=progress.seconds_left,
-            trials_per_hour=progress.trials_per_hour,
-            utilization=progress.utilization,
-        )
-
-    def tell(self, **event: Any) -> None:
-        """Print one line, at once."""
-        if self.read:
+    def print(self, **event: Any) -> None:
+        """Print a line immediately."""
+        if not self.closed:
             try:
                 print(json.dumps(event), file=self.output, flush=True)
             except BrokenPipeError:
-                self.read = False
+                self.closed = True
 
 
-class Together:
-    """Several observers of one sweep.
+class CallbackList:
+    """Passes the progress of a sweep to several callbacks."""
 
-    Args:
-        observers: They are told in this order.
-    """
+    def __init__(self, callbacks: Sequence[SweepProgressCallback]) -> None:
+        self.callbacks = callbacks
 
-    def __init__(self, observers: Sequence[SweepProgressCallback]) -> None:
-        self.observers = observers
+    def begin(self, recipe: Recipe, trials: Mapping[int, TrialState], total: int) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.begin(recipe, trials, total)
 
-    def begin(self, states: Mapping[int, TrialState], count: int, at_once: int) -> None:
-        """Tell all of what an earlier process has done."""
-        for progress_callback in self.observers:
-            progress_callback.begin(states, count, at_once)
+    def update(self, trials: Mapping[int, TrialState], slots: int) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.update(trials, slots)
 
-    def trials(self, states: Mapping[int, TrialState], count: int) -> None:
-        """Tell all."""
-        for progress_callback in self.observers:
-            progress_callback.trials(states, count)
+    def store_error(self, message: str) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.store_error(message)
 
-    def waiting(self, words: str) -> None:
-        """Tell all that the store is waited for, or answers."""
-        for progress_callback in self.observers:
-            progress_callback.waiting(words)
-
-    def doing(self, words: str) -> None:
-        """Tell all what is done beside trials."""
-        for progress_callback in self.observers:
-            progress_callback.doing(words)
+    def status(self, message: str) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.status(message)

@@ -1,73 +1,42 @@
-"""`keras-cnns train`: one network on one set of images."""
+"""`keras-cnns train`: train one network."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.cli.arguments import (
-    add_data,
-    add_keeping,
-    add_recipe,
-    load_images,
-    make_recipe,
-    read_assignments,
-    whole_number,
-)
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+import keras_cnns
+from keras_cnns.cli.inputs import load_images, read_assignments
 from keras_cnns.lazy import load_backend
+from keras_cnns.networks.registry import find_variant
+from keras_cnns.training.presets import get_recipe
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    import argparse
 
-    from keras_cnns.training import TrainedRun
-
-
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "train",
-        help="train one network",
-        description="Train one network on images in classes and record the run in MLflow.",
-    )
-    parser.add_argument("model", help="a network; `keras-cnns models` lists them")
-    add_data(parser)
-    add_recipe(parser)
-    parser.add_argument("--seed", type=whole_number, default=0, help="default: 0")
-    parser.add_argument("--test", action="store_true", help="at the end, measure on the test split too")
-    add_keeping(parser, experiment="train")
-    parser.set_defaults(run=run)
+    from keras_cnns.training.run import TrainedRun
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Train and print what came out."""
-    from keras_cnns.networks.registry import find_variant  # noqa: PLC0415 - `--help` waits for none of these
-
+def run(arguments: argparse.Namespace) -> None:
+    """Train the network and print the result."""
     family, variant = find_variant(arguments.model)
-    of_recipe, of_network = read_assignments(arguments, type(variant.settings))
-    recipe = make_recipe(arguments.recipe, family.name, of_recipe)
+    recipe_changes, settings = read_assignments(arguments, type(variant.settings))
+    recipe = get_recipe(arguments.recipe or "plain", family).replace(recipe_changes)
     dataset = load_images(arguments)
-
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
     terminal = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[metrics]}"),
-        TimeRemainingColumn(),
-    )
+    metrics = TextColumn("{task.fields[metrics]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), metrics, TimeRemainingColumn())
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
-        bar = Bar(progress, recipe.epochs)
+        bar = ProgressBar(progress, recipe.epochs)
         load_backend()
-        from keras_cnns.training import train  # noqa: PLC0415
-
-        trained = train(
+        trained = keras_cnns.train(
             arguments.model,
             dataset,
-            settings=of_network,
+            settings=settings,
             recipe=recipe,
             seed=arguments.seed,
             resume=arguments.resume,
@@ -81,11 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(as_dict(trained)))
     else:
         print(report(trained, dataset.describe(), arguments))
-    return 0
 
 
-class Bar:
-    """Shows a training as a progress bar over all its epochs."""
+class ProgressBar:
+    """Progress callback that shows a bar over all epochs at a terminal."""
 
     def __init__(self, progress: Progress, epochs: int) -> None:
         self.progress = progress
@@ -94,7 +62,7 @@ class Bar:
         self.task = progress.add_task("loading TensorFlow", total=None, metrics="")
 
     def step(self, done: int, total: int) -> None:
-        """Move the bar."""
+        """Show the progress within an epoch."""
         self.progress.update(
             self.task,
             completed=self.done + done / total,
@@ -103,7 +71,7 @@ class Bar:
         )
 
     def epoch(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Show the epoch's metrics."""
+        """Show the metrics of an epoch."""
         self.done = number
         shown = " ".join(
             f"{name} {metrics[name]:.4f}" for name in ("loss", "val_accuracy", "val_auc") if name in metrics
@@ -112,33 +80,33 @@ class Bar:
 
 
 def as_dict(trained: TrainedRun) -> dict[str, Any]:
-    """Return the result for programs."""
+    """Return the result for `--json`."""
     return {
         "run_id": trained.run_id,
         "folder": str(trained.folder),
         "model": str(trained.fitted.best_model),
         "parameters": trained.costs.total_parameters,
         "macs": trained.costs.macs,
-        **trained.fitted.kept,
-        **trained.settled,
+        **trained.fitted.metrics,
+        **trained.operating_point,
         **trained.test,
     }
 
 
 def report(trained: TrainedRun, images: str, arguments: argparse.Namespace) -> str:
-    """Write the result for a person."""
-    kept = trained.fitted.kept
+    """Format the result as text; `images` describes the dataset."""
+    metrics = trained.fitted.metrics
     figures = [
-        f"{name.removeprefix('best_')} {value:.4f}" for name, value in kept.items() if name.startswith("best_val_")
+        f"{name.removeprefix('best_')} {value:.4f}" for name, value in metrics.items() if name.startswith("best_val_")
     ]
     figures += [f"{name} {value:.4f}" for name, value in trained.test.items()]
     uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
-    parts = kept.get("batch_parts", 1)
-    short = f", each batch in {parts:.0f} parts, because memory does not hold it whole" if parts > 1 else ""
+    micro_batches = metrics.get("micro_batches", 1)
+    split = f", each batch in {micro_batches:.0f} micro-batches to fit into memory" if micro_batches > 1 else ""
     return "\n".join((
         images,
         f"{arguments.model}: {trained.costs.total_parameters:,} parameters, {trained.costs.macs:,} MACs",
-        f"kept epoch {kept['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
-        f"{kept['seconds']:.1f} s of training{short}; network: {trained.fitted.best_model}",
-        f"run {trained.run_id}; compare it: keras-cnns compare {arguments.experiment}{uri}",
+        f"kept the weights of epoch {metrics['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
+        f"{metrics['seconds']:.1f} s of training{split}; network: {trained.fitted.best_model}",
+        f"run {trained.run_id}; to compare it: keras-cnns compare {arguments.experiment}{uri}",
     ))  # fmt: skip

@@ -1,1 +1,1 @@
-"""Runs side by side: rows, their statistics and pictures."""
+"""Compare runs: rank them, test their differences, plot them and write them as a page."""

@@ -1,7 +1,7 @@
-"""Runs side by side: ranked, and marked where no other run is both better and cheaper.
+"""Comparisons of runs: rank them, mark the Pareto front, and test their differences.
 
-Runs on different images are never ranked against each other. Runs that differ in nothing but the seed can stand in one
-row, with the mean of each metric and its interval, and rows are tested against the best.
+Runs are ranked only among runs on the same images. Runs that differ only in the seed can share a row, which shows the
+mean of each metric and its confidence interval. The rows are then tested against the best one.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_cnns.comparing.over_seeds import holm, interval_of_mean, paired_test
+from keras_cnns.comparing.formatting import format_count
+from keras_cnns.comparing.significance import confidence_interval, holm_correction, paired_t_test
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.tracking.runs import Run
 
 SCORE = "val_accuracy"
-COSTS = ("parameters", "macs", "seconds")
-UNFINISHED = (("failed", "failed"), ("running", "not finished yet"))
 SCORES = (SCORE, "val_auc", "test_accuracy", "test_auc")
+COSTS = ("parameters", "macs", "seconds")
 COLUMNS = (*SCORES, *COSTS, "epochs")
-ABOUT = ("model", "family", "experiment", "status")
-LESS_IS_BETTER = {*COSTS, "trainable_parameters", "epochs", "best_epoch"}
+LOWER_IS_BETTER = {*COSTS, "trainable_parameters", "epochs", "best_epoch"}
+UNFINISHED = {"failed": "Failed", "running": "Not finished yet"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Runs in a comparison that differ in nothing but the seed; one, unless they are put together.
+    """A row of a comparison: a single run, or several runs that differ only in the seed.
 
     Attributes:
-        runs: The runs, by rising seed.
-        data: What their images are called, told apart from others of the same name.
-        differences: The settings, parts of the recipe and seed in which they differ from other runs.
-        pareto: No other row on the same images scores at least as high for less, or higher for no more.
-        p: Of the paired test against the best row on the same images, over the seeds that both have, corrected for the
-            number of rows that are tested; None for the best, and where fewer than two seeds are shared.
+        runs: The runs, by ascending seed.
+        data: The name of their images, with part of the fingerprint if other images have the same name.
+        differences: The settings, recipe fields and seed in which they differ from other runs.
+        pareto: Whether the row is on the Pareto front: no other row on the same images is both cheaper and better.
+        p: The p-value of the paired t-test against the best row on the same images, over the seeds that both have,
+            corrected for the number of tested rows; None for the best row and if fewer than two seeds are shared.
     """
 
     runs: tuple[Run, ...]
@@ -49,63 +49,60 @@ class Row:
 
     @property
     def run(self) -> Run:
-        """The first of its runs."""
+        """The first run."""
         return self.runs[0]
 
     @property
     def title(self) -> str:
-        """What it is called, and how many runs it is."""
+        """The name of the first run, with the number of runs if there are several."""
         return self.run.name + (f" (×{len(self.runs)})" if len(self.runs) > 1 else "")
 
     @property
     def status(self) -> str:
-        """How it stands: "finished", "stopped" early by the sweep's scheduler, "running" or "failed"."""
-        return status_of(self.run)
+        """The status: "finished", "stopped" (early, by the scheduler of a sweep), "running" or "failed"."""
+        return run_status(self.run)
 
-    def by_seed(self, column: str) -> dict[int, float]:
-        """Return a metric of each run that has it as a finite number, by the run's seed."""
+    def values(self, column: str) -> list[float]:
+        """Return the finite values of a metric, by ascending seed."""
+        return [value for run in self.runs if math.isfinite(value := run.metrics.get(column, math.nan))]
+
+    def values_by_seed(self, column: str) -> dict[int, float]:
+        """Return the finite values of a metric by seed."""
         found = {run.seed: run.metrics.get(column, math.nan) for run in self.runs if run.seed is not None}
         return {seed: value for seed, value in found.items() if math.isfinite(value)}
 
     def value(self, column: str) -> float | None:
-        """Return the mean of a metric over the runs that have it as a finite number; None where none has."""
-        numbers = [number for run in self.runs if math.isfinite(number := run.metrics.get(column, math.nan))]
-        return math.fsum(numbers) / len(numbers) if numbers else None
+        """Return the mean of the finite values of a metric; None if there are none."""
+        values = self.values(column)
+        return math.fsum(values) / len(values) if values else None
 
     def interval(self, column: str) -> tuple[float, float] | None:
-        """Return the 95 % interval of a score's mean over seeds; None of a cost, and of fewer than two runs."""
-        scores = list(self.by_seed(column).values())
-        return None if less_is_better(column) or len(scores) < 2 else interval_of_mean(scores)
+        """Return the 95 % confidence interval of a mean score; None for a cost, and for fewer than two values."""
+        values = self.values(column)
+        return None if lower_is_better(column) or len(values) < 2 else confidence_interval(values)
 
-    def reach(self, column: str) -> float | None:
-        """Return how far the mean of a score may be off: what reaches from it to the further end of its interval."""
+    def margin(self, column: str) -> float | None:
+        """Return the margin of error of a mean score: the distance to the farther end of its interval."""
         value, interval = self.value(column), self.interval(column)
         return None if value is None or interval is None else max(interval[1] - value, value - interval[0])
 
     def cell(self, column: str) -> float | str | None:
-        """Return what stands in a column: a metric, a setting, a part of the recipe, or what the run says of itself."""
+        """Return the value in a column: the mean of a metric, a setting, a recipe field or a field of the run."""
         number = self.value(column)
         if number is not None:
             return number
-        return {**self.run.recipe, **self.run.settings, **about(self.run)}.get(column)
+        return {**self.run.recipe, **self.run.settings, **run_fields(self.run)}.get(column)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything about the row in values that JSON can hold."""
-        run = self.run
-        intervals = {name: self.interval(name) for name in COLUMNS}
+        """Return the row as values that can be written as JSON."""
+        run, intervals = self.run, {name: self.interval(name) for name in COLUMNS}
         return {
-            "id": run.id,
-            "name": run.name,
-            "experiment": run.experiment,
-            "model": run.model,
-            "family": run.family,
-            "data": run.data_name,
-            "data_fingerprint": run.data_fingerprint,
+            **run_fields(run),
             "seed": run.seed,
+            "data_fingerprint": run.data_fingerprint,
             "settings": run.settings,
             "recipe": run.recipe,
-            **{column: plain(self.value(column)) for column in COLUMNS},
-            "status": self.status,
+            **{column: integer_if_whole(self.value(column)) for column in COLUMNS},
             "reason": run.reason,
             "pareto": self.pareto,
             "p": self.p,
@@ -119,62 +116,59 @@ class Row:
 
 
 class Comparison:
-    """Runs in rows, best first; those on the same images stand together.
+    """A ranking of runs, the best first; runs on the same images are ranked together.
 
     Args:
         runs: The runs.
-        sort: The metric they are ranked by: best first, which is the highest of a score, the lowest of a cost.
-        cost: The cost that the Pareto front weighs the score against: "parameters", "macs" or "seconds".
-        by_seed: Put finished runs that differ in nothing but the seed into one row. The trials of a sweep's search and
-            the repeats of its finalists stay apart: the former were chosen for their scores.
+        sort: The metric to rank by. Scores are sorted in descending order, costs in ascending order.
+        cost: The cost on the other axis of the Pareto front: "parameters", "macs" or "seconds".
+        per_run: Whether each run has its own row. By default, finished runs that differ only in the seed share a row;
+            the trials of a search never share a row with the repeats of its finalists, because they were selected by
+            their scores, which biases the mean.
 
     Attributes:
         rows: The rows.
         sort: As given.
         cost: As given.
-        score: The score of the Pareto front: what is sorted by, or the validation accuracy where that is a cost.
-        notes: What a reader should know about the rows as a whole.
+        score: The score of the Pareto front: `sort`, or the validation accuracy if `sort` is a cost.
+        notes: Remarks about the rows as a whole.
 
     Raises:
-        SettingError: There is no such metric or cost.
+        SettingError: The metric or the cost does not exist.
     """
 
     def __init__(
-        self, runs: Sequence[Run], *, sort: str = SCORE, cost: str = "parameters", by_seed: bool = False
+        self, runs: Sequence[Run], *, sort: str = SCORE, cost: str = "parameters", per_run: bool = False
     ) -> None:
         check_cost(cost)
         known = {*COLUMNS, *(name for run in runs for name in run.metrics)}
         if sort not in known:
-            names = ", ".join(name for name in COLUMNS if name in known)
-            raise SettingError(f"sort={sort!r} is no column: choose {names}.{nearest(sort, known)}")
+            raise SettingError(f"sort={sort!r} is not a column: choose {', '.join(COLUMNS)}.{nearest(sort, known)}")
         self.sort = sort
         self.cost = cost
-        self.score = SCORE if less_is_better(sort) else sort
+        self.score = SCORE if lower_is_better(sort) else sort
         differences = find_differences(runs)
         labels = label_data(runs)
-        rows = [
-            Row(
-                runs=alike,
-                data=labels[alike[0].data_fingerprint],
-                differences=shared([differences[run.id] for run in alike]),
-            )
-            for alike in (group_by_seed(runs) if by_seed else [(run,) for run in runs])
-        ]
+        rows = []
+        for group in [(run,) for run in runs] if per_run else group_seeds(runs):
+            first = differences[group[0].id]
+            shared = {name: value for name, value in first.items() if name != "seed" or len(group) == 1}
+            rows.append(Row(runs=group, data=labels[group[0].data_fingerprint], differences=shared))
         self.rows = [row for group in group_by_data(rows) for row in self._rank(group)]
         self.notes = self._notes()
 
-    def columns(self) -> set[str]:
-        """Return the names that `Row.cell` knows of any run."""
+    def column_names(self) -> set[str]:
+        """Return the names for which `Row.cell` has a value in any row."""
         runs = [run for row in self.rows for run in row.runs]
-        return {*ABOUT, *(name for run in runs for name in (*run.metrics, *run.settings, *run.recipe))}
+        return {name for run in runs for name in (*run_fields(run), *run.metrics, *run.settings, *run.recipe)}
 
-    def meanings(self, mark: str) -> list[str]:
-        """Say what is to be known to read the rows: the mark of the Pareto front, means, p-values, and the notes."""
-        lines = [f"{mark} Pareto front: a higher {self.score} takes more {self.cost}."]
+    def footnotes(self, mark: str) -> list[str]:
+        """Return the explanations of a table: the mark of the Pareto front, means, p-values, and the notes."""
+        lines = [f"{mark} Pareto front ({self.score}, {self.cost}): no other run is both cheaper and better."]
         if not any(row.pareto for row in self.rows):
             lines = [f"No finished run has both {self.score} and {self.cost}."]
         if any(len(row.runs) > 1 for row in self.rows):
-            lines.append("(×N) N runs that differ in the seed alone: means, ± their 95 % intervals (Student's t).")
+            lines.append("(×N) mean of N runs that differ only in the seed, ± 95 % confidence interval (Student's t).")
         if any(row.p is not None for row in self.rows):
             lines.append(
                 f"p: paired t-test of {self.score} against the first row, over the seeds that both have, corrected "
@@ -183,55 +177,64 @@ class Comparison:
         return [*lines, *self.notes]
 
     def with_cost(self, cost: str) -> Comparison:
-        """Return the comparison of the same runs with the Pareto front of another cost."""
+        """Return the same rows with the Pareto front for another cost.
+
+        Raises:
+            SettingError: The cost does not exist.
+        """
         check_cost(cost)
         other = copy.copy(self)
         other.cost = cost
-        other.rows = [row for group in group_by_data(self.rows) for row in other.marked(group)]
+        other.rows = [row for group in group_by_data(self.rows) for row in other.mark_front(group)]
         return other
 
-    def first(self, count: int) -> Comparison:
-        """Return the comparison with no more than the first rows of each set of images, their marks unchanged."""
+    def head(self, count: int) -> Comparison:
+        """Return the first `count` rows for each set of images, with their marks and p-values unchanged."""
         shorter = copy.copy(self)
         shorter.rows = [row for group in group_by_data(self.rows) for row in group[:count]]
         hidden = len(self.rows) - len(shorter.rows)
-        shorter.notes = [*self.notes, f"Not shown: {hidden} more."] if hidden else self.notes
+        shorter.notes = [*self.notes, f"Not shown: {format_count(hidden, 'more row')}."] if hidden else self.notes
         return shorter
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """Return the rows in values that JSON can hold; numbers are exact, and None where there is none."""
+        """Return the rows as values that can be written as JSON; numbers are exact, and None if missing."""
         return [row.as_dict() for row in self.rows]
 
     def to_csv(self) -> str:
-        """Return the rows as comma-separated values, each setting in a column of its own."""
+        """Return the rows as comma-separated values, with a column for each setting and recipe field."""
         rows = []
         for row in self.rows:
             values = row.as_dict()
             for name, (low, high) in values.pop("intervals").items():
                 values |= {f"{name}_low": low, f"{name}_high": high}
             values |= {name: " ".join(map(str, values[name])) for name in ("ids", "seeds")}
-            settings = {f"settings.{name}": value for name, value in values.pop("settings").items()}
-            recipe = {f"recipe.{name}": value for name, value in values.pop("recipe").items()}
-            rows.append({**values, **settings, **recipe})
+            for section in ("settings", "recipe"):
+                values |= {f"{section}.{name}": value for name, value in values.pop(section).items()}
+            rows.append(values)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue()
 
-    def _rank(self, rows: list[Row]) -> list[Row]:
-        """Mark, sort and test rows on the same images: failed ones come last."""
-        sign = 1.0 if less_is_better(self.sort) else -1.0
+    def cost_and_score(self, row: Row) -> tuple[float, float] | None:
+        """Return the cost and the score of a finished row; None if it is not finished or one of them is missing."""
+        cost, score = row.value(self.cost), row.value(self.score)
+        return None if row.run.status != "finished" or cost is None or score is None else (cost, score)
 
-        def place(row: Row) -> tuple[bool, float, str]:
+    def _rank(self, rows: list[Row]) -> list[Row]:
+        """Mark, sort and test the rows on the same images; failed runs come last."""
+        sign = 1.0 if lower_is_better(self.sort) else -1.0
+
+        def sort_key(row: Row) -> tuple[bool, float, str]:
             value = row.value(self.sort)
             return row.run.status == "failed", math.inf if value is None else sign * value, row.run.name
 
-        return self._test(sorted(self.marked(rows), key=place))
+        return self._test(sorted(self.mark_front(rows), key=sort_key))
 
-    def marked(self, rows: list[Row]) -> list[Row]:
-        """Mark those of the Pareto front among rows on the same images."""
-        candidates = [(row, point) for row in rows if (point := self.point(row)) is not None]
+    def mark_front(self, rows: list[Row]) -> list[Row]:
+        """Mark the Pareto front among the rows on the same images."""
+        candidates = [(row, point) for row in rows if (point := self.cost_and_score(row)) is not None]
         front = {candidates[index][0].run.id for index in pareto_front([point for _, point in candidates])}
         return [replace(row, pareto=row.run.id in front) for row in rows]
 
@@ -239,72 +242,60 @@ class Comparison:
         """Test ranked rows on the same images against the first of them, over the seeds that both have."""
         if len(rows) < 2 or self.score != self.sort:
             return rows
-        scores = [row.by_seed(self.score) for row in rows]
-        tested = {(0, place): paired_test(scores[0], scores[place]) for place in range(1, len(rows))}
-        corrected = holm({pair: p for pair, p in tested.items() if p is not None})
-        return [replace(row, p=corrected.get((0, place))) for place, row in enumerate(rows)]
-
-    def point(self, row: Row) -> tuple[float, float] | None:
-        """Return cost and score of a run, or None where it has not finished or one of them is missing."""
-        cost, score = row.value(self.cost), row.value(self.score)
-        if row.run.status != "finished" or cost is None or score is None:
-            return None
-        return cost, score
+        scores = [row.values_by_seed(self.score) for row in rows]
+        p_values = {(0, index): paired_t_test(scores[0], scores[index]) for index in range(1, len(rows))}
+        corrected = holm_correction({pair: p for pair, p in p_values.items() if p is not None})
+        return [replace(row, p=corrected.get((0, index))) for index, row in enumerate(rows)]
 
     def _notes(self) -> list[str]:
         notes = []
         data = len({row.run.data_fingerprint for row in self.rows})
         if data > 1:
-            notes.append(f"{data} sets of images: runs are ranked and marked only among those on the same images.")
-        states = Counter(run.status for row in self.rows for run in row.runs)
-        notes += [f"{states[state]} of {states.total()} {verb}." for state, verb in UNFINISHED if states[state]]
-        return notes
+            notes.append(f"{data} sets of images: runs are ranked and marked only among runs on the same images.")
+        counts = Counter(run.status for row in self.rows for run in row.runs)
+        unfinished = [(words, counts[status]) for status, words in UNFINISHED.items() if status in counts]
+        return [*notes, *(f"{words}: {count} of {format_count(counts.total())}." for words, count in unfinished)]
 
 
 def check_cost(name: str) -> None:
-    """Raise a `SettingError` where a name is no cost."""
+    """Raise a `SettingError` if there is no cost of this name."""
     if name not in COSTS:
-        raise SettingError(f"cost={name!r} is no cost: choose {', '.join(COSTS)}.{nearest(name, COSTS)}")
+        raise SettingError(f"cost={name!r} is not a cost: choose {', '.join(COSTS)}.{nearest(name, COSTS)}")
 
 
-def status_of(run: Run) -> str:
-    """Return how a run stands, told apart from finished ones those that a sweep's scheduler stopped early."""
+def run_status(run: Run) -> str:
+    """Return the status of a run; "stopped" if the scheduler of a sweep stopped it early."""
     early = run.status == "finished" and run.tags.get("stopped_early") == "true"
     return "stopped" if early else run.status
 
 
-def about(run: Run) -> dict[str, str]:
-    """Return what a run says of itself, by the names in `ABOUT`."""
-    return {"model": run.model, "family": run.family, "experiment": run.experiment, "status": status_of(run)}
+def run_fields(run: Run) -> dict[str, str | None]:
+    """Return what identifies a run, besides its settings and its recipe."""
+    fields = {name: getattr(run, name) for name in ("id", "name", "experiment", "model", "family")}
+    seed = None if run.seed is None else str(run.seed)
+    return {**fields, "data": run.data_name, "seed": seed, "status": run_status(run)}
 
 
-def group_by_seed(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
-    """Return finished runs that differ in nothing but the seed together, by rising seed, and all others alone."""
-    groups: dict[object, dict[object, Run]] = {}
+def group_seeds(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
+    """Group finished runs that differ only in the seed, by ascending seed; other runs are groups of one."""
+    groups: dict[object, dict[int | None, Run]] = {}
     for run in runs:
-        chosen = run.tags.get("role") == "search", run.knows_validation
-        what = run.model, tuple(sorted(run.settings.items())), tuple(sorted(run.recipe.items()))
-        key: object = (run.data_fingerprint, *what, *chosen)
-        again = run.seed in groups.get(key, {})
-        if again or run.seed is None or status_of(run) != "finished":
+        settings, recipe = tuple(sorted(run.settings.items())), tuple(sorted(run.recipe.items()))
+        searched = run.tags.get("role") == "search"
+        key: object = (run.data_fingerprint, run.model, settings, recipe, searched, run.trained_on_validation)
+        is_repeated = run.seed in groups.get(key, {})
+        if is_repeated or run.seed is None or run_status(run) != "finished":
             key = run.id
         groups.setdefault(key, {})[run.seed] = run
     return [tuple(sorted(group.values(), key=lambda run: run.seed or 0)) for group in groups.values()]
 
 
-def shared(differences: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Return what all runs of a row have in common of that in which they differ from others."""
-    first, *others = differences
-    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-
-
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points that no other point dominates, by rising cost.
+    """Return the indices of the points that no other point dominates, by ascending cost.
 
     Args:
-        points: Cost and score of each. A point dominates another if it costs no more and scores no less, and is
-            better in one of the two; so of equal points all or none are in the front. Points that are not numbers
-            are never in it.
+        points: The cost and score of each point. A point dominates another if it costs no more and scores no less, and
+            is better in one of the two. Of equal points, all or none are on the front. Points with a NaN never are.
     """
     order = sorted(
         (index for index, point in enumerate(points) if not any(map(math.isnan, point))),
@@ -317,13 +308,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def less_is_better(column: str) -> bool:
-    """Return whether a metric is a cost or a loss, not a score."""
-    return column in LESS_IS_BETTER or column.endswith(("loss", "error"))
+def lower_is_better(column: str) -> bool:
+    """Return whether lower values of a metric are better, as for costs and losses."""
+    return column in LOWER_IS_BETTER or column.endswith(("loss", "error"))
 
 
 def group_by_data(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return the rows on the same images together, in the order in which the images first occur."""
+    """Group rows by their images, in the order in which the images first occur."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.run.data_fingerprint, []).append(row)
@@ -331,7 +322,7 @@ def group_by_data(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def label_data(runs: Iterable[Run]) -> dict[str, str]:
-    """Return what to call the images with each fingerprint, no two the same."""
+    """Return a unique label for each fingerprint: the name of the images, with part of the fingerprint if needed."""
     names = {run.data_fingerprint: run.data_name for run in runs}
     counts = Counter(names.values())
     return {
@@ -340,29 +331,26 @@ def label_data(runs: Iterable[Run]) -> dict[str, str]:
 
 
 def find_differences(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
-    """Return, by run, the settings in which the runs of its family differ, and recipe and seed where any do."""
-    by_family: dict[str, list[Run]] = {}
-    for run in runs:
-        by_family.setdefault(run.family, []).append(run)
-    recipe = varying([{**run.recipe, "seed": str(run.seed)} for run in runs])
+    """Return, by run id, the values of the settings that vary within its family, and of the recipe fields and seed."""
+    recipes = {run.id: {**run.recipe, **({} if run.seed is None else {"seed": str(run.seed)})} for run in runs}
+    in_recipe = varying_names(list(recipes.values()))
+    in_settings = {
+        family: varying_names([run.settings for run in runs if run.family == family])
+        for family in {run.family for run in runs}
+    }
     return {
-        run.id: {
-            **{name: run.settings[name] for name in run.settings if name in settings},
-            **{name: run.recipe[name] for name in run.recipe if name in recipe},
-            **({"seed": str(run.seed)} if "seed" in recipe and run.seed is not None else {}),
-        }
-        for family in by_family.values()
-        for settings in [varying([run.settings for run in family])]
-        for run in family
+        run.id: {name: value for name, value in run.settings.items() if name in in_settings[run.family]}
+        | {name: value for name, value in recipes[run.id].items() if name in in_recipe}
+        for run in runs
     }
 
 
-def varying(records: Sequence[dict[str, str]]) -> set[str]:
-    """Return the names that not all records give the same value."""
+def varying_names(records: Sequence[dict[str, str]]) -> set[str]:
+    """Return the names whose values are not the same in all records."""
     names = {name for record in records for name in record}
     return {name for name in names if len({record.get(name) for record in records}) > 1}
 
 
-def plain(value: float | None) -> float | int | None:
-    """Return a whole number without a fraction, so that counts read as counts."""
+def integer_if_whole(value: float | None) -> float | int | None:
+    """Return a whole number above 1 as an integer, so that counts are written without a fraction."""
     return int(value) if value is not None and value.is_integer() and abs(value) > 1 else value

@@ -1,125 +1,118 @@
-"""How much each searched setting matters for the score: functional analysis of variance (fANOVA).
+"""Hyperparameter importance by functional analysis of variance (fANOVA).
 
-After Hutter, Hoos, Leyton-Brown 2014, "An Efficient Approach for Assessing Hyperparameter Importance", as Optuna has
-it: a forest of regression trees learns the score from the settings, and each setting's importance is the share of the
-forest's variance over the space that it explains alone. What is left is what settings do together.
+Hutter, Hoos, Leyton-Brown 2014, "An Efficient Approach for Assessing Hyperparameter Importance", as implemented in
+Optuna: a random forest predicts the score from the hyperparameters. The importance of a hyperparameter is the share of
+the variance of the forest's predictions over the search space that it explains alone. Interactions explain the rest.
 
-A forest always finds something. How well it predicts trials that its trees have not seen (the out-of-bag R²: 1 all,
-0 no better than the mean) says whether what it found is there.
+A forest fits noise, too. The out-of-bag R² shows how well it predicts trials that its trees were not fitted to: 1 is a
+perfect prediction, 0 is no better than the mean score.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from keras_cnns.comparing.scored import Group, Scored, ends, options, place
+from keras_cnns.comparing.formatting import format_count
+from keras_cnns.comparing.scored_trials import TrialGroup, axis_limits, axis_position, options
 from keras_cnns.networks.settings import Choice, Domain
 
-FEWEST_TRIALS = 10
+MIN_TRIALS = 10
 FEW_TRIALS = 20
-LITTLE = 0.2
+MIN_R2 = 0.2
 TREES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """How much each setting of a group of trials matters.
+    """The importance of the hyperparameters of a group of trials.
 
     Attributes:
-        name: The trials' family, or "all families".
-        trials: How many trials there were to learn from.
-        stopped: How many of them were stopped early; they count with what they had by then and what those that
-            finished gained later.
-        shares: By setting, the share of the score's variance over the space that it explains alone, the largest first;
-            empty where nothing can be said.
-        together: The share that only several settings together explain.
-        r2: Out-of-bag R² of the forest; None where there is none.
-        reason: Why nothing can be said, if so.
+        name: The name of the group: a family, or "all families".
+        trials: The number of trials with a score.
+        stopped: The number of these that were stopped early; they count with their projected score.
+        shares: By hyperparameter, the share of the variance of the score that it explains alone, in descending order;
+            empty if it cannot be estimated.
+        interactions: The share that only interactions of hyperparameters explain.
+        r2: The out-of-bag R² of the forest; None if no forest was fitted.
+        reason: Why the importance cannot be estimated; "" if it can.
     """
 
     name: str
     trials: int
     stopped: int
     shares: Mapping[str, float]
-    together: float = 0.0
+    interactions: float = 0.0
     r2: float | None = None
     reason: str = ""
 
     @property
-    def tells_little(self) -> bool:
-        """The trials do not show what matters: there are too few, or the settings do not predict their scores."""
-        return self.r2 is None or self.r2 < LITTLE
+    def inconclusive(self) -> bool:
+        """Whether there are too few trials, or their hyperparameters hardly predict the score."""
+        return self.r2 is None or self.r2 < MIN_R2
 
-    def verdict(self) -> str:
-        """Say in a sentence how far this can be trusted."""
+    def summary(self) -> str:
+        """Return a sentence with the number of trials, the R² and how reliable the importance is."""
         if self.r2 is None or self.reason:
             return f"{self.reason}."
         early = f", {self.stopped} stopped early" if self.stopped else ""
         fit = f"{self.trials} trials{early}, R² {self.r2:.2f}"
-        if self.tells_little:
-            return f"{fit}: this tells little; the settings hardly predict the score."
-        return f"{fit}: a hint, from few trials." if self.trials < FEW_TRIALS else f"{fit}."
+        if self.inconclusive:
+            return f"{fit}: inconclusive; the hyperparameters hardly predict the score."
+        return f"{fit}: a rough estimate from few trials." if self.trials < FEW_TRIALS else f"{fit}."
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it in values that JSON can hold."""
-        return {
-            "of": self.name,
-            "trials": self.trials,
-            "stopped_early": self.stopped,
-            "importance": dict(self.shares),
-            "together": self.together,
-            "r2": self.r2,
-            "tells_little": self.tells_little,
-            "verdict": self.verdict(),
-        }
+        """Return the importance as values that can be written as JSON."""
+        return {**asdict(self), "inconclusive": self.inconclusive, "summary": self.summary()}
 
 
-def weigh_settings(group: Group) -> Importance:
-    """Return how much each searched setting matters for the score of a group's trials.
+def estimate_importance(group: TrialGroup) -> Importance:
+    """Estimate the importance of each hyperparameter for the score of a group of trials.
 
-    A setting that all of these trials share in value explains nothing. The result is the same each time.
+    A hyperparameter with the same value in all trials has no importance. The result is deterministic.
     """
-    known: dict[str, Any] = {
-        "name": group.name,
-        "trials": len(group.trials),
-        "stopped": sum(trial.stopped for trial in group.trials),
-    }
-    if len(group.trials) < FEWEST_TRIALS:
-        count = f"{len(group.trials)} {'trial' if len(group.trials) == 1 else 'trials'} with a score"
-        return Importance(**known, shares={}, reason=f"{count}: too few to say what matters, which takes many more")
-    if len({trial.expected for trial in group.trials}) == 1:
-        return Importance(**known, shares={}, reason=f"all {len(group.trials)} trials scored the same")
-    r2 = out_of_bag_r2(group)
-    if r2 <= 0:
-        nothing = f"{len(group.trials)} trials, R² not above 0: the settings do not predict the score"
-        return Importance(**known, shares={}, r2=r2, reason=nothing)
-    shares = analyse_variance(group)
-    return Importance(**known, shares=shares, together=max(0.0, 1.0 - sum(shares.values())), r2=r2)
+    trials, stopped = len(group.trials), sum(trial.stopped for trial in group.trials)
+    r2, reason, shares = None, "", dict[str, float]()
+    if trials < MIN_TRIALS:
+        reason = f"{format_count(trials, 'trial')} with a score: too few to estimate importance (minimum {MIN_TRIALS})"
+    elif len({trial.projected_score for trial in group.trials}) == 1:
+        reason = f"all {trials} trials have the same score"
+    elif (r2 := out_of_bag_r2(group)) <= 0:
+        reason = f"{trials} trials, R² not above 0: the hyperparameters do not predict the score"
+    else:
+        shares = analyse_variance(group)
+    interactions = max(0.0, 1.0 - sum(shares.values())) if shares else 0.0
+    return Importance(
+        name=group.name, trials=trials, stopped=stopped, shares=shares, interactions=interactions, r2=r2, reason=reason
+    )
 
 
-def analyse_variance(group: Group) -> dict[str, float]:
-    """Return the share of the forest's variance that each setting explains alone, the largest first."""
-    distributions = {name: distribution(domain) for name, domain in group.domains.items()}
+def analyse_variance(group: TrialGroup) -> dict[str, float]:
+    """Return the share of the variance that each hyperparameter explains alone, in descending order."""
+    distributions = {name: to_distribution(domain) for name, domain in group.domains.items()}
+    trials = [
+        optuna.trial.create_trial(
+            params={
+                name: trial.values[name] if isinstance(domain, Choice) else axis_position(domain, trial.values[name])
+                for name, domain in group.domains.items()
+            },
+            distributions=distributions,
+            value=trial.projected_score,
+        )
+        for trial in group.trials
+    ]
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(direction="maximize")
-        study.add_trials(
-            [
-                optuna.trial.create_trial(
-                    params=parameters(group.domains, trial), distributions=distributions, value=trial.expected
-                )
-                for trial in group.trials
-            ]
-        )
+        study.add_trials(trials)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # not to be normalised
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # normalize=False is experimental
             found = optuna.importance.get_param_importances(
                 study, evaluator=optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=0), normalize=False
             )
@@ -128,34 +121,26 @@ def analyse_variance(group: Group) -> dict[str, float]:
     return {name: float(share) for name, share in found.items()}
 
 
-def distribution(domain: Domain) -> BaseDistribution:
-    """Return a domain as the forest sees it: ranges in the scale in which they are searched."""
+def to_distribution(domain: Domain) -> BaseDistribution:
+    """Return the Optuna distribution of a domain; a range has the scale on which it is searched."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(options(domain))
-    return FloatDistribution(*ends(domain))
+    return FloatDistribution(*axis_limits(domain))
 
 
-def parameters(domains: Mapping[str, Domain], trial: Scored) -> dict[str, Any]:
-    """Return a trial's values as the forest sees them."""
-    return {
-        name: trial.values[name] if isinstance(domain, Choice) else place(domain, trial.values[name])
-        for name, domain in domains.items()
-    }
-
-
-def out_of_bag_r2(group: Group) -> float:
-    """Return how well a forest like that of the analysis predicts trials that its trees have not seen."""
-    from sklearn.ensemble import RandomForestRegressor  # noqa: PLC0415 - takes a second, and a sweep needs it last
+def out_of_bag_r2(group: TrialGroup) -> float:
+    """Return the out-of-bag R² of a random forest with as many trees as that of the analysis of variance."""
+    from sklearn.ensemble import RandomForestRegressor  # noqa: PLC0415 - slow to import, and only needed at the end
 
     inputs = [
-        [number for name, domain in group.domains.items() for number in columns(domain, trial.values[name])]
+        [number for name, domain in group.domains.items() for number in encode(domain, trial.values[name])]
         for trial in group.trials
     ]
     forest = RandomForestRegressor(n_estimators=TREES, oob_score=True, random_state=0)
-    forest.fit(inputs, [trial.expected for trial in group.trials])
+    forest.fit(inputs, [trial.projected_score for trial in group.trials])
     return float(forest.oob_score_)
 
 
-def columns(domain: Domain, value: Any) -> list[float]:
-    """Return a value as numbers: of a choice one for each option, of a range its place."""
-    return [float(option == value) for option in options(domain)] or [place(domain, value)]
+def encode(domain: Domain, value: Any) -> list[float]:
+    """Encode a value as inputs of a forest: one-hot for a choice, its axis position for a range."""
+    return [float(option == value) for option in options(domain)] or [axis_position(domain, value)]

@@ -1,6 +1,6 @@
-"""Images: what can be read, who is in which split, and how batches are made of them."""
+"""Images: reading them from any source, splitting them, and batches for training and evaluation."""
 
 from keras_cnns.data.dataset import Dataset, Split
-from keras_cnns.data.sources import load
+from keras_cnns.data.loading import load
 
 __all__ = ["Dataset", "Split", "load"]

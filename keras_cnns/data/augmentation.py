@@ -1,147 +1,130 @@
-"""Random changes to training images, other ones in every epoch, by Keras's own layers."""
+"""Random augmentation of training images with Keras's layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_cnns.lazy import keras
+from keras_cnns.networks.recipe import Recipe
 
-if TYPE_CHECKING:
-    from keras_cnns.data.draws import Draws
+OPTIONS = {"dtype": "float32", "data_format": "channels_last"}
+REFLECT = {"fill_mode": "reflect"}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "none": {},
+    "light": {
+        "RandomRotation": {"factor": 10 / 360, **REFLECT},
+        "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1, **REFLECT},
+        "RandomZoom": {"height_factor": 0.1, "width_factor": 0.1, **REFLECT},
+    },
+    # The augmentation of the ResNet and DenseNet papers for CIFAR, 4 of 32 pixels (He et al. 2016, section 4.2).
+    "standard": {
+        "RandomTranslation": {"height_factor": 1 / 8, "width_factor": 1 / 8, "fill_mode": "constant"},
+        "RandomFlip": {"mode": "horizontal"},
+    },
+    # Brightness and contrast differ between scanners. No flips, because left and right differ.
+    "medical": {
+        "RandomRotation": {"factor": 20 / 360, **REFLECT},
+        "RandomTranslation": {"height_factor": 1 / 8, "width_factor": 1 / 8, **REFLECT},
+        "RandomZoom": {"height_factor": (-0.25, 0.25), "width_factor": (-0.25, 0.25), **REFLECT},
+        "RandomShear": {"x_factor": 0.1, "y_factor": 0.1, **REFLECT},
+        "RandomBrightness": {"factor": 0.3},
+        "RandomContrast": {"factor": (0.5, 0.5)},  # a single number would only increase the contrast (Keras 3.15)
+        "RandomErasing": {"factor": (0.25, 0.25), "scale": (0.02, 0.2), "fill_value": 0.0},
+    },
+    "randaugment": {"RandAugment": {"num_ops": 2, "factor": 0.1}},
+}
+"""The Keras layers of each preset, in their order, with their arguments."""
+UNCHANGED_SHARE = {"medical": 0.15}
+"""The share of the images that a preset does not change, so that the network also learns from original images."""
+BATCH_SIZE = 256
 
-UNCHANGED = {"medical": 0.15}
-AT_A_TIME = 256
 
+class BatchSeedGenerator(keras.random.SeedGenerator):
+    """The random numbers of one batch, for layers that take a seed generator.
 
-def preset_layers(preset: str) -> list[Any]:
-    """Return the layers of a preset, which take and return pixels of 0 to 255.
+    Keras's own generator counts its draws over the whole training. A resumed training would therefore draw other
+    numbers than an uninterrupted one, and batches that are prepared in parallel would draw in an arbitrary order.
 
-    light
-        Turned by up to 10 degrees, moved by a tenth, larger or smaller by a tenth.
-    standard
-        Moved by up to an eighth, zeros beyond the edge, and mirrored: what the ResNet and DenseNet papers do on CIFAR
-        (He et al. 2016, section 4.2), 4 pixels of 32.
-    medical
-        Turned by up to 20 degrees, moved and sheared by up to an eighth, larger or smaller by up to a quarter, other
-        brightness and contrast as between scanners, and in a quarter of the images a patch hidden. Never mirrored: left
-        and right differ. One in seven images stays as it is, so that such images are known too.
-    randaugment
-        Keras's RandAugment: two operations a batch, drawn from eleven, at a tenth of their greatest strength.
+    Args:
+        batch_seed: Integers that identify the batch within the training, shape (2,), int32.
     """
-    layers = keras.layers
-    edges = {"fill_mode": "reflect", "dtype": "float32"}
-    match preset:
-        case "none":
-            return []
-        case "light":
-            return [
-                layers.RandomRotation(10 / 360, **edges),
-                layers.RandomTranslation(0.1, 0.1, **edges),
-                layers.RandomZoom(0.1, 0.1, **edges),
-            ]
-        case "standard":
-            return [
-                layers.RandomTranslation(1 / 8, 1 / 8, fill_mode="constant", dtype="float32"),
-                layers.RandomFlip("horizontal", dtype="float32"),
-            ]
-        case "medical":
-            return [
-                layers.RandomRotation(20 / 360, **edges),
-                layers.RandomTranslation(1 / 8, 1 / 8, **edges),
-                layers.RandomZoom((-0.25, 0.25), (-0.25, 0.25), **edges),
-                layers.RandomShear(0.1, 0.1, **edges),
-                layers.RandomBrightness(0.3, dtype="float32"),
-                # One number would only raise the contrast (Keras 3.15).
-                layers.RandomContrast((0.5, 0.5), dtype="float32"),
-                layers.RandomErasing((0.25, 0.25), scale=(0.02, 0.2), fill_value=0.0, dtype="float32"),
-            ]
-        case _:
-            return [layers.RandAugment(num_ops=2, factor=0.1, dtype="float32")]
+
+    def __init__(self, batch_seed: Any) -> None:
+        # Without `super().__init__`, which would create the variable that counts.
+        self.batch_seed = batch_seed
+        self.draws = 0
+
+    def next(self, ordered: bool = True) -> Any:  # noqa: ARG002 - Keras's signature
+        """Return the seed of the next draw, shape (2,), int32."""
+        self.draws += 1
+        return tf.random.experimental.stateless_fold_in(self.batch_seed, self.draws)
 
 
-def change(images: Any, layers: Sequence[Any], draws: Draws, *, unchanged: float = 0.0) -> Any:
-    """Return float32 images as the layers change them, but for a share of them; equal draws change equally."""
+def make_layers(recipe: Recipe) -> tuple[list[Any], list[Any]]:
+    """Create the layers that augment each image, and those that mix images.
+
+    MixUp (Zhang et al. 2018, arXiv 1710.09412) is a weighted mean of two images and of their labels. CutMix (Yun et al.
+    2019, arXiv 1905.04899) pastes a rectangle of another image and mixes the labels by area.
+    """
+    mixing = [keras.layers.MixUp(recipe.mixup, **OPTIONS)] if recipe.mixup else []
+    if recipe.cutmix:
+        mixing.append(keras.layers.CutMix((recipe.cutmix, recipe.cutmix), **OPTIONS))
+    return make_preset_layers(recipe.augmentation), mixing
+
+
+def make_preset_layers(preset: str) -> list[Any]:
+    """Create the layers of a preset, for pixels of 0 to 255."""
+    return [getattr(keras.layers, name)(**arguments, **OPTIONS) for name, arguments in PRESETS[preset].items()]
+
+
+def augment(images: Any, layers: Sequence[Any], seed: BatchSeedGenerator, *, unchanged_share: float = 0.0) -> Any:
+    """Apply layers to float32 images, except to a random share of them; equal seeds give equal results."""
     changed = images
     for layer in layers:
-        layer.generator = draws  # what RandAugment hands to the layers inside it
-        changed = layer.transform_images(changed, layer.get_random_transformation(changed, training=True, seed=draws))
-    if not unchanged:
+        layer.generator = seed  # RandAugment passes it on to its inner layers
+        changed = layer.transform_images(changed, layer.get_random_transformation(changed, training=True, seed=seed))
+    if not unchanged_share:
         return changed
-    chosen = keras.random.uniform((keras.ops.shape(images)[0], 1, 1, 1), seed=draws) < unchanged
-    return keras.ops.where(chosen, images, changed)
+    unchanged = keras.random.uniform((keras.ops.shape(images)[0], 1, 1, 1), seed=seed) < unchanged_share
+    return keras.ops.where(unchanged, images, changed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """How training images are changed.
-
-    Attributes:
-        preset: One of `keras_cnns.networks.recipe.AUGMENTATIONS`.
-        mixup: The alpha of MixUp (Zhang et al. 2018, arXiv 1710.09412): images are added to others, weighted, and so
-            are their labels. 0 for none.
-        cutmix: The alpha of CutMix (Yun et al. 2019, arXiv 1905.04899): rectangles are cut from other images, and
-            labels mixed by area. 0 for none. With both, half of the batches have one and half the other.
-    """
-
-    preset: str = "none"
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    @property
-    def unchanged(self) -> float:
-        """The share of the images that the preset leaves as they are."""
-        return UNCHANGED.get(self.preset, 0.0)
-
-    def layers(self) -> tuple[list[Any], list[Any]]:
-        """Return the layers that change each image, and those that mix images, to be made once."""
-        mixing = []
-        if self.mixup:
-            mixing.append(keras.layers.MixUp(self.mixup, dtype="float32"))
-        if self.cutmix:
-            mixing.append(keras.layers.CutMix((self.cutmix, self.cutmix), dtype="float32"))
-        return preset_layers(self.preset), mixing
-
-
-def mix(images: Any, labels: Any, layers: Sequence[Any], draws: Draws) -> tuple[Any, Any]:
-    """Mix images with others of their batch, and their labels, shape (images, classes), likewise; by one layer."""
+def mix(images: Any, labels: Any, layers: Sequence[Any], seed: BatchSeedGenerator) -> tuple[Any, Any]:
+    """Mix images with others of their batch, and their labels, shape (images, classes), by one random layer."""
     mixed = []
     for layer in layers:
-        how = layer.get_random_transformation(images, training=True, seed=draws)
-        mixed.append((layer.transform_images(images, how), layer.transform_labels(labels, how)))
+        transformation = layer.get_random_transformation(images, training=True, seed=seed)
+        mixed.append((layer.transform_images(images, transformation), layer.transform_labels(labels, transformation)))
     if len(mixed) < 2:
         return mixed[0] if mixed else (images, labels)
-    (first_images, first_labels), (second_images, second_labels) = mixed
-    first = keras.random.uniform((), seed=draws) < 0.5
-    where = keras.ops.where
-    return where(first, first_images, second_images), where(first, first_labels, second_labels)
+    use_first = keras.random.uniform((), seed=seed) < 0.5
+    one, other = (keras.ops.where(use_first, first, second) for first, second in zip(*mixed, strict=True))
+    return one, other
 
 
-def augmented_views(images: np.ndarray, preset: str, *, views: int, seed: int) -> np.ndarray:
-    """Return several random versions of images.
+def augment_views(images: np.ndarray, preset: str, *, views: int, seed: int) -> np.ndarray:
+    """Return several augmented versions of images.
 
     Args:
         images: Shape (images, height, width, channels), uint8.
         preset: One of `keras_cnns.networks.recipe.AUGMENTATIONS`.
-        views: How many versions of each.
-        seed: Equal seeds change equally.
+        views: The number of versions of each image.
+        seed: Seed of the augmentation.
 
     Returns:
         Shape (views, images, height, width, channels), float32, 0 to 255.
     """
-    import tensorflow as tf  # noqa: PLC0415 - the presets' names need none
-
-    from keras_cnns.data.draws import Draws  # noqa: PLC0415
-
-    layers = preset_layers(preset)
-    changed = np.empty((views, *images.shape), np.float32)
+    layers = make_preset_layers(preset)
+    augmented = np.empty((views, *images.shape), np.float32)
     for view in range(views):
-        for begin in range(0, len(images), AT_A_TIME):
-            at = tf.random.experimental.stateless_fold_in(tf.constant([seed % 2**31, view], tf.int32), begin)
-            part = tf.cast(images[begin : begin + AT_A_TIME], tf.float32)
-            seen = change(part, layers, Draws(at), unchanged=UNCHANGED.get(preset, 0.0))
-            changed[view, begin : begin + AT_A_TIME] = np.clip(seen, 0, 255)
-    return changed
+        for start in range(0, len(images), BATCH_SIZE):
+            batch_seed = tf.random.experimental.stateless_fold_in(tf.constant([seed % 2**31, view], tf.int32), start)
+            batch = tf.cast(images[start : start + BATCH_SIZE], tf.float32)
+            share = UNCHANGED_SHARE.get(preset, 0.0)
+            changed = augment(batch, layers, BatchSeedGenerator(batch_seed), unchanged_share=share)
+            augmented[view, start : start + BATCH_SIZE] = np.clip(changed, 0, 255)
+    return augmented

@@ -1,28 +1,34 @@
-"""Images in classes, in splits, as they are handed from room to room."""
+"""Labelled images in splits: the types that all other modules share."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from keras_cnns.data.streaming import copy_rows
+from keras_cnns.data.streaming import copy_rows, create_temporary_memmap
 from keras_cnns.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-CHUNK = 2**24
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+               "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
+"""The names of splits that sources may use, in lower case."""
+CHUNK_BYTES = 2**24
+MAX_EXAMPLES = 3
+IMAGE_COLUMN = "image"
+"""The column with the original names of images that are not files, such as train[17]."""
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenFile:
     """A file that cannot be read.
 
     Attributes:
-        file: Its name, relative to its source.
-        reason: What is wrong with it.
+        file: Its path, relative to the source.
+        reason: Why it cannot be read.
     """
 
     file: str
@@ -34,15 +40,15 @@ class Broken:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their classes.
+    """The images of one split, with their labels.
 
     Attributes:
-        images: Shape (images, height, width, channels), uint8; a memory map of a file where they are streamed.
-        labels: The class of each image, shape (images,), int64; for several labels an image, 0 or 1 for each of
-            them, shape (images, labels), int64.
-        files: What each image is called in its source, relative to it; empty where images have no names.
-        patients: Whose image each one is, shape (images,), text; None where that is not known.
-        columns: What else is known of each image, by name, each of shape (images,).
+        images: Shape (images, height, width, channels), uint8; a memory-mapped file if they are streamed.
+        labels: The class of each image, shape (images,), int64. For multi-label data 0 or 1 for each label, shape
+            (images, labels), int64.
+        files: The path of each image, relative to the source; empty if the images are not files.
+        patients: The patient ID of each image, shape (images,), "" where it is unknown; None if no IDs are known.
+        columns: Other values of each image by column name, each of shape (images,).
     """
 
     images: np.ndarray
@@ -54,44 +60,48 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, places: np.ndarray) -> Split:
-        """Return the images at some places, with all that is known of them; of streamed ones as streamed ones."""
+    def take(self, index: np.ndarray | slice) -> Split:
+        """Return some of the images with everything that is known about them.
+
+        A slice is a view. With an array of indices, streamed images are copied to a new memory-mapped file.
+        """
         streamed = isinstance(self.images, np.memmap)
         return Split(
-            copy_rows(self.images, places) if streamed else self.images[places],
-            self.labels[places],
-            files=tuple(self.files[place] for place in places) if self.files else (),
-            patients=None if self.patients is None else self.patients[places],
-            columns={name: values[places] for name, values in self.columns.items()},
+            copy_rows(self.images, index) if streamed and isinstance(index, np.ndarray) else self.images[index],
+            self.labels[index],
+            files=tuple(np.array(self.files, object)[index]) if self.files else (),
+            patients=None if self.patients is None else self.patients[index],
+            columns={name: values[index] for name, values in self.columns.items()},
         )
+
+    def image_name(self, split: str, index: int) -> str:
+        """Return an image's file or, if it is not a file, its split and index in the source, such as train[17]."""
+        if self.files:
+            return self.files[index]
+        return str(self.columns[IMAGE_COLUMN][index]) if IMAGE_COLUMN in self.columns else f"{split}[{index}]"
+
+    def class_counts(self, classes: int) -> np.ndarray:
+        """Count the images of each class or with each label, shape (classes,)."""
+        multi_label = self.labels.ndim == 2
+        return np.asarray(self.labels.sum(axis=0) if multi_label else np.bincount(self.labels, minlength=classes))
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Tells these images and labels from any others, whatever other splits there are: 16 hexadecimal digits."""
-        digest = hashlib.sha256(f"{self.images.shape}".encode())
-        for chunk in (*chunks(self.images), self.labels):
-            digest.update(np.ascontiguousarray(chunk).data)
-        return digest.hexdigest()[:16]
-
-
-def chunks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield images a few at a time, so that streamed ones are never in memory together."""
-    count = max(1, CHUNK // max(1, images[:1].nbytes))
-    for begin in range(0, len(images), count):
-        yield images[begin : begin + count]
+        """Identifies the images and labels of this split: 16 hexadecimal digits."""
+        return hash_splits(b"", {"": self})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Images in classes.
+    """Labelled images in splits.
 
     Attributes:
-        name: What a person calls it.
-        source: Where it was read from.
-        splits: "train", "validation" (but see `joined`) and, where the source has one, "test".
-        class_names: The classes, by label.
-        notes: What a report must say about how splits and pixels came about.
-        broken: The files that were left out because they cannot be read.
+        name: The name in reports.
+        source: The source as `load` accepts it, with an absolute path.
+        splits: "train", "validation" (but see `merge_validation`) and, if the source has one, "test".
+        class_names: The name of each class or label.
+        notes: Remarks for reports on how the images were read and split.
+        broken: The files that were skipped because they cannot be read.
     """
 
     name: str
@@ -99,16 +109,16 @@ class Dataset:
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    broken: tuple[Broken, ...] = ()
+    broken: tuple[BrokenFile, ...] = ()
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes or labels."""
         return len(self.class_names)
 
     @property
     def task(self) -> str:
-        """What is told apart: "binary", "multi-class", or "multi-label", where an image has any number of labels."""
+        """The kind of classification: "binary", "multi-class" or "multi-label"."""
         if next(iter(self.splits.values())).labels.ndim == 2:
             return "multi-label"
         return "binary" if self.classes == 2 else "multi-class"
@@ -121,65 +131,120 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Tells this content from any other: 16 hexadecimal digits of a hash of all pixels, labels and splits."""
-        digest = hashlib.sha256(repr(self.class_names).encode())
-        for name in SPLITS:
-            if name in self.splits:
-                split = self.splits[name]
-                digest.update(f"{name}{split.images.shape}".encode())
-                for chunk in (*chunks(split.images), split.labels):
-                    digest.update(np.ascontiguousarray(chunk).data)
-        return digest.hexdigest()[:16]
+        """Identifies the class names, images, labels and splits: 16 hexadecimal digits."""
+        header = repr(self.class_names).encode()
+        return hash_splits(header, {name: self.splits[name] for name in SPLITS if name in self.splits})
 
     @property
     def training(self) -> Split:
-        """The images to learn from.
+        """The training images.
 
         Raises:
-            DataError: The source has none; a run can only be evaluated on it.
+            DataError: There are none.
         """
         if "train" not in self.splits:
             raise DataError(
-                f"{self.name}: has no training images, so a run can be evaluated on it and none trained; give a source "
-                f"with a train split."
+                f"{self.name}: no training images, so runs can be evaluated on this dataset but not trained; use a "
+                f"source with a train split."
             )
         return self.splits["train"]
 
     @functools.cached_property
     def pixel_counts(self) -> np.ndarray:
-        """How many pixels of the training images have each value, shape (channels, 256)."""
-        images = self.training.images
-        counts = np.zeros((images.shape[-1], 256), np.int64)
-        for chunk in chunks(images):
-            for channel in range(images.shape[-1]):
-                counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-        return counts
+        """The histogram of each channel of the training images, shape (channels, 256)."""
+        return count_pixels(self.training.images)
 
-    @functools.cached_property
+    @property
     def pixel_mean(self) -> tuple[float, ...]:
         """The mean of each channel of the training images, 0 to 255."""
-        return tuple((self.pixel_counts @ np.arange(256) / self.pixel_counts.sum(axis=1)).tolist())
+        return tuple(mean_and_std(self.pixel_counts)[0].tolist())
 
-    @functools.cached_property
+    @property
     def pixel_std(self) -> tuple[float, ...]:
-        """The standard deviation of each channel of the training images, 1 at least."""
-        distances = np.arange(256) - np.array(self.pixel_mean)[:, np.newaxis]
-        variances = (self.pixel_counts * distances**2).sum(axis=1) / self.pixel_counts.sum(axis=1)
-        return tuple(np.maximum(1.0, np.sqrt(variances)).tolist())
+        """The standard deviation of each channel of the training images, at least 1."""
+        return tuple(np.maximum(1.0, mean_and_std(self.pixel_counts)[1]).tolist())
 
-    def joined(self) -> Dataset:
-        """Return the same images without a validation split: its images are training images too."""
-        from keras_cnns.data.splits import join  # noqa: PLC0415 - which knows what a split is from here
-
-        rest = {name: split for name, split in self.splits.items() if name not in ("train", "validation")}
-        both = join([self.training, self.splits["validation"]])
-        return replace(self, splits={"train": both, **rest})
+    def merge_validation(self) -> Dataset:
+        """Return a dataset whose train split also contains the validation images."""
+        others = {name: split for name, split in self.splits.items() if name not in ("train", "validation")}
+        return replace(self, splits={"train": concatenate([self.training, self.splits["validation"]]), **others})
 
     def describe(self) -> str:
-        """Say in a few lines what there is."""
-        height, width, channels = self.image_shape
+        """Summarise the dataset in a few lines."""
         counts = ", ".join(f"{len(self.splits[name]):,} {name}" for name in SPLITS if name in self.splits)
-        colour = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
-        kinds = f"with {self.classes} labels" if self.task == "multi-label" else f"in {self.classes} classes"
-        first = f"{self.name}: {height}x{width} {colour} images {kinds}; {counts}"
-        return "\n".join((first, *self.notes))
+        labels = f"with {self.classes} labels" if self.task == "multi-label" else f"in {self.classes} classes"
+        return "\n".join((f"{self.name}: {describe_shape(self.image_shape)} {labels}; {counts}", *self.notes))
+
+
+def concatenate(splits: Sequence[Split]) -> Split:
+    """Concatenate splits, keeping the columns that all of them have."""
+    if len(splits) == 1:
+        return splits[0]
+    shared = set.intersection(*(set(split.columns) for split in splits))
+    patients = [np.full(len(split), "") if split.patients is None else split.patients for split in splits]
+    return Split(
+        concatenate_images([split.images for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+        files=tuple(file for split in splits for file in split.files) if all(split.files for split in splits) else (),
+        patients=np.concatenate(patients) if any(split.patients is not None for split in splits) else None,
+        columns={name: np.concatenate([split.columns[name] for split in splits]) for name in sorted(shared)},
+    )
+
+
+def concatenate_images(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate images; if any of them are streamed, so is the result."""
+    if not any(isinstance(array, np.memmap) for array in arrays):
+        return np.concatenate(arrays)
+    joined = create_temporary_memmap((sum(map(len, arrays)), *arrays[0].shape[1:]))
+    start = 0
+    for array in arrays:
+        joined[start : start + len(array)] = array
+        start += len(array)
+    return joined
+
+
+def count_pixels(images: np.ndarray) -> np.ndarray:
+    """Return the histogram of each channel, shape (channels, 256)."""
+    counts = np.zeros((images.shape[-1], 256), np.int64)
+    for chunk in iterate_chunks(images):
+        counts += [np.bincount(plane.ravel(), minlength=256) for plane in np.moveaxis(chunk, -1, 0)]
+    return counts
+
+
+def mean_and_std(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation of the pixels of histograms, shape (histograms, 256)."""
+    totals, values = counts.sum(axis=1), np.arange(256)
+    mean = counts @ values / totals
+    variance = (counts * (values - mean[:, np.newaxis]) ** 2).sum(axis=1) / totals
+    return mean, np.sqrt(variance)
+
+
+def iterate_chunks(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield a few images at a time, so that streamed images are never in memory all at once."""
+    count = max(1, CHUNK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), count):
+        yield images[start : start + count]
+
+
+def hash_splits(header: bytes, splits: Mapping[str, Split]) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a header, and of the images and labels of splits."""
+    digest = hashlib.sha256(header)
+    for name, split in splits.items():
+        digest.update(f"{name}{split.images.shape}".encode())
+        for chunk in (*iterate_chunks(split.images), split.labels):
+            digest.update(np.ascontiguousarray(chunk).data)
+    return digest.hexdigest()[:16]
+
+
+def list_examples(items: Iterable[object], separator: str = ", ") -> str:
+    """Format the first three items and the number of the others."""
+    texts = list(map(str, items))
+    more = len(texts) - MAX_EXAMPLES
+    return separator.join([*texts[:MAX_EXAMPLES], *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def describe_shape(image_shape: tuple[int, int, int]) -> str:
+    """Format an image shape, such as "8x8 greyscale images"."""
+    height, width, channels = image_shape
+    kind = {1: "greyscale", 3: "RGB"}.get(channels, f"{channels}-channel")
+    return f"{height}x{width} {kind} images"

@@ -1,4 +1,4 @@
-"""Images that are there twice: pixel by pixel, or nearly."""
+"""Detection of exact and near duplicates among images."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-UNIDENTIFIED = np.uint64(0)
+BLANK = np.uint64(0)
+"""The hash of every image of a single colour."""
 THUMBNAIL = 12
-LEAST_SIMILARITY = 0.95
+MIN_SIMILARITY = 0.95
 NEIGHBOUR = 10
-LARGEST_RATIO = 0.5
+MAX_DISTANCE_RATIO = 0.5
 SKETCH = 64
 BLOCK = 1024
-LEAST_CONTRAST = 1e-3
+MIN_CONTRAST = 1e-3
 ROUNDING = 1e-4
-# A tenth-nearest image that is less similar than this excludes no pair that is similar enough.
-LEAST_RELEVANT = 1 - (1 - LEAST_SIMILARITY) / LARGEST_RATIO**2
-PIXELS_AT_A_TIME = 2**24
+# If the tenth-nearest image is less similar than this, all sufficiently similar pairs stand out.
+MIN_RELEVANT = 1 - (1 - MIN_SIMILARITY) / MAX_DISTANCE_RATIO**2
+PIXELS_PER_BLOCK = 2**24
 
 
 def pixel_hashes(images: np.ndarray) -> np.ndarray:
-    """Return a number for each image that is the same where all pixels are.
+    """Hash the pixels of each image.
 
-    An image of one colour, a blank one, shows nothing that could be recognised again and is never the same as
-    another: its number is 0.
+    Images of a single colour contain nothing that could be recognised. They never count as duplicates, and their hash
+    is `BLANK`.
 
     Args:
         images: Shape (images, height, width, channels), uint8.
 
     Returns:
-        Shape (images,), uint64: the first 64 bits of SHA-256.
+        The first 64 bits of SHA-256, shape (images,), uint64.
     """
-    rows = np.asarray(images)  # a row of a memory map is slow to make, one of a plain view of it is not
+    rows = np.asarray(images)  # rows of a memory map are slow to create, rows of a plain view of it are not
 
     def digest(part: np.ndarray) -> bytes:
         return b"".join(hashlib.sha256(np.ascontiguousarray(row).data).digest()[:8] for row in part)
@@ -44,155 +45,125 @@ def pixel_hashes(images: np.ndarray) -> np.ndarray:
     with ThreadPoolExecutor(cores) as pool:
         digests = b"".join(pool.map(digest, np.array_split(rows, cores)))
     hashes = np.frombuffer(digests, np.uint64).copy()
-    hashes[blank(rows)] = UNIDENTIFIED
+    hashes[find_blank(rows)] = BLANK
     return hashes
 
 
-def blank(images: np.ndarray) -> np.ndarray:
-    """Return where in an array of images those of one colour are."""
+def find_blank(images: np.ndarray) -> np.ndarray:
+    """Return the indices of the images of a single colour."""
     first = images[:, 0, 0]
     middle = images[:, images.shape[1] // 2, images.shape[2] // 2]
-    suspects = np.flatnonzero((first == middle).all(axis=-1) & (first == images[:, -1, -1]).all(axis=-1))
-    return np.array([place for place in suspects if (images[place] == first[place]).all()], np.int64)
+    candidates = np.flatnonzero((first == middle).all(axis=-1) & (first == images[:, -1, -1]).all(axis=-1))
+    return np.array([index for index in candidates if (images[index] == first[index]).all()], np.int64)
 
 
 def exact_duplicates(hashes: np.ndarray) -> list[np.ndarray]:
-    """Return the places of images that are the same pixel by pixel, a group of two or more at a time."""
+    """Return the indices of identical images, as groups of two or more."""
     order = np.argsort(hashes, kind="stable")
     starts = np.flatnonzero(np.diff(hashes[order], prepend=hashes[order][:1] + np.uint64(1)))
     groups = np.split(order, starts[1:])
-    repeated = [group for group in groups if len(group) > 1 and hashes[group[0]] != UNIDENTIFIED]
+    repeated = [group for group in groups if len(group) > 1 and hashes[group[0]] != BLANK]
     return sorted(repeated, key=lambda group: int(group[0]))
 
 
-def joined_groups(hashes: np.ndarray, patients: np.ndarray | None) -> np.ndarray:
-    """Number images so that those of one patient, or of the same pixels, or linked by both, have one number.
+def near_duplicates(gradients: np.ndarray, hashes: np.ndarray) -> list[tuple[int, int, float]]:
+    """Find pairs of images that are nearly but not exactly identical.
+
+    The similarity of two images is the correlation of their brightness gradients. In some datasets all images are
+    similar, so a pair must also stand out: each image must be at most half as far from the other as from its
+    tenth-nearest image (a ratio test as in Lowe 2004, section 7.1). Ten or more versions of an image are therefore not
+    found.
 
     Args:
-        hashes: What `pixel_hashes` returns.
-        patients: Whose image each one is; "" where that is not known.
+        gradients: The `brightness_gradients` of the images.
+        hashes: The `pixel_hashes` of the images. Only the first of several identical images is compared.
 
     Returns:
-        Shape (images,): the group of each image, from 0.
-    """
-    from scipy.sparse import coo_array  # noqa: PLC0415 - slow to import
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
-
-    images = np.arange(len(hashes))
-    ends = [links(hashes, hashes != UNIDENTIFIED)]
-    if patients is not None:
-        ends.append(links(patients, patients != ""))
-    places, firsts = np.concatenate(ends, axis=1)
-    graph = coo_array((np.ones(len(places), np.int8), (places, firsts)), shape=(len(images), len(images)))
-    return np.asarray(connected_components(graph, directed=False)[1])
-
-
-def links(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Link each place with a known value to the first place that has the same one: shape (2, links)."""
-    places = np.flatnonzero(known)
-    _, first, inverse = np.unique(values[places], return_index=True, return_inverse=True)
-    return np.stack((places, places[first[inverse]]))
-
-
-def near_duplicates(steps: np.ndarray, hashes: np.ndarray) -> list[tuple[int, int, float]]:
-    """Find pairs of images that show the same but are not the same pixel by pixel.
-
-    Images are compared by the correlation of their brightness steps. In some data sets all images are alike, so a pair
-    counts only if it also stands out: each of the two is at most half as far from the other as from its tenth-nearest
-    image (a ratio test as in Lowe 2004, section 7.1). Ten or more versions of one image are therefore not found.
-
-    Args:
-        steps: What `brightness_steps` returns.
-        hashes: What `pixel_hashes` returns for the same images. Of images that are the same pixel by pixel, the first
-            stands for all.
-
-    Returns:
-        The places of both images, the smaller one first, and their correlation, at least 0.95; the most similar first.
+        The indices of both images, the smaller one first, and their correlation, which is at least 0.95; the most
+        similar pairs first.
     """
     known, first = np.unique(hashes, return_index=True)
-    contrast = np.linalg.norm(steps, axis=1)
-    places = np.sort(first[(known != UNIDENTIFIED) & (contrast[first] > LEAST_CONTRAST)])
-    if len(places) < 2:
+    contrast = np.linalg.norm(gradients, axis=1)
+    indices = np.sort(first[(known != BLANK) & (contrast[first] > MIN_CONTRAST)])
+    if len(indices) < 2:
         return []
-    directions = steps[places] / contrast[places, np.newaxis]
-    found = {(min(one, other), max(one, other)): alike for one, other, alike in outstanding(directions)}
+    directions = gradients[indices] / contrast[indices, np.newaxis]
+    found = {(min(one, other), max(one, other)): similarity for one, other, similarity in outstanding_pairs(directions)}
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return [(int(places[one]), int(places[other]), similarity) for (one, other), similarity in ranked]
+    return [(int(indices[one]), int(indices[other]), similarity) for (one, other), similarity in ranked]
 
 
-def brightness_steps(images: np.ndarray) -> np.ndarray:
-    """Return how brightness changes from cell to cell of 12x12 thumbnails of images.
+def brightness_gradients(images: np.ndarray) -> np.ndarray:
+    """Return the differences in brightness between neighbouring cells of 12x12 thumbnails.
 
-    Neither brightness nor contrast, noise, compression or size changes much of it.
+    They are robust to changes of brightness, contrast, noise, compression and size.
 
     Args:
         images: Shape (images, height, width, channels), uint8.
 
     Returns:
-        The steps across and down, shape (images, 264), float32.
+        The vertical and horizontal differences, shape (images, 264), float32.
     """
     count, height, width, channels = images.shape
-    down, across = cell_weights(height), np.repeat(cell_weights(width), channels, axis=1) / channels
-    steps = np.empty((count, 2 * THUMBNAIL * (THUMBNAIL - 1)), np.float32)
-    block = max(1, PIXELS_AT_A_TIME // (height * width * channels))
+    vertical, horizontal = cell_weights(height), np.repeat(cell_weights(width), channels, axis=1) / channels
+    gradients = np.empty((count, 2 * THUMBNAIL * (THUMBNAIL - 1)), np.float32)
+    block = max(1, PIXELS_PER_BLOCK // (height * width * channels))
     for start in range(0, count, block):
         pixels = np.asarray(images[start : start + block], np.float32).reshape(-1, height, width * channels)
-        thumbnails = down @ (pixels @ across.T)
-        changes = [np.diff(thumbnails, axis=axis).reshape(len(pixels), -1) for axis in (1, 2)]
-        steps[start : start + block] = np.concatenate(changes, axis=1)
-    return steps
+        thumbnails = vertical @ (pixels @ horizontal.T)
+        differences = [np.diff(thumbnails, axis=axis).reshape(len(pixels), -1) for axis in (1, 2)]
+        gradients[start : start + block] = np.concatenate(differences, axis=1)
+    return gradients
 
 
 def cell_weights(side: int) -> np.ndarray:
-    """Return how much each pixel of a side counts for each of 12 cells, as its area does: shape (12, side)."""
+    """Return the weight of each pixel of a side in the mean of each of 12 cells, by area: shape (12, side)."""
     edges, pixels = np.linspace(0, side, THUMBNAIL + 1), np.arange(side)
     overlap = np.minimum(edges[1:, np.newaxis], pixels + 1) - np.maximum(edges[:-1, np.newaxis], pixels)
     return np.asarray(overlap.clip(0) * (THUMBNAIL / side), np.float32)
 
 
-def outstanding(directions: np.ndarray) -> Iterator[tuple[int, int, float]]:
-    """Yield the pairs of rows of length 1 that are similar and, seen from both, stand out among all rows."""
-    suspects = suspects_of(directions)
+def outstanding_pairs(directions: np.ndarray) -> Iterator[tuple[int, int, float]]:
+    """Yield the pairs of unit vectors that are similar and stand out for both of them, with their correlation."""
+    candidates = find_candidates(directions)
     kth = min(NEIGHBOUR, len(directions) - 1)
     nearest = np.full(len(directions), -1.0)
     pairs: list[tuple[int, int, float]] = []
-    for start in range(0, len(suspects), BLOCK):
-        rows = suspects[start : start + BLOCK]
+    for start in range(0, len(candidates), BLOCK):
+        rows = candidates[start : start + BLOCK]
         similarity = directions[rows] @ directions.T
         similarity[np.arange(len(rows)), rows] = -np.inf
-        nearest[rows] = [kth_largest(of_row[of_row > LEAST_RELEVANT], kth) for of_row in similarity]
-        least = np.maximum(LEAST_SIMILARITY, least_outstanding(nearest[rows]))
-        for row, other in np.argwhere(similarity >= least[:, np.newaxis]):
+        nearest[rows] = [kth_largest(row[row > MIN_RELEVANT], kth) for row in similarity]
+        minimum = np.maximum(MIN_SIMILARITY, min_outstanding(nearest[rows]))
+        for row, other in np.argwhere(similarity >= minimum[:, np.newaxis]):
             pairs.append((int(rows[row]), int(other), float(similarity[row, other])))
-    for one, other, similarity_of_both in pairs:
-        if similarity_of_both >= least_outstanding(nearest[other]):
-            yield one, other, similarity_of_both
+    yield from (pair for pair in pairs if pair[2] >= min_outstanding(nearest[pair[1]]))
 
 
 def kth_largest(values: np.ndarray, k: int) -> float:
-    """Return the k-th largest value, or -1 where there are fewer."""
+    """Return the k-th largest value, or -1 if there are fewer."""
     return float(np.partition(values, -k)[-k]) if len(values) >= k else -1.0
 
 
-def least_outstanding(similarity: np.ndarray) -> np.ndarray:
-    """Return the correlation at half the distance of another correlation: the squared distance is 2 - 2r."""
-    return np.asarray(1 - LARGEST_RATIO**2 * (1 - similarity))
+def min_outstanding(similarity: np.ndarray) -> np.ndarray:
+    """Return the correlation at half the distance of another correlation r: the squared distance is 2 - 2r."""
+    return np.asarray(1 - MAX_DISTANCE_RATIO**2 * (1 - similarity))
 
 
-def suspects_of(directions: np.ndarray) -> np.ndarray:
-    """Return the rows of length 1 that may be similar enough to another; none that is gets lost.
+def find_candidates(directions: np.ndarray) -> np.ndarray:
+    """Return the indices of all unit vectors that may be similar enough to another one.
 
-    Rows are compared in their 64 principal directions. With the length of what is left as one more entry, the product
-    of two rows is never less than their correlation.
+    Vectors are compared in their first 64 principal components. With the norm of the remainder as one more component,
+    the product of two vectors is an upper bound of their correlation, so no pair is missed.
     """
     _, axes = np.linalg.eigh(directions.T @ directions)
     sketch = directions @ axes[:, -SKETCH:]
-    left = np.sqrt((1 - np.square(sketch).sum(axis=1)).clip(0))
-    sketch = np.column_stack((sketch, left)).astype(np.float32)
-    suspected = np.zeros(len(sketch), bool)
+    remainder = np.sqrt((1 - np.square(sketch).sum(axis=1)).clip(0))
+    sketch = np.column_stack((sketch, remainder)).astype(np.float32)
+    is_candidate = np.zeros(len(sketch), bool)
     for start in range(0, len(sketch), BLOCK):
-        similar = sketch[start : start + BLOCK] @ sketch[start:].T > LEAST_SIMILARITY - ROUNDING
+        similar = sketch[start : start + BLOCK] @ sketch[start:].T > MIN_SIMILARITY - ROUNDING
         np.fill_diagonal(similar, val=False)
-        suspected[start : start + BLOCK] |= similar.any(axis=1)
-        suspected[start:] |= similar.any(axis=0)
-    return np.flatnonzero(suspected)
+        is_candidate[start : start + BLOCK] |= similar.any(axis=1)
+        is_candidate[start:] |= similar.any(axis=0)
+    return np.flatnonzero(is_candidate)

@@ -1,95 +1,96 @@
-"""Decoded images in files instead of in memory: decoded once for each machine, read a few at a time."""
+"""Memory-mapped images: datasets that do not fit into memory are kept in files of a cache folder."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import psutil
 
 from keras_cnns.errors import DataError
 
 CACHE_VARIABLE = "KERAS_CNNS_CACHE"
-LARGEST_SHARE = 0.5
+MAX_MEMORY_SHARE = 0.5
 OWNER_ONLY = 0o700
 ROWS = 256
 
 
-def cache_folder(of: str = "images") -> Path:
-    """Return where something is kept for this machine, in what KERAS_CNNS_CACHE names or the user's cache folder.
-
-    Raises:
-        DataError: It cannot be written.
-    """
-    named = os.environ.get(CACHE_VARIABLE)
-    folder = (Path(named).expanduser() if named else Path.home() / ".cache" / "keras-cnns") / of
-    with writing(folder):
+def cache_folder(name: str = "images") -> Path:
+    """Return a folder of the cache, which is KERAS_CNNS_CACHE or `~/.cache/keras-cnns`, creating it if necessary."""
+    root = os.environ.get(CACHE_VARIABLE)
+    folder = (Path(root).expanduser() if root else Path.home() / ".cache" / "keras-cnns") / name
+    with catch_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY)
     return folder
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn what can go wrong when the cache is written into one line."""
+def catch_write_errors(folder: Path) -> Iterator[None]:
+    """Raise an `OSError` while writing to the cache as a `DataError`."""
     try:
         yield
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}); name another folder with {CACHE_VARIABLE}."
+            f"{folder}: cannot be written ({error.strerror or error}); set {CACHE_VARIABLE} to another folder."
         ) from None
 
 
 def fits_in_memory(size: int) -> bool:
-    """Return whether so many bytes of images leave half of the memory that is free now."""
-    import psutil  # noqa: PLC0415 - seldom needed
-
-    return bool(size <= LARGEST_SHARE * psutil.virtual_memory().available)
+    """Return whether an array of `size` bytes takes at most half of the available memory."""
+    return bool(size <= MAX_MEMORY_SHARE * psutil.virtual_memory().available)
 
 
-def reserve(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Make a file for images and map it. The disk's blocks are taken at once, so that none is missing later.
-
-    Raises:
-        DataError: There is no room.
-    """
-    with writing(path.parent):
-        check_room(path.parent, shape)
+def create_memmap(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Create and map an `.npy` file of uint8, or raise a `DataError` if the disk is too small."""
+    with catch_write_errors(path.parent):
+        check_disk_space(path.parent, shape)
         images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        with path.open("r+b") as file:
+            allocate(file, path.stat().st_size)
     return images
 
 
-def check_room(folder: Path, shape: tuple[int, ...]) -> None:
-    """Raise a `DataError` where images do not fit on a disk."""
-    needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"{folder}: decoded images need {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; make them smaller "
-            f"with --image-size (image_size), or name a folder with more room with {CACHE_VARIABLE}."
-        )
-
-
-def copy_rows(images: np.ndarray, places: np.ndarray) -> np.memmap:
-    """Return some of many images as a memory map of their own, of a file that is gone when nothing holds it.
+def copy_rows(images: np.ndarray, rows: np.ndarray) -> np.memmap:
+    """Copy some of many images to a temporary memory-mapped file.
 
     Args:
         images: Shape (images, ...), uint8.
-        places: Which of them, in which order.
+        rows: The indices of the images to copy, in any order.
     """
+    copy = create_temporary_memmap((len(rows), *images.shape[1:]))
+    for start in range(0, len(rows), ROWS):
+        copy[start : start + ROWS] = images[rows[start : start + ROWS]]
+    return copy
+
+
+def create_temporary_memmap(shape: tuple[int, ...]) -> np.memmap:
+    """Create and map a file of uint8 that is deleted with the last reference to it; errors as in `create_memmap`."""
     folder = cache_folder()
-    shape = (len(places), *images.shape[1:])
-    with writing(folder):
-        check_room(folder, shape)
+    with catch_write_errors(folder):
+        check_disk_space(folder, shape)
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, max(1, int(np.prod(shape, dtype=np.int64))))
-            rows = np.memmap(file, np.uint8, "r+", shape=shape)
-    for begin in range(0, len(places), ROWS):
-        rows[begin : begin + ROWS] = images[places[begin : begin + ROWS]]
-    return rows
+            allocate(file, max(1, math.prod(shape)))
+            return np.memmap(file, np.uint8, "r+", shape=shape)
+
+
+def allocate(file: BinaryIO, size: int) -> None:
+    """Allocate a file's blocks, if the system can: writing to a sparse file on a full disk would be fatal."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def check_disk_space(folder: Path, shape: tuple[int, ...]) -> None:
+    """Raise a `DataError` if images of this shape do not fit on the disk."""
+    needed, free = math.prod(shape), shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder}: decoded images need {needed / 1e9:.2f} GB but only {free / 1e9:.2f} GB are free; use a smaller "
+            f"--image-size (image_size), or set {CACHE_VARIABLE} to a folder on a larger disk."
+        )

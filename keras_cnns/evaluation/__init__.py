@@ -1,31 +1,32 @@
-"""How good predictions are, and how sure that is."""
+"""Evaluation of trained networks: metrics with confidence intervals, calibration, predictions and explanations."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.evaluation.metrics import scores
-
 if TYPE_CHECKING:
-    from keras_cnns.evaluation.explaining import Explanations, explain
+    from keras_cnns.evaluation.evaluation import evaluate
+    from keras_cnns.evaluation.explanation import Explanations, explain
+    from keras_cnns.evaluation.metrics import compute_scores
     from keras_cnns.evaluation.prediction import Predictions, predict
-    from keras_cnns.evaluation.run import Evaluation, evaluate
+    from keras_cnns.evaluation.results import Evaluation
 
-__all__ = ["Evaluation", "Explanations", "Predictions", "evaluate", "explain", "predict", "scores"]
+__all__ = ["Evaluation", "Explanations", "Predictions", "compute_scores", "evaluate", "explain", "predict"]
 
-_HOMES = {
-    "Evaluation": "run",
-    "Explanations": "explaining",
+_MODULES = {
+    "Evaluation": "results",
+    "Explanations": "explanation",
     "Predictions": "prediction",
-    "evaluate": "run",
-    "explain": "explaining",
+    "compute_scores": "metrics",
+    "evaluate": "evaluation",
+    "explain": "explanation",
     "predict": "prediction",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what reads runs when it is first asked for: a training, which imports this room, needs it not."""
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"keras_cnns.evaluation.{_HOMES[name]}"), name)
+    """Import a public name on first use, so that importing one module of this package does not import all."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"keras_cnns.evaluation.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

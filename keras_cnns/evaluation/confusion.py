@@ -1,4 +1,4 @@
-"""What images are taken for: counted, kept with a run, and drawn."""
+"""Confusion matrices: computed from predictions, stored in a run, and plotted."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_cnns.evaluation.colours import LIGHT, Colours, heading, short
+from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CONFUSION = "confusion.json"
-MOST_NUMBERED = 12
-MOST_LABELLED = 40
-ANSWERS = ("found", "missed", "false\nalarm", "rightly\nnot")
+CONFUSION_FILE = "confusion.json"
+MAX_CLASSES_WITH_COUNTS = 12
+MAX_CLASSES_WITH_NAMES = 40
+MAX_HORIZONTAL_CHARACTERS = 40
+LABEL_OUTCOMES = ("true\npositive", "false\nnegative", "false\npositive", "true\nnegative")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confusion:
-    """How many images of each class were taken for each class.
+class ConfusionMatrix:
+    """How many images of each class are predicted as each class.
 
-    With any number of labels: of each label, how many images that have it were found or missed, and how many that do
-    not have it were taken for having it, or rightly not.
+    In multi-label classification the columns are the true positives, false negatives, false positives and true
+    negatives of each label.
 
     Attributes:
-        class_names: The classes or labels, a row each.
-        counts: Images, shape (classes, classes), or (labels, 4).
-        multi_label: Whether an image has any number of labels.
+        class_names: The classes or labels, one per row.
+        counts: Number of images, shape (classes, classes), true classes in rows; or (labels, 4).
+        multi_label: Whether an image can have several labels.
     """
 
     class_names: tuple[str, ...]
@@ -37,68 +38,73 @@ class Confusion:
     multi_label: bool = False
 
     @property
-    def shares(self) -> np.ndarray:
-        """What part that is of the row's images; of a label, of those that have it, or of those that do not."""
+    def fractions(self) -> np.ndarray:
+        """The counts divided by the images of the true class; for labels, by the images with or without the label."""
         if self.multi_label:
-            has, has_not = self.counts[:, :2].sum(axis=1), self.counts[:, 2:].sum(axis=1)
-            return np.asarray(self.counts / np.maximum(np.stack([has, has, has_not, has_not], axis=1), 1))
-        return np.asarray(self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1))
+            with_label, without = self.counts[:, :2].sum(axis=1), self.counts[:, 2:].sum(axis=1)
+            totals = np.stack([with_label, with_label, without, without], axis=1)
+        else:
+            totals = self.counts.sum(axis=1, keepdims=True)
+        return np.asarray(self.counts / np.maximum(totals, 1))
 
     def to_json(self) -> str:
-        """Write it for a file."""
+        """Return the matrix as JSON."""
         return json.dumps(
             {"class_names": self.class_names, "counts": self.counts.tolist(), "multi_label": self.multi_label}
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Confusion:
-        """Read what `to_json` wrote."""
-        found = json.loads(text)
+    def from_json(cls, text: str) -> ConfusionMatrix:
+        """Read a matrix written by `to_json`."""
+        fields = json.loads(text)
         return cls(
-            class_names=tuple(found["class_names"]),
-            counts=np.array(found["counts"], np.int64),
-            multi_label=found["multi_label"],
+            class_names=tuple(fields["class_names"]),
+            counts=np.array(fields["counts"], np.int64),
+            multi_label=fields["multi_label"],
         )
 
 
-def confusion_of(labels: np.ndarray, predicted: np.ndarray, class_names: tuple[str, ...]) -> Confusion:
-    """Count what images are taken for.
+def compute_confusion_matrix(
+    labels: np.ndarray, predicted: np.ndarray, class_names: tuple[str, ...]
+) -> ConfusionMatrix:
+    """Count how many images of each class are predicted as each class.
 
     Args:
-        labels: The class of each image, shape (images,), or 0 or 1 for each label, shape (images, labels).
-        predicted: What it is taken for, of the same shape.
-        class_names: What the classes or labels are called.
+        labels: The class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
+        predicted: The predictions, of the same shape.
+        class_names: The names of the classes or labels.
     """
     if labels.ndim == 2:
-        has, taken = labels == 1, predicted == 1
-        cells = (has & taken, has & ~taken, ~has & taken, ~has & ~taken)
+        true, positive = labels == 1, predicted == 1
+        cells = (true & positive, true & ~positive, ~true & positive, ~true & ~positive)
         counts = np.stack([cell.sum(axis=0) for cell in cells], axis=1)
-        return Confusion(class_names=class_names, counts=counts, multi_label=True)
+        return ConfusionMatrix(class_names=class_names, counts=counts, multi_label=True)
     classes = len(class_names)
     counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    return Confusion(class_names=class_names, counts=counts)
+    return ConfusionMatrix(class_names=class_names, counts=counts)
 
 
-def draw_confusion(panel: Axes, confusion: Confusion, colours: Colours = LIGHT) -> None:
-    """Draw the counts; the colour is the share of the row."""
-    names = [short(name) for name in confusion.class_names]
-    answers = list(ANSWERS) if confusion.multi_label else names
-    shares = confusion.shares
-    panel.pcolormesh(shares, cmap=colours.cells, vmin=0, vmax=1)
-    panel.invert_yaxis()
-    if len(names) <= MOST_NUMBERED:
-        for row, column in np.ndindex(shares.shape):
-            strong = shares[row, column] > 0.5
-            ink = "white" if strong == (colours is LIGHT) else "#222222"
+def draw_confusion_matrix(axes: Axes, confusion: ConfusionMatrix, palette: Palette = LIGHT) -> None:
+    """Draw a confusion matrix with counts, coloured by the fraction of the true class."""
+    names = [shorten(name) for name in confusion.class_names]
+    columns = list(LABEL_OUTCOMES) if confusion.multi_label else names
+    fractions = confusion.fractions
+    axes.pcolormesh(fractions, cmap=palette.colormap, vmin=0, vmax=1)
+    axes.invert_yaxis()
+    if len(names) <= MAX_CLASSES_WITH_COUNTS:
+        for row, column in np.ndindex(fractions.shape):
+            is_dark = (fractions[row, column] > 0.5) == (palette is LIGHT)
             count = f"{confusion.counts[row, column]:,}"
-            panel.text(column + 0.5, row + 0.5, count, ha="center", va="center", color=ink, fontsize=10)
-    panel.set_xticks([])
-    panel.set_yticks([])
-    if len(names) <= MOST_LABELLED:
-        wide = max(map(len, answers)) * len(answers) > 40
-        panel.set_xticks(np.arange(len(answers)) + 0.5, answers, rotation=90 if wide else 0)
-        panel.set_yticks(np.arange(len(names)) + 0.5, names)
+            colour = "white" if is_dark else "#222222"
+            axes.text(column + 0.5, row + 0.5, count, ha="center", va="center", color=colour, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if len(names) <= MAX_CLASSES_WITH_NAMES:
+        longest = max(len(line) for column in columns for line in column.split("\n"))
+        is_wide = longest * len(columns) > MAX_HORIZONTAL_CHARACTERS
+        axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=90 if is_wide else 0)
+        axes.set_yticks(np.arange(len(names)) + 0.5, names)
     if confusion.multi_label:
-        heading(panel, "Decisions on each label, images", "", "", colours)
+        label_axes(axes, "Predictions of each label (images)", "", "", palette)
     else:
-        heading(panel, "Confusion matrix, images", "taken for", "is", colours)
+        label_axes(axes, "Confusion matrix (images)", "Predicted class", "True class", palette)

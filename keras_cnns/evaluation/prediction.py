@@ -1,41 +1,41 @@
-"""What a run's network says of single images."""
+"""Prediction of the classes of single images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from keras_cnns.data.decoding import decode, fitted
-from keras_cnns.data.folder import images_in
+from keras_cnns.data.conversion import Conversion
+from keras_cnns.data.dataset import BrokenFile
+from keras_cnns.data.decoding.parallel import try_decode
+from keras_cnns.data.sources.folder import list_images
 from keras_cnns.errors import DataError
-from keras_cnns.evaluation.calibration import with_temperature
-from keras_cnns.evaluation.checks import check_views
-from keras_cnns.evaluation.ensembles import Ensemble, find_runs, open_ensemble
-from keras_cnns.evaluation.metrics import Threshold, decide
-from keras_cnns.evaluation.network import Tell
+from keras_cnns.evaluation.calibration import apply_temperature
+from keras_cnns.evaluation.compatibility import check_tta
+from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
+from keras_cnns.evaluation.operating_point import OperatingPoint, predict_classes
+from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.tracking import Store
 
-IMAGES_AT_A_TIME = 256
+IMAGES_PER_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """What a network, or several together, say of images.
+    """The predictions of a network, or of an ensemble, for images.
 
     Attributes:
-        run_ids: The runs whose networks they are.
-        files: The images.
-        class_names: The classes or, where an image has any number of them, the labels.
-        probabilities: The probability of each class, shape (images, classes), as the network gives it.
-        calibrated: The same after temperature scaling; equal where no temperature was settled.
-        classes: What each image is taken for: the likeliest class or, of two, class 1 from the run's threshold on;
-            of labels 0 or 1 for each, shape (images, labels). The threshold is one of `probabilities`, as in
-            `evaluate`, so that a calibrated probability below it does not contradict the class.
-        threshold: That threshold, or that of each label; None for more than two classes or where validation gave none.
-        temperature: What the logits are divided by for `calibrated`, None where validation gave none.
+        run_ids: The runs whose networks predicted.
+        files: The image files.
+        class_names: The classes or, in multi-label classification, the labels.
+        probabilities: Shape (images, classes), before temperature scaling.
+        calibrated: The probabilities after temperature scaling; the same if there is no temperature.
+        classes: The predicted class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
+            The threshold applies to `probabilities`, as in `evaluate`, and not to `calibrated`.
+        operating_point: The threshold and the temperature.
     """
 
     run_ids: tuple[str, ...]
@@ -44,12 +44,11 @@ class Predictions:
     probabilities: np.ndarray
     calibrated: np.ndarray
     classes: np.ndarray
-    threshold: Threshold
-    temperature: float | None
+    operating_point: OperatingPoint
 
     @property
-    def names(self) -> list[tuple[str, ...]]:
-        """What each image is taken for, by name: one class, or the labels that it has."""
+    def predicted_names(self) -> list[tuple[str, ...]]:
+        """The names of the predicted class or labels of each image."""
         if self.classes.ndim == 1:
             return [(self.class_names[index],) for index in self.classes]
         return [tuple(self.class_names[index] for index in np.flatnonzero(row)) for row in self.classes]
@@ -59,80 +58,86 @@ def predict(
     run: str | Sequence[str],
     images: Sequence[str | Path],
     *,
-    views: int = 1,
+    tta: int = 1,
     tracking_uri: str | None = None,
-    tell: Tell | None = None,
+    progress: Progress = no_progress,
 ) -> Predictions:
-    """Let a run's network say what images are.
+    """Predict the classes of images with a run's network.
 
-    Images are brought to the size and the channels that it takes, as training brings those of a source.
+    Images are converted to the size and the channels of the network in the same way as for training.
 
     Args:
-        run: The run's id, the beginning of it, or a name that no other run has; the id of a sweep for its best
-            trial; or several, whose mean probabilities count.
-        images: Files, and folders that are searched for images.
-        views: Over how many views of each image to take the mean: itself, and others augmented as in training.
-        tracking_uri: Where runs are kept: MLflow's environment variable or `./mlflow.db` by default.
-        tell: Told what is being done.
+        run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
+            trial. Several are used as an ensemble, by the mean of their probabilities.
+        images: Image files, and folders that are searched for images.
+        tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
+            copies. The augmentation is that of training.
+        tracking_uri: The store of the runs; by default that of MLflow's environment variable, or `./mlflow.db`.
+        progress: Called with a description of each step.
 
     Raises:
-        DataError: An image is missing or broken.
-        StoreError: There is no such run, or it has kept no network.
-        EvaluationError: Its network cannot be loaded, or gives no numbers.
+        DataError: An image is missing or cannot be read.
+        StoreError: There is no such run, or it has no saved network.
+        EvaluationError: The network cannot be loaded, or its probabilities are not finite.
     """
-    check_views(views)
-    files = tuple(file for place in images for file in files_at(Path(place)))
+    check_tta(tta)
+    files = find_images(images)
     store = Store(tracking_uri, create=False)
-    ensemble = open_ensemble(store, find_runs(store, run), tell=tell)
-    parts = [files[begin : begin + IMAGES_AT_A_TIME] for begin in range(0, len(files), IMAGES_AT_A_TIME)]
-    found = [ensemble.probabilities(read(part, ensemble.first.image_shape), views=views, tell=tell) for part in parts]
-    return as_predictions(ensemble, files, np.concatenate(found))
+    ensemble = load_ensemble(store, *find_runs(store, run), progress=progress)
+    probabilities = [
+        ensemble.probabilities(
+            read_images(files[begin : begin + IMAGES_PER_CHUNK], ensemble.first.image_shape), tta=tta, progress=progress
+        )
+        for begin in range(0, len(files), IMAGES_PER_CHUNK)
+    ]
+    return make_predictions(ensemble, files, np.concatenate(probabilities))
 
 
-def as_predictions(ensemble: Ensemble, files: Sequence[Path], probabilities: np.ndarray) -> Predictions:
-    """Return what probabilities say, by what earlier validation images settled."""
-    settled, multi_label = ensemble.carried(), ensemble.first.multi_label
-    scaled = settled.temperature
+def make_predictions(ensemble: Ensemble, files: Sequence[Path], probabilities: np.ndarray) -> Predictions:
+    """Return the predictions at the stored operating point of an ensemble."""
+    point, calibrated = ensemble.stored_operating_point(), probabilities
+    if point.temperature is not None:
+        calibrated = apply_temperature(probabilities, point.temperature, multi_label=ensemble.first.multi_label)
     return Predictions(
-        run_ids=tuple(member.run.id for member in ensemble.members),
+        run_ids=tuple(run.id for run in ensemble.runs),
         files=tuple(files),
         class_names=ensemble.first.class_names,
         probabilities=probabilities,
-        calibrated=probabilities
-        if scaled is None
-        else with_temperature(probabilities, scaled, multi_label=multi_label),
-        classes=decide(probabilities, settled.threshold),
-        threshold=settled.threshold,
-        temperature=scaled,
+        calibrated=calibrated,
+        classes=predict_classes(probabilities, point.threshold),
+        operating_point=point,
     )
 
 
-def files_at(place: Path) -> Iterator[Path]:
-    """Yield a file, or the images in a folder.
+def find_images(paths: Sequence[str | Path]) -> tuple[Path, ...]:
+    """Return image files, and all images in folders.
 
     Raises:
-        DataError: There is no such file, or no image in the folder.
+        DataError: A file does not exist, or a folder has no images.
     """
-    if not place.is_dir():
-        if not place.exists():
-            raise DataError(f"{place}: does not exist; name images, or folders of images.")
-        yield place
-        return
-    found = images_in(place, place)
-    if not found:
-        raise DataError(f"{place}: no images in this folder; name images, or folders of images.")
-    yield from found
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise DataError(f"{path}: does not exist; pass image files, or folders of images.")
+        found = list_images(path) if path.is_dir() else [path]
+        if not found:
+            raise DataError(f"{path}: no images in this folder; pass image files, or folders of images.")
+        files += found
+    return tuple(files)
 
 
-def read(files: Sequence[Path], image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Read images as the network takes them: (images, height, width, channels), uint8."""
-    return np.stack([prepare(file, image_shape) for file in files])
+def read_images(files: Sequence[Path], image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Read images in the size and the channels of a network: (images, height, width, channels), uint8.
 
-
-def prepare(file: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Read an image as the network takes it: (height, width, channels), uint8."""
+    Raises:
+        DataError: An image cannot be read.
+    """
     height, width, channels = image_shape
-    try:
-        return fitted(decode(file, (height, width)), None, channels)
-    except DataError as error:
-        raise DataError(f"{str(error).rstrip('.')}; mend or remove the file.") from None
+    conversion = Conversion(image_size=(height, width), channels=channels)
+    images = []
+    for file in files:
+        image = try_decode(Path(), str(file), conversion)
+        if isinstance(image, BrokenFile):
+            raise DataError(f"{image}; fix or remove the file.")
+        images.append(image.pixels)
+    return np.stack(images)

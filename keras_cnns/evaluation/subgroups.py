@@ -1,4 +1,4 @@
-"""The same metrics for parts of the images: women and men, young and old, one hospital and the other."""
+"""Metrics of subgroups: the images of each value of a column, such as the sex, the age or the hospital."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import numpy as np
 
 from keras_cnns.data.dataset import Split
 from keras_cnns.errors import EvaluationError, nearest
-from keras_cnns.evaluation.measured import Measured, Predicted
+from keras_cnns.evaluation.results import LabelledPredictions, MetricResult
 
-FEWEST_IMAGES = 20
-FEWEST_GROUPS = 10
-MOST_VALUES = 20
-MOST_NUMBERS = 8
+MIN_IMAGES = 20
+MIN_GROUPS = 10
+MAX_SUBGROUPS = 20
+MAX_DISTINCT_NUMBERS = 8
 UNKNOWN = "unknown"
 MISSING = ("", "nan", "none", "<na>", "nat")
 
 
-def subgroups(predicted: Predicted, values: np.ndarray) -> dict[str, Measured]:
-    """Measure the images of each value apart.
+def compute_subgroups(predictions: LabelledPredictions, names: np.ndarray) -> dict[str, MetricResult]:
+    """Compute the metrics of each subgroup.
 
     Args:
-        predicted: All images.
-        values: The value that each has, in words, shape (images,).
+        predictions: The predictions for all images.
+        names: The subgroup of each image, shape (images,).
 
     Returns:
-        The values in order, those of unknown value last. Where there are fewer than 20 images of one, or they come
-        from fewer than 10 patients, only their number.
+        The results in the order of `sort_subgroups`. A subgroup of fewer than 20 images, or of images from fewer than
+        10 patients, has no metrics, only the number of its images.
     """
-    parts = {value: predicted.take(np.flatnonzero(values == value)) for value in ordered(values)}
-    return {value: part.measured() if enough(part) else part.counted() for value, part in parts.items()}
+    subgroups = {name: predictions.take(np.flatnonzero(names == name)) for name in sort_subgroups(names)}
+    return {name: part.compute() if is_large_enough(part) else part.count() for name, part in subgroups.items()}
 
 
-def enough(part: Predicted) -> bool:
-    """Return whether there are enough images for metrics to say anything."""
-    drawn = FEWEST_GROUPS if part.groups is None else len(np.unique(part.groups))
-    return len(part.labels) >= FEWEST_IMAGES and drawn >= FEWEST_GROUPS
+def is_large_enough(subgroup: LabelledPredictions) -> bool:
+    """Return whether a subgroup has enough images and groups for metrics."""
+    groups = MIN_GROUPS if subgroup.groups is None else len(np.unique(subgroup.groups))
+    return len(subgroup.labels) >= MIN_IMAGES and groups >= MIN_GROUPS
 
 
-def find_columns(split: Split, names: Sequence[str], data_name: str, option: str) -> dict[str, np.ndarray]:
+def get_columns(split: Split, names: Sequence[str], data_name: str, option: str) -> dict[str, np.ndarray]:
     """Return columns of a split.
 
     Raises:
@@ -47,87 +47,78 @@ def find_columns(split: Split, names: Sequence[str], data_name: str, option: str
     """
     for name in names:
         if name not in split.columns:
-            there = ", ".join(split.columns)
-            works = f"it has {there}.{nearest(name, split.columns)}" if there else (
-                "it has none; a table of images (CSV or Parquet) can have some."
-            )  # fmt: skip
-            raise EvaluationError(f"{option} {name}: {data_name} has no such column; {works}")
+            hint = "it has none; a table of images (CSV or Parquet) can have columns."
+            if split.columns:
+                hint = f"it has {', '.join(split.columns)}.{nearest(name, split.columns)}"
+            raise EvaluationError(f"{option} {name}: {data_name} has no such column; {hint}")
     return {name: np.asarray(split.columns[name]) for name in names}
 
 
-def in_words(name: str, column: np.ndarray) -> np.ndarray:
-    """Return the value of each image in words; numbers of many values are cut into quarters.
+def name_subgroups(column_name: str, column: np.ndarray) -> np.ndarray:
+    """Return the name of the subgroup of each image: the value or, for many different numbers, the quartile.
 
     Raises:
-        EvaluationError: There are too many values for a table.
+        EvaluationError: The column has too many different values.
     """
-    # Minus zero, which 0.0 is added to, is 0.
-    written = [f"{value + 0.0:g}" if isinstance(value, float) else str(value).strip() for value in column.tolist()]
-    words = np.array(written, dtype=object)
-    missing = np.array([word.lower() in MISSING for word in words])
-    words[missing] = UNKNOWN
-    numbers = as_numbers(words, missing)
-    if numbers is not None and len(np.unique(numbers[~missing])) > MOST_NUMBERS:
-        return quarters(numbers, missing)
-    different = len(set(words[~missing]))
-    if different > MOST_VALUES:
+    # Adding 0.0 turns -0.0 into 0.0.
+    texts = [f"{value + 0.0:g}" if isinstance(value, float) else str(value).strip() for value in column.tolist()]
+    names = np.array(texts, dtype=object)
+    missing = np.array([text.lower() in MISSING for text in texts])
+    names[missing] = UNKNOWN
+    numbers = parse_numbers(names, missing)
+    if numbers is not None and len(np.unique(numbers[~missing])) > MAX_DISTINCT_NUMBERS:
+        return name_quartiles(numbers, missing)
+    if (distinct := len(set(names[~missing]))) > MAX_SUBGROUPS:
         raise EvaluationError(
-            f"--by {name}: {different:,} different values are too many for a table, {MOST_VALUES} at most; choose a "
-            f"column of fewer, or of numbers, which are cut into quarters."
+            f"--by {column_name}: the column has {distinct:,} different values, and at most {MAX_SUBGROUPS} are "
+            f"possible; choose a column with fewer values, or with numbers, which are grouped into quartiles."
         )
-    return words
+    return names
 
 
-def as_numbers(words: np.ndarray, missing: np.ndarray) -> np.ndarray | None:
-    """Return values as numbers, NaN where one is missing; None where they are no numbers."""
+def parse_numbers(texts: np.ndarray, missing: np.ndarray) -> np.ndarray | None:
+    """Return the values as numbers, NaN where one is missing; None if some are not finite numbers."""
     try:
-        numbers = np.array([np.nan if lacks else float(word) for word, lacks in zip(words, missing, strict=True)])
+        numbers = np.where(missing, "nan", texts).astype(np.float64)
     except ValueError:
         return None
     return numbers if np.isfinite(numbers[~missing]).all() else None
 
 
-def quarters(numbers: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return the quarter, by its edges, that each number lies in; equal numbers lie in the same one."""
-    known = numbers[~missing]
-    edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75]))
-    place = np.searchsorted(edges, numbers, side="left")
-    words = np.full(len(numbers), UNKNOWN, dtype=object)
-    for quarter in range(len(edges) + 1):
-        inside = (place == quarter) & ~missing
-        if inside.any():
-            words[inside] = f"{numbers[inside].min():g} to {numbers[inside].max():g}"
-    return words
+def name_quartiles(numbers: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return the quartile of each number, named by its smallest and largest number; equal numbers share a quartile."""
+    edges = np.unique(np.quantile(numbers[~missing], [0.25, 0.5, 0.75]))
+    quartiles = np.searchsorted(edges, numbers, side="left")
+    names = np.full(len(numbers), UNKNOWN, dtype=object)
+    for quartile in np.unique(quartiles[~missing]):
+        inside = (quartiles == quartile) & ~missing
+        names[inside] = f"{numbers[inside].min():g} to {numbers[inside].max():g}"
+    return names
 
 
-def ordered(words: np.ndarray) -> Iterator[str]:
-    """Yield each value once: numbers, and quarters by where they begin, in their order, words in the alphabet's."""
+def sort_subgroups(names: np.ndarray) -> list[str]:
+    """Return each subgroup once: numbers and quartiles in ascending order, then texts, then unknown values."""
 
-    def place(word: str) -> tuple[bool, float, str]:
+    def sort_key(name: str) -> tuple[bool, bool, float, str]:
         try:
-            return False, float(word.partition(" to ")[0]), word
+            return name == UNKNOWN, False, float(name.partition(" to ")[0]), name
         except ValueError:
-            return True, 0.0, word
+            return name == UNKNOWN, True, 0.0, name
 
-    yield from sorted(set(words.tolist()) - {UNKNOWN}, key=place)
-    if UNKNOWN in words:
-        yield UNKNOWN
+    return sorted(set(names.tolist()), key=sort_key)
 
 
-def incomparable(labels: np.ndarray, words: Mapping[str, np.ndarray], names: Sequence[str]) -> Iterator[str]:
-    """Say which subgroups' means are over other labels than those of all images.
-
-    Args:
-        labels: 0 or 1 for each label, shape (images, labels).
-        words: For each column the value of each image.
-        names: The labels.
-    """
-    told_apart = np.ptp(labels, axis=0) > 0
-    for column, values in words.items():
-        for value in ordered(values):
-            lacking = told_apart & (np.ptp(labels[values == value], axis=0) == 0)
-            if lacking.any():
+def find_incomparable(
+    labels: np.ndarray, subgroups: Mapping[str, np.ndarray], label_names: Sequence[str]
+) -> Iterator[str]:
+    """Yield a note for each subgroup of a column whose means are over fewer labels than those of all images."""
+    varies = np.ptp(labels, axis=0) > 0
+    for column, names in subgroups.items():
+        for name in sort_subgroups(names):
+            constant = varies & (np.ptp(labels[names == name], axis=0) == 0)
+            if constant.any():
+                left_out = ", ".join(np.array(label_names)[constant])
                 yield (
-                    f"All or none of the images of {column} {value} have {', '.join(np.array(names)[lacking])}: the "
-                    f"means there are over other labels, and cannot be compared."
+                    f"Either all or none of the images of {column} {name} have {left_out}: the means of this subgroup "
+                    f"leave out these labels and cannot be compared with the others."
                 )

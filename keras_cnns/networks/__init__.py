@@ -1,1 +1,1 @@
-"""Everything that needs no images: architectures, their settings, counts, graphs, weights and recipes."""
+"""Architectures with their settings, costs, graphs, weights and recipes. Nothing here needs images."""

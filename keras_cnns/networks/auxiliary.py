@@ -1,94 +1,128 @@
-"""Auxiliary classifiers: heads in the middle of a network whose loss counts in training, and nowhere else.
+"""Auxiliary classifiers: heads on intermediate layers whose loss is added during training only.
 
-A network with heads is a functional model with one output, the main one. Its last layer, `MainOutput`, also gets what
-the heads say and hands that to the model's loss, which adds each head's, weighted, while training. Whatever else is
-done with the model sees the main output alone.
+A network with auxiliary classifiers is a functional model with a single output. Its last layer, `MainOutput`, also
+receives the outputs of the heads and passes them to the model's `compute_loss`, which adds their weighted losses during
+training. Evaluation, prediction and export see the main output only.
 """
 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_cnns.networks.graph import graph_steps, inputs_of
+from keras_cnns.errors import SettingError
+from keras_cnns.networks.graph import graph_nodes, model_inputs
 
 PACKAGE = "keras_cnns"
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class MainOutput(keras.layers.Layer):
-    """Passes its first input on and keeps the others, the heads' outputs, for the loss of the step.
+    """Return the first input and keep the others, the outputs of the heads, for the loss of the training step.
 
     Shapes: [(batch, classes), ...] -> (batch, classes). Source: Szegedy et al. 2015, section 5.
 
     Args:
-        weight: What the loss of each head counts.
+        weight: Weight of each head's loss.
     """
 
-    def __init__(self, weight: float, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, weight: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.weight = weight
-        # Each replica of a MirroredStrategy traces in a thread of its own.
-        self.kept = threading.local()
+        # MirroredStrategy traces each replica in a separate thread.
+        self.pending = threading.local()
 
     def call(self, inputs: Sequence[Any], *, training: bool | None = None) -> Any:
-        """Return the main output."""
+        """Return the main output, and warn if the model that is trained ignores the heads."""
         main, *heads = inputs
-        self.kept.heads = tuple(heads) if training else ()
+        if training and self.is_nested():
+            warnings.warn(
+                "this training ignores the auxiliary classifiers of a nested network; nest "
+                "keras_cnns.auxiliary_outputs(network) and set loss_weights to train them, or "
+                "keras_cnns.strip_auxiliary(network) to leave them out.",
+                stacklevel=2,
+            )
+        self.pending.heads = heads if training else []
         return main
 
-    def take_heads(self) -> tuple[Any, ...]:
-        """Return the heads' outputs of the call before, once."""
-        heads = getattr(self.kept, "heads", ())
-        self.kept.heads = ()
-        return tuple(heads)
+    def is_nested(self) -> bool:
+        """Return whether the current call comes from another model than the `AuxiliaryModel` of this layer."""
+        outermost = self._get_call_context().entry_layer
+        if isinstance(outermost, AuxiliaryModel) and self in outermost.layers:
+            # On JAX, training calls the layers of a model, but not the model; only a model that contains it does.
+            return bool(keras.src.backend.in_stateless_scope())
+        return outermost is not self
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
-        """Return the main output's shape."""
-        return input_shape[0]
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
-        return {**super().get_config(), "weight": self.weight}
+    def take_heads(self) -> list[Any]:
+        """Return the outputs of the heads in the last call and forget them."""
+        heads: list[Any] = getattr(self.pending, "heads", [])
+        self.pending.heads = []
+        return heads
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class AuxiliaryModel(keras.Model):
-    """A functional model with a `MainOutput`: the loss of each head is added, weighted, while training."""
+    """A functional model that ends in a `MainOutput` and adds the weighted losses of its heads during training."""
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Return the main output's loss, in training with the heads' added."""
+        """Return the loss of the main output, plus the weighted losses of the heads during training."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        join = next(layer for layer in self.layers if isinstance(layer, MainOutput))
-        heads = join.take_heads()
-        if not training:
-            return loss
-        # What `compute_loss` adds beside the outputs' loss, such as weight regularisation, counts once.
-        beside = sum(self.losses)
-        for head in heads:
-            loss += join.weight * (super().compute_loss(x, y, head, sample_weight, training) - beside)
+        main_output = next(layer for layer in self.layers if isinstance(layer, MainOutput))
+        heads = main_output.take_heads()
+        if training:
+            # `compute_loss` also adds losses such as weight regularization, which must be counted only once.
+            added = sum(self.losses)
+            for head in heads:
+                loss += main_output.weight * (super().compute_loss(x, y, head, sample_weight, training) - added)
         return loss
 
 
-def connect(images: Any, main: Any, heads: Sequence[Any], *, weight: float, name: str) -> Any:
-    """Return the model from images to the main output, trained with the heads where there are any."""
-    if not heads:
-        return keras.Model(images, main, name=name)
-    return AuxiliaryModel(images, MainOutput(weight, dtype="float32", name="main_output")([main, *heads]), name=name)
+def find_outputs(model: Any) -> list[Any]:
+    """Return the main output and the outputs of the auxiliary classifiers; an empty list if there are none."""
+    return next((inputs for layer, inputs, _ in graph_nodes(model) if isinstance(layer, MainOutput)), [])
 
 
 def strip_auxiliary(model: Any) -> Any:
-    """Return the network without its auxiliary classifiers; it shares all weights and gives equal outputs.
+    """Return the network without its auxiliary classifiers.
+
+    The result shares all weights with `model` and returns the same outputs.
 
     Args:
-        model: A network as `build` makes it; one without auxiliary classifiers is returned as it is.
+        model: A network from `build`. A network without auxiliary classifiers is returned unchanged.
     """
-    for operation, inputs, _ in graph_steps(model):
-        if isinstance(operation, MainOutput):
-            return keras.Model(inputs_of(model), inputs[0], name=model.name)
-    return model
+    outputs = find_outputs(model)
+    return keras.Model(model_inputs(model), outputs[0], name=model.name) if outputs else model
+
+
+def auxiliary_outputs(model: Any) -> Any:
+    """Return a network that outputs its auxiliary classifiers too, to nest it in another model.
+
+    A network from `build` adds the losses of its auxiliary classifiers only if it is trained itself, not as part of
+    another model. This model has ordinary outputs instead, whose losses Keras weights with `loss_weights`. It shares
+    all weights with `model`.
+
+    Args:
+        model: A network from `build` with `auxiliary_classifiers=True`.
+
+    Returns:
+        A `keras.Model` with a dictionary of outputs: `"main"`, `"auxiliary1"`, `"auxiliary2"`, ...
+
+    Raises:
+        SettingError: The network has no auxiliary classifiers.
+
+    Example:
+        >>> network = auxiliary_outputs(build("googlenet", classes=10, auxiliary_classifiers=True))
+        >>> loss_weights = {"main": 1.0, "auxiliary1": 0.3, "auxiliary2": 0.3}
+        >>> network.compile("sgd", {name: "sparse_categorical_crossentropy" for name in loss_weights}, loss_weights)
+    """
+    outputs = find_outputs(model)
+    if not outputs:
+        raise SettingError(f"{model.name} has no auxiliary classifiers; build it with auxiliary_classifiers=True.")
+    names = ["main", *(f"auxiliary{number}" for number in range(1, len(outputs)))]
+    return keras.Model(model_inputs(model), dict(zip(names, outputs, strict=True)), name=model.name)

@@ -1,14 +1,14 @@
-"""What a network costs, counted by its own builder without building it.
+"""Parameters and multiply-accumulates of a network, counted by running its builder on symbolic tensors.
 
-A builder that is given `Maps` instead of a tensor adds up what each layer would cost. Steps that repeat are counted
-once, so the deepest network takes well under two milliseconds, and the count cannot differ from the network by
-anything but a mistake in one operation.
+A builder that receives a `SymbolicTensor` instead of a Keras tensor adds the cost of each layer to a `CostCounter`.
+Repeated layers are counted once, so even the deepest network takes less than two milliseconds. The count and the
+network come from the same code and can differ only if an operation counts its layer incorrectly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from keras_cnns.errors import ImageSizeError
@@ -16,13 +16,14 @@ from keras_cnns.errors import ImageSizeError
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What a network costs.
+    """The cost of a network.
 
     Attributes:
-        trainable_parameters: Weights, biases, and scales and shifts of batch norm.
-        total_parameters: These and all other variables: moving means and variances, fixed codes.
-        macs: Multiply-accumulates of convolutions and dense layers for one image, zero padding included; biases,
-            normalisation, pooling and activations left out. One is two floating-point operations.
+        trainable_parameters: Weights, biases, and the scales and offsets of batch normalization.
+        total_parameters: Trainable parameters and all other variables, such as moving means and variances.
+        macs: Multiply-accumulates of convolutions and dense layers for one image, including those with zero padding.
+            Biases, normalization, pooling and activations are not counted. One multiply-accumulate is two
+            floating-point operations.
     """
 
     trainable_parameters: int
@@ -30,7 +31,7 @@ class Counts:
     macs: int
 
     def as_metrics(self) -> dict[str, int]:
-        """Return what a run records of it."""
+        """Return the counts under the names of a run's metrics."""
         return {
             "parameters": self.total_parameters,
             "trainable_parameters": self.trainable_parameters,
@@ -39,100 +40,77 @@ class Counts:
 
 
 class TooSmallError(ImageSizeError):
-    """A layer would have maps of no height or no width."""
+    """The output of a layer would have no height or no width."""
 
 
-class Tally:
-    """What the layers so far cost: trainable and fixed parameters, and multiply-accumulates."""
+@dataclass(slots=True)
+class CostCounter:
+    """Running totals of trainable parameters, other variables and multiply-accumulates."""
 
-    __slots__ = ("fixed", "macs", "trainable")
-
-    def __init__(self) -> None:
-        self.trainable = 0
-        self.fixed = 0
-        self.macs = 0
-
-    def values(self) -> tuple[int, ...]:
-        """Return all that is counted."""
-        return self.trainable, self.fixed, self.macs
-
-    def set_values(self, values: Iterable[int]) -> None:
-        """Take over what `values` returns."""
-        self.trainable, self.fixed, self.macs = values
-
-    def add(self, trainable: int, fixed: int, macs: int) -> None:
-        """Add the cost of a layer."""
-        self.trainable += trainable
-        self.fixed += fixed
-        self.macs += macs
+    trainable: int = 0
+    fixed: int = 0
+    macs: int = 0
 
     def counts(self) -> Counts:
-        """Return what a network with these layers costs."""
+        """Return the cost of a network that consists of the layers counted so far."""
         total = self.trainable + self.fixed
         return Counts(trainable_parameters=self.trainable, total_parameters=total, macs=self.macs)
 
 
+@dataclass(slots=True, eq=False)
 class SymbolicTensor:
-    """Stands for a tensor of (batch, height, width, channels) where a network is counted and not built."""
+    """A stand-in for a tensor of (batch, height, width, channels); layers applied to it add their cost to `counter`."""
 
-    __slots__ = ("channels", "height", "tally", "width")
-
-    def __init__(self, height: int, width: int, channels: int, tally: Tally) -> None:
-        self.height = height
-        self.width = width
-        self.channels = channels
-        self.tally = tally
+    height: int
+    width: int
+    channels: int
+    counter: CostCounter
 
     @property
     def shape(self) -> tuple[None, int, int, int]:
-        """The tensor's shape."""
+        """The shape as Keras writes it: (None, height, width, channels)."""
         return None, self.height, self.width, self.channels
 
-    def after(
-        self,
-        height: int,
-        width: int,
-        channels: int,
-        *,
-        trainable: int = 0,
-        fixed: int = 0,
-        macs: int = 0,
+    def layer_output(
+        self, height: int, width: int, channels: int, *, trainable: int = 0, fixed: int = 0, macs: int = 0
     ) -> SymbolicTensor:
-        """Return the maps that a layer makes of these, its cost added to the tally.
+        """Return the output of a layer applied to this tensor and add the layer's cost to the counter.
 
         Args:
-            height: Their height.
-            width: Their width.
-            channels: How many there are.
-            trainable: The layer's trainable parameters.
-            fixed: Its other variables.
-            macs: Its multiply-accumulates.
+            height: Height of the output.
+            width: Width of the output.
+            channels: Channels of the output, or its features if it is flat.
+            trainable: Trainable parameters of the layer.
+            fixed: Other variables of the layer.
+            macs: Multiply-accumulates of the layer.
 
         Raises:
-            TooSmallError: Nothing is left of them.
+            TooSmallError: The output has no height or no width.
         """
         if height < 1 or width < 1:
-            raise TooSmallError(f"nothing is left of {self.height}x{self.width} maps.")
-        made = SymbolicTensor(height, width, channels, self.tally)
-        self.tally.add(trainable, fixed, macs)
-        return made
+            raise TooSmallError(f"a {self.height}x{self.width} input is too small for a layer.")
+        self.counter.trainable += trainable
+        self.counter.fixed += fixed
+        self.counter.macs += macs
+        return SymbolicTensor(height, width, channels, self.counter)
 
 
-def stack(x: Any, steps: int, step: Callable[[Any, int], Any]) -> Any:
-    """Apply `step(x, index)` with the indices from 1 to `steps`, one after another.
+def repeat_layers(x: Any, count: int, layer: Callable[[Any, int], Any]) -> Any:
+    """Apply `layer(x, index)` for each index from 1 to `count` and return the last output.
 
-    What the steps cost has to rise evenly, as in a dense block, or not at all, as in a stage of equal units; when
-    counting, the first and the last step then tell what all cost.
+    On a symbolic tensor only the first and the last layer are counted. The cost must therefore be constant, as in a
+    stage of equal residual units, or grow linearly with the index, as in a dense block.
     """
-    if not isinstance(x, SymbolicTensor) or steps < 3:
-        for index in range(1, steps + 1):
-            x = step(x, index)
+    if not isinstance(x, SymbolicTensor) or count < 3:
+        for index in range(1, count + 1):
+            x = layer(x, index)
         return x
-    tally = x.tally
-    before = tally.values()
-    second = step(x, 1)
-    growth = second.channels - x.channels
-    reached = step(SymbolicTensor(second.height, second.width, x.channels + (steps - 1) * growth, tally), steps)
-    ends = [last - start for start, last in zip(before, tally.values(), strict=True)]
-    tally.set_values(start + steps * both // 2 for start, both in zip(before, ends, strict=True))
-    return reached
+    counter = x.counter
+    before = astuple(counter)
+    first = layer(x, 1)
+    growth = first.channels - x.channels
+    last = layer(SymbolicTensor(first.height, first.width, x.channels + (count - 1) * growth, counter), count)
+    counter.trainable, counter.fixed, counter.macs = (
+        start + count * (end - start) // 2 for start, end in zip(before, astuple(counter), strict=True)
+    )
+    return last

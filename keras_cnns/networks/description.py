@@ -1,4 +1,4 @@
-"""What is known of a network before it is built: where it comes from, what it leaves free, what it costs."""
+"""Descriptions of networks: origin, settings and cost, without building them."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from keras_cnns.networks.family import Paper, Result
 from keras_cnns.networks.registry import make_plan, smallest_side
 from keras_cnns.networks.settings import Settings
 
-IDEA = "The idea: "
-DIFFERENCES = "What differs between paper and popular code: "
+# The paragraphs of a family module's docstring that start with these markers are shown to users.
+IDEA = "Idea: "
+DIFFERENCES = "Differences between the paper and popular implementations: "
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingDescription:
-    """A free choice of a network.
+    """A setting of a network.
 
     Attributes:
-        name: Its name.
-        value: What the network described has.
-        legal: What it could have.
-        meaning: What it does.
+        name: Name of the setting.
+        value: Its value in the described network.
+        valid_values: The valid values, in words.
+        meaning: What the setting does.
     """
 
     name: str
     value: Any
-    legal: str
+    valid_values: str
     meaning: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What is known of a network.
+    """The description of a network.
 
     Attributes:
-        name: The variant's name.
-        family: Its family's.
-        papers: Where the family was published.
-        year: When.
-        idea: What is new in it.
-        differences: Where popular implementations depart from the paper, and the settings for either way.
-        results: What was published for this variant, with the source.
-        settings: Its free choices.
+        name: Name of the variant.
+        family: Name of its family.
+        papers: The publications of the family.
+        year: Year of the first publication.
+        idea: The main idea of the architecture.
+        differences: How popular implementations differ from the paper, with the settings that select each version.
+        results: Published results of the variant, with their sources.
+        settings: The settings of the network.
         input_shape: Height, width and channels of the images.
-        classes: How many classes it tells apart.
-        counts: What it costs for these images and classes.
-        smallest_side: Side in pixels of the smallest square images that it takes.
+        classes: Number of classes.
+        counts: Parameters and multiply-accumulates for these images and classes.
+        smallest_side: Side in pixels of the smallest square images that the network accepts.
     """
 
     name: str
@@ -66,16 +67,16 @@ class Description:
     smallest_side: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it by name, for JSON."""
+        """Return the description as a dictionary that can be written as JSON."""
         return asdict(self)
 
 
 def describe(
     name: str, *, input_shape: tuple[int, int, int] | None = None, classes: int | None = None, **settings: object
 ) -> Description:
-    """Tell what is known of a network; nothing is built.
+    """Describe a network without building it.
 
-    The arguments are those of `build`, and so are the errors.
+    The arguments and errors are those of `build`.
 
     Example:
         >>> describe("densenet121").results[0].value
@@ -88,40 +89,38 @@ def describe(
         family=family.name,
         papers=family.papers,
         year=family.papers[0].year,
-        idea=paragraph(family.about, IDEA),
-        differences=paragraph(family.about, DIFFERENCES),
+        idea=find_paragraph(family.about, IDEA),
+        differences=find_paragraph(family.about, DIFFERENCES),
         results=tuple(result for result in family.results if result.variant == name),
         settings=describe_settings(plan.settings),
         input_shape=plan.input_shape,
         classes=plan.classes,
-        counts=plan.tally.counts(),
+        counts=plan.counts,
         smallest_side=smallest_side(family, plan.settings),
     )
 
 
-def paragraph(text: str, beginning: str) -> str:
-    """Return what follows `beginning` in the paragraph that starts with it, in one line; "" if there is none."""
-    for part in text.split("\n\n"):
-        line = " ".join(part.split())
-        if line.startswith(beginning):
-            rest = line.removeprefix(beginning)
-            return rest[:1].upper() + rest[1:]
-    return ""
+def find_paragraph(text: str, marker: str) -> str:
+    """Return the paragraph that starts with `marker`, as one line without the marker; "" if there is none."""
+    lines = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return next((line.removeprefix(marker) for line in lines if line.startswith(marker)), "")
 
 
 def describe_settings(settings: Settings) -> tuple[SettingDescription, ...]:
-    """Tell of each free choice what it is, what it could be and what it means."""
-    meanings = attributes(type(settings))
+    """Describe each setting: its value, its valid values and its meaning."""
+    meanings = parse_attributes(type(settings))
     return tuple(
-        SettingDescription(name=name, value=getattr(settings, name), legal=str(domain), meaning=meanings.get(name, ""))
+        SettingDescription(
+            name=name, value=getattr(settings, name), valid_values=str(domain), meaning=meanings.get(name, "")
+        )
         for name, domain in settings.domains().items()
     )
 
 
-def attributes(described: type) -> dict[str, str]:
-    """Return what the "Attributes" section of a class's docstring says of each."""
-    _, _, section = (inspect.getdoc(described) or "").partition("\nAttributes:\n")
+def parse_attributes(documented: type) -> dict[str, str]:
+    """Return the entries of the "Attributes" section of a class's docstring by name."""
+    _, _, section = (inspect.getdoc(documented) or "").partition("\nAttributes:\n")
     section = re.split(r"\n(?=\S)", section)[0]
     entries = re.split(r"(?:^|\n) {4}(?=\S)", section)
-    found = (" ".join(entry.split()).partition(": ") for entry in entries)
-    return {name: meaning for name, _, meaning in found if name}
+    pairs = (" ".join(entry.split()).partition(": ") for entry in entries)
+    return {name: meaning for name, _, meaning in pairs if name}

@@ -1,4 +1,4 @@
-"""What a family's file tells of its architecture."""
+"""What a family module provides about its architecture."""
 
 from __future__ import annotations
 
@@ -6,21 +6,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.settings import Domain, Settings
+
+# What the recipes of the papers have in common. They differ from the papers in three ways: Keras applies weight decay
+# separately from the gradient, biases and batch normalization have no weight decay, and the learning rate is divided
+# by 10 at 1/2 and 3/4 of the training.
+SGD_RECIPE = Recipe(optimizer="sgd", schedule="steps", augmentation="standard")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """Where an architecture was published."""
+    """The publication of an architecture."""
 
     title: str
     authors: str
     year: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Variant:
-    """A name for one instance of a family's settings, with the images and classes it was made for."""
+    """A named network: the settings of its family, and the images and classes that it was designed for.
+
+    Attributes:
+        settings: The settings.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+    """
 
     settings: Settings
     input_shape: tuple[int, int, int]
@@ -29,18 +41,34 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A figure that was published for a variant, and how sure its source is."""
+    """A published result of a variant.
+
+    Attributes:
+        variant: Name of the variant.
+        dataset: The dataset; "CIFAR-10+" is CIFAR-10 with translated and mirrored training images.
+        metric: The metric with its unit and, where there are several, the protocol: "top-1 error, %, 10 crops".
+        value: The value of the metric.
+        source: The table or figure of the paper, or the repository, that has the value.
+    """
 
     variant: str
-    data: str
-    measure: str
+    dataset: str
+    metric: str
     value: float
     source: str
 
 
+def make_results(dataset: str, metric: str, source: str, values: Mapping[str, float]) -> tuple[Result, ...]:
+    """Return the results that one table publishes, given as values by variant."""
+    return tuple(
+        Result(variant=variant, dataset=dataset, metric=metric, value=value, source=source)
+        for variant, value in values.items()
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What a sweep over a family varies: the variant it starts from and what it tries for each setting."""
+    """The default search space of a family: the variant to start from and the values to try for each setting."""
 
     base: str
     domains: Mapping[str, Domain]
@@ -48,18 +76,19 @@ class SearchSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """All that is known of one architecture. Each file in `keras_cnns.networks.families` ends with one.
+    """An architecture. Each module in `keras_cnns.networks.families` defines one as `FAMILY`.
 
     Attributes:
-        name: The family's name.
-        about: What its file says of it: the idea, and what differs between paper and popular code.
-        papers: Where it was published.
-        network: Builds it: `(images, settings, classes) -> logits`, tensors of shape (batch, height, width,
-            channels) and (batch, classes); with auxiliary classifiers a list of logits, the main ones first. Given
-            `Maps` for images, it counts what the network costs.
-        variants: Named settings.
-        results: What was published for them.
-        search: What a sweep varies.
+        name: Name of the family.
+        about: Docstring of the module: the idea, and the differences between the paper and popular implementations.
+        papers: The publications of the architecture.
+        network: Builds a network: `(images, settings, classes) -> logits`, with tensors of shape (batch, height,
+            width, channels) and (batch, classes). With auxiliary classifiers it returns a list of logits, the main
+            ones first. Given a `SymbolicTensor` instead of images, it counts the network's cost.
+        variants: Variants by name.
+        results: Published results of the variants.
+        paper_recipe: The training recipe of the paper, or the reason why there is none.
+        search: The default search space.
     """
 
     name: str
@@ -67,5 +96,6 @@ class Family:
     papers: tuple[Paper, ...]
     network: Callable[[Any, Any, int], Any]
     variants: Mapping[str, Variant]
-    search: SearchSpace
     results: tuple[Result, ...]
+    paper_recipe: Recipe | str
+    search: SearchSpace

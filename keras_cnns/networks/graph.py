@@ -1,4 +1,4 @@
-"""The graph of a functional model, read step by step."""
+"""Nodes of a functional model's graph."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from typing import Any, TypeAlias
 
 from keras_cnns.lazy import keras
 
-DEEPEST_RECURSION = 50_000
-Step: TypeAlias = tuple[Any, list[Any], list[Any]]  # an operation, its inputs, its outputs
+RECURSION_LIMIT = 50_000
+Node: TypeAlias = tuple[Any, list[Any], list[Any]]
+"""An operation with its input and output tensors."""
 
 
-def graph_steps(model: Any) -> Iterator[Step]:
-    """Yield each operation of the graph with its input and output tensors, in the order of execution."""
+def graph_nodes(model: Any) -> Iterator[Node]:
+    """Yield each operation of a functional or sequential model with its inputs and outputs, in execution order."""
     if isinstance(model, keras.Sequential):
-        model = model._functional  # noqa: SLF001 - Keras has no public view of a sequential model's graph
-    for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):  # noqa: SLF001 - nor of the order
+        model = model._functional  # noqa: SLF001 - Keras has no public access to a sequential model's graph
+    for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):  # noqa: SLF001 - nor to the order
         for node in nodes:
             if not node.is_input:
                 yield node.operation, node.input_tensors, node.output_tensors
 
 
-def inputs_of(model: Any) -> Any:
-    """Return a model's inputs as a new one is to take them: a list of one tensor would want lists of one."""
+def model_inputs(model: Any) -> Any:
+    """Return a model's input tensor, or a list of them if it has several, to build another model from."""
     return model.inputs if len(model.inputs) > 1 else model.inputs[0]
 
 
-def block_of(name: str) -> str:
-    """Return the block of a layer: its name up to the first underscore."""
-    return name.split("_", 1)[0]
+def block_name(layer: str) -> str:
+    """Return the block that a layer belongs to: the layer's name up to the first underscore."""
+    return layer.split("_", 1)[0]
 
 
 @contextmanager
-def room_for_deep_graphs() -> Iterator[None]:
-    """Let Keras, which walks graphs recursively, walk those of more than a thousand layers."""
+def raised_recursion_limit() -> Iterator[None]:
+    """Raise Python's recursion limit, because Keras traverses graphs recursively, also those of 1,000 layers."""
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, DEEPEST_RECURSION))
+    sys.setrecursionlimit(max(before, RECURSION_LIMIT))
     try:
         yield
     finally:

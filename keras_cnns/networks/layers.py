@@ -1,7 +1,7 @@
-"""The few layers that Keras lacks, in operations that every Keras backend has.
+"""Layers that Keras does not have, written in `keras.ops` so that they run on every backend.
 
-All are registered for `keras.saving`, as is what networks with auxiliary classifiers need, so that a saved network
-loads in any process that has imported `keras_cnns.networks.layers` and needs no unsafe deserialisation.
+Importing this module registers them, and the layers of `keras_cnns.networks.auxiliary`, for `keras.saving`. Saved
+networks then load without unsafe deserialization.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from keras_cnns.networks.auxiliary import PACKAGE
 
 @keras.saving.register_keras_serializable(PACKAGE)
 def scaled_tanh(x: Any) -> Any:
-    """1.7159 tanh(2x / 3): f(1) = 1 and f(-1) = -1 (LeCun et al. 1998, appendix A)."""
+    """Return 1.7159 tanh(2x / 3), for which f(1) = 1 and f(-1) = -1 (LeCun et al. 1998, appendix A)."""
     return 1.7159 * ops.tanh(x * (2.0 / 3.0))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FanInUniform(keras.initializers.Initializer):
-    """Uniform between -2.4 / F and 2.4 / F, F being the fan-in (LeCun et al. 1998, appendix A).
+    """Uniform initializer between -2.4 / F and 2.4 / F, where F is the fan-in (LeCun et al. 1998, appendix A).
 
     Args:
-        fan_in: One fan-in for the whole tensor, or one for each index of its last axis.
-        seed: Seed of the draw; another one each time by default.
+        fan_in: One fan-in for the whole tensor, or one for each index of the last axis.
+        seed: Random seed. By default, every call draws new values.
     """
 
     def __init__(self, fan_in: int | Sequence[int], seed: int | None = None) -> None:
@@ -35,18 +35,18 @@ class FanInUniform(keras.initializers.Initializer):
         self.seed = seed
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        """Draw a tensor of `shape`."""
+        """Return a random tensor of this shape."""
         unit = keras.initializers.RandomUniform(-1.0, 1.0, seed=self.seed)(shape, dtype)
         return unit * ops.cast(2.4 / ops.convert_to_tensor(self.fan_in, "float32"), unit.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
+        """Return the arguments of the initializer."""
         return {"fan_in": self.fan_in, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class TrainableSubsampling(keras.layers.Layer):
-    """Add each 2x2 block, multiply by a coefficient and add a bias, one of each a map.
+    """Sum each 2x2 block, multiply by a coefficient and add a bias; each channel has one coefficient and one bias.
 
     Shapes: (batch, h, w, c) -> (batch, h // 2, w // 2, c). Source: LeCun et al. 1998, section II-B, layers S2
     and S4.
@@ -55,88 +55,70 @@ class TrainableSubsampling(keras.layers.Layer):
     pool_size = strides = (2, 2)
 
     def build(self, input_shape: Sequence[int]) -> None:
-        """Create a coefficient and a bias for each map."""
-        maps = (input_shape[-1],)
-        self.coefficient = self.add_weight(name="coefficient", shape=maps, initializer=FanInUniform(4))
-        self.bias = self.add_weight(name="bias", shape=maps, initializer="zeros")
+        """Create a coefficient and a bias for each channel."""
+        channels = (input_shape[-1],)
+        self.coefficient = self.add_weight(name="coefficient", shape=channels, initializer=FanInUniform(4))
+        self.bias = self.add_weight(name="bias", shape=channels, initializer="zeros")
 
     def call(self, inputs: Any) -> Any:
-        """Subsample the maps."""
-        sums = 4.0 * ops.average_pool(inputs, 2, strides=2, padding="valid")
+        """Return the subsampled feature maps."""
+        sums = 4.0 * ops.average_pool(inputs, 2, strides=2, padding="valid", data_format="channels_last")
         return sums * self.coefficient + self.bias
-
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
-        """Halve height and width."""
-        batch, height, width, maps = input_shape
-        return batch, height // 2, width // 2, maps
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class PartiallyConnectedConv2D(keras.layers.Layer):
-    """A "valid" convolution in which each output map sees only some of the input maps.
+    """A "valid" convolution in which each filter reads only some of the input channels.
 
-    Only connections that exist have weights, so counts are the paper's. Shapes: (batch, h, w, c) ->
-    (batch, h - k + 1, w - k + 1, len(connections)). Source: LeCun et al. 1998, table I.
+    Weights exist only for the connections that exist, so that parameter counts match the paper. Shapes:
+    (batch, h, w, c) -> (batch, h - k + 1, w - k + 1, len(connections)). Source: LeCun et al. 1998, table I.
 
     Args:
-        connections: For each output map, the indices of the input maps that it sees.
+        connections: For each filter, the indices of the input channels that it reads.
         kernel_size: Side k of the square kernels.
     """
 
-    def __init__(self, connections: Sequence[Sequence[int]], kernel_size: int, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, connections: Sequence[Sequence[int]], kernel_size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.connections = tuple(map(tuple, connections))
         self.kernel_size = kernel_size
 
     def build(self, input_shape: Sequence[int]) -> None:
-        """Create one kernel for each connection and one bias for each output map."""
-        self.input_maps = input_shape[-1]
+        """Create one kernel for each connection and one bias for each filter."""
+        self.input_channels = input_shape[-1]
         side = self.kernel_size
         fan_in = [side * side * len(inputs) for inputs in self.connections for _ in inputs]
         self.kernel = self.add_weight(name="kernel", shape=(side, side, len(fan_in)), initializer=FanInUniform(fan_in))
         self.bias = self.add_weight(name="bias", shape=(len(self.connections),), initializer="zeros")
 
     def call(self, inputs: Any) -> Any:
-        """Convolve with the kernels spread into a full one that is zero where there is no connection."""
-        outputs = len(self.connections)
-        places = [i * outputs + o for o, maps in enumerate(self.connections) for i in maps]
-        spread = ops.one_hot(places, self.input_maps * outputs, dtype=self.compute_dtype)
+        """Scatter the kernels into a dense kernel with zeros for missing connections, and convolve with it."""
+        filters = len(self.connections)
+        indices = [i * filters + f for f, channels in enumerate(self.connections) for i in channels]
+        scatter = ops.one_hot(indices, self.input_channels * filters, dtype=self.compute_dtype)
         side = self.kernel_size
-        full = ops.reshape(ops.matmul(self.kernel, spread), (side, side, self.input_maps, outputs))
-        return ops.conv(inputs, full, padding="valid") + self.bias
-
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the shape that a "valid" convolution leaves."""
-        batch, height, width, _ = input_shape
-        lost = self.kernel_size - 1
-        return batch, height - lost, width - lost, len(self.connections)
-
-    def multiply_accumulates(self, output_shape: Sequence[int]) -> int:
-        """Count the multiply-accumulates for one image, whose output has `output_shape` (with batch)."""
-        kernels = sum(map(len, self.connections))
-        return int(output_shape[1] * output_shape[2] * self.kernel_size**2 * kernels)
+        kernel = ops.reshape(ops.matmul(self.kernel, scatter), (side, side, self.input_channels, filters))
+        return ops.conv(inputs, kernel, padding="valid", data_format="channels_last") + self.bias
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
-        own = {"connections": self.connections, "kernel_size": self.kernel_size}
-        return {**super().get_config(), **own}
+        """Return the arguments of the layer."""
+        return {**super().get_config(), "connections": self.connections, "kernel_size": self.kernel_size}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class RadialBasisOutput(keras.layers.Layer):
-    """Minus the squared distance to each class's fixed code: the largest output is the nearest class.
+    """Return the negative squared distance to the fixed code of each class; the nearest class has the largest output.
 
-    The paper's outputs are the distances themselves, the smallest winning. With the sign turned they are
-    logits: the softmax cross-entropy of them is the paper's discriminative criterion (eq. 9) without its
-    constant rubbish class. Shapes: (batch, features) -> (batch, classes). Source: LeCun et al. 1998, section
-    II-B, output layer.
+    The paper outputs the distances themselves, and the smallest one wins. With the opposite sign they are logits: their
+    softmax cross-entropy is the paper's discriminative criterion (eq. 9) without its constant rubbish class. Shapes:
+    (batch, features) -> (batch, classes). Source: LeCun et al. 1998, section II-B, output layer.
 
     Args:
-        codes: For each class, its code of -1 and +1, as long as the features.
+        codes: For each class, a code of -1 and +1 with one value for each feature.
     """
 
-    def __init__(self, codes: Sequence[Sequence[float]], **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, codes: Sequence[Sequence[float]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.codes = [[float(value) for value in code] for code in codes]
 
     def build(self, input_shape: Sequence[int]) -> None:  # noqa: ARG002
@@ -149,158 +131,124 @@ class RadialBasisOutput(keras.layers.Layer):
         )
 
     def call(self, inputs: Any) -> Any:
-        """Measure the distances."""
+        """Return the negative squared distances."""
         centres = ops.transpose(self.centres)
         squares = ops.sum(ops.square(inputs), axis=-1, keepdims=True) + ops.sum(ops.square(centres), axis=0)
         return 2.0 * ops.matmul(inputs, centres) - squares
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
-        """Return (batch, classes)."""
-        return input_shape[0], len(self.codes)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
-        return {**super().get_config(), "codes": self.codes}
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class ZeroMaps(keras.layers.Layer):
-    """Append maps of zeros: (batch, h, w, c) -> (batch, h, w, c + count).
+class ZeroChannels(keras.layers.Layer):
+    """Append channels of zeros: (batch, h, w, c) -> (batch, h, w, c + count).
 
-    Source: He et al. 2016, section 3.3, shortcut A. The paper does not say where the zeros go; the reference
+    Source: He et al. 2016, section 3.3, shortcut A. The paper does not say where the zeros are inserted; the reference
     implementation in Torch appends them.
 
     Args:
-        count: How many maps to append.
+        count: Number of channels to append.
     """
 
-    def __init__(self, count: int, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, count: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.count = count
 
     def call(self, inputs: Any) -> Any:
-        """Append the maps."""
+        """Return the inputs with the channels appended."""
         return ops.pad(inputs, ((0, 0), (0, 0), (0, 0), (0, self.count)))
-
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the shape with the maps appended."""
-        return *input_shape[:-1], input_shape[-1] + self.count
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
-        return {**super().get_config(), "count": self.count}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LocalResponseNormalization(keras.layers.Layer):
-    """a / (bias + alpha * s) ** beta, s being the sum of squares over neighbouring maps. Shape unchanged.
+    """Return a / (bias + alpha * s) ** beta, where s is the sum of squares over adjacent channels. Shape unchanged.
 
-    Source: Krizhevsky et al. 2012, section 3.3. Caffe and PyTorch divide alpha by the number of maps; the paper does
-    not. Computed in float32 at least.
+    Source: Krizhevsky et al. 2012, section 3.3. Caffe and PyTorch divide alpha by the number of channels in the sum;
+    the paper does not. Computed in float32 or higher precision.
 
     Args:
-        size: How many maps are summed over, the value's own in their middle; an odd number.
-        bias: k in the paper.
+        size: Number of channels in the sum, centred on the value's own channel; an odd number.
+        bias: The constant k of the paper.
         alpha: Weight of the sum, not divided by its size.
         beta: Exponent.
     """
 
-    def __init__(self, size: int, *, bias: float, alpha: float, beta: float, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, size: int, *, bias: float, alpha: float, beta: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.size = size
         self.bias = bias
         self.alpha = alpha
         self.beta = beta
 
     def call(self, inputs: Any) -> Any:
-        """Normalise the maps."""
+        """Return the normalized feature maps."""
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        maps, reach = inputs.shape[-1], self.size // 2
-        squares = ops.pad(ops.square(values), ((0, 0), (0, 0), (0, 0), (reach, reach)))
-        strength = sum(squares[..., first : first + maps] for first in range(self.size))
-        return ops.cast(values * ops.power(self.bias + self.alpha * strength, -self.beta), inputs.dtype)
-
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the shape unchanged."""
-        return tuple(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
-        own = {"size": self.size, "bias": self.bias, "alpha": self.alpha, "beta": self.beta}
-        return {**super().get_config(), **own}
+        channels, radius = inputs.shape[-1], self.size // 2
+        squares = ops.pad(ops.square(values), ((0, 0), (0, 0), (0, 0), (radius, radius)))
+        total = sum(squares[..., first : first + channels] for first in range(self.size))
+        return ops.cast(values * ops.power(self.bias + self.alpha * total, -self.beta), inputs.dtype)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class RecomputedComposite(keras.layers.Layer):
-    """Concatenate, BN - ReLU - convolution, all but the result computed again for the gradient instead of kept.
+    """Concatenate, BN - ReLU - convolution, with intermediate results recomputed for the gradient instead of stored.
 
-    A dense block that keeps what each layer concatenates and normalises needs memory that grows with the square of its
-    depth. Computed again, only each layer's new maps stay (Pleiss et al. 2017, "Memory-Efficient Implementation of
-    DenseNets"), for about one more forward pass. The batch's means and variances are taken in once, as
-    `BatchNormalization` does. Shapes: [(batch, h, w, c1), ...] -> (batch, h, w, width).
+    The stored concatenated and normalized feature maps of a dense block need memory that grows with the square of its
+    depth. If they are recomputed, only the outputs of the convolutions stay in memory (Pleiss et al. 2017,
+    "Memory-Efficient Implementation of DenseNets"), at the cost of about one more forward pass. The moving mean and
+    variance are updated once per step, as in `BatchNormalization`. Shapes: [(batch, h, w, c1), ...] -> (batch, h, w,
+    width).
 
     Args:
-        width: Maps of the convolution.
-        kernel_size: Side k of its square kernels.
+        width: Filters of the convolution.
+        kernel_size: Side k of the square kernels.
         epsilon: Added to variances.
-        momentum: Share of the moving means and variances that a batch leaves as it is.
+        momentum: Momentum of the moving mean and variance.
     """
 
-    def __init__(self, width: int, kernel_size: int, *, epsilon: float, momentum: float = 0.9, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, width: int, kernel_size: int, *, epsilon: float, momentum: float = 0.9, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.width = width
         self.kernel_size = kernel_size
         self.epsilon = epsilon
         self.momentum = momentum
 
     def build(self, input_shape: Sequence[Sequence[int]]) -> None:
-        """Create the weights of batch norm and convolution."""
-        maps = sum(shape[-1] for shape in input_shape)
-        self.gamma = self.add_weight(name="gamma", shape=(maps,), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(maps,), initializer="zeros")
-        fixed: dict[str, Any] = {"shape": (maps,), "trainable": False, "autocast": False}
+        """Create the weights of batch normalization and convolution."""
+        channels = sum(shape[-1] for shape in input_shape)
+        self.gamma = self.add_weight(name="gamma", shape=(channels,), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(channels,), initializer="zeros")
+        fixed: dict[str, Any] = {"shape": (channels,), "trainable": False, "autocast": False}
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **fixed)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **fixed)
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(self.kernel_size, self.kernel_size, maps, self.width),
+            shape=(self.kernel_size, self.kernel_size, channels, self.width),
             initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         )
 
     def call(self, inputs: Sequence[Any], *, training: bool | None = None) -> Any:
-        """Normalise by the batch while training, else by the moving means and variances."""
+        """Normalize by the statistics of the batch during training, and by the moving statistics otherwise."""
         weights = [ops.convert_to_tensor(weight) for weight in (self.gamma, self.beta, self.kernel)]
         if not training:
             return self.convolve(ops.concatenate(inputs, axis=-1), self.moving_mean, self.moving_variance, *weights)
 
-        def of_batch(*values: Any) -> tuple[Any, Any, Any]:
-            maps = ops.concatenate(values[:-3], axis=-1)
-            mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2))
-            return self.convolve(maps, mean, variance, *values[-3:]), mean, variance
+        def train(*values: Any) -> tuple[Any, Any, Any]:
+            x = ops.concatenate(values[:-3], axis=-1)
+            mean, variance = ops.moments(ops.cast(x, "float32"), axes=(0, 1, 2))
+            return self.convolve(x, mean, variance, *values[-3:]), mean, variance
 
-        outputs, mean, variance = keras.remat(of_batch)(*inputs, *weights)
+        outputs, mean, variance = keras.remat(train)(*inputs, *weights)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            kept = ops.stop_gradient(ops.cast(value, moving.dtype))
-            moving.assign(moving * self.momentum + kept * (1.0 - self.momentum))
+            constant = ops.stop_gradient(ops.cast(value, moving.dtype))
+            moving.assign(moving * self.momentum + constant * (1.0 - self.momentum))
         return outputs
 
-    def convolve(self, maps: Any, mean: Any, variance: Any, gamma: Any, beta: Any, kernel: Any) -> Any:
-        """Batch norm, in float32 at least, ReLU and convolution."""
+    def convolve(self, x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, kernel: Any) -> Any:
+        """Apply batch normalization, in float32 or higher precision, ReLU and convolution."""
         scale = ops.cast(gamma, "float32") * ops.rsqrt(ops.cast(variance, "float32") + self.epsilon)
         offset = ops.cast(beta, "float32") - ops.cast(mean, "float32") * scale
-        normalized = ops.cast(ops.cast(maps, "float32") * scale + offset, self.compute_dtype)
-        return ops.conv(ops.relu(normalized), ops.cast(kernel, self.compute_dtype), padding="same")
+        normalized = ops.relu(ops.cast(ops.cast(x, "float32") * scale + offset, self.compute_dtype))
+        return ops.conv(normalized, ops.cast(kernel, self.compute_dtype), padding="same", data_format="channels_last")
 
     def compute_output_shape(self, input_shape: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-        """Return the shape of the convolution's maps."""
+        """Return the shape of the convolution's output."""
         return *input_shape[0][:-1], self.width
-
-    def multiply_accumulates(self, output_shape: Sequence[int]) -> int:
-        """Count the multiply-accumulates for one image, whose output has `output_shape` (with batch)."""
-        maps = self.gamma.shape[0]
-        return int(output_shape[1] * output_shape[2] * self.kernel_size**2 * maps * self.width)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
-        own = ("width", "kernel_size", "epsilon", "momentum")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -1,4 +1,4 @@
-"""Parameters, multiply-accumulates, activations and receptive fields of a network, counted from its graph."""
+"""Parameters, multiply-accumulates, activations and receptive fields of a built network, from its graph."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from typing import Any
 
 from keras_cnns.lazy import keras
 from keras_cnns.networks.counting import Counts
-from keras_cnns.networks.graph import Step, block_of, graph_steps
-from keras_cnns.networks.receptive_fields import ReceptiveField, everything, pixels, reach_after
+from keras_cnns.networks.graph import Node, block_name, graph_nodes
+from keras_cnns.networks.receptive_fields import ReceptiveField, output_receptive_field, single_pixel, whole_image
+
+SUMMED = ("trainable_parameters", "parameters", "macs", "activations", "activation_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """What a part of a network costs.
+class ComponentProfile:
+    """The cost of a layer or block.
 
     Attributes:
-        name: Its name.
-        output_shape: What it gives for one image: height, width and maps, or features.
-        trainable_parameters: As in `Counts`.
-        parameters: These and all other variables; what several layers share counts at the first one.
-        macs: As in `Counts`.
-        activations: Values that its layers give for one image, each layer's counted.
-        activation_bytes: The memory that those take.
-        receptive_field: Height and width, in pixels, of what one value of the output can depend on; None for all of
-            the image. With zero padding it may exceed the image.
+        name: Name of the layer or block.
+        output_shape: Shape of its output for one image: height, width and channels, or features.
+        trainable_parameters: Trainable parameters.
+        parameters: All variables; those that several layers share are counted in the first one.
+        macs: Multiply-accumulates for one image, as in `Counts`.
+        activations: Number of values in the outputs of its layers for one image.
+        activation_bytes: Memory of these values in bytes.
+        receptive_field: Height and width in pixels of the region of the image that one output value depends on; None
+            for the whole image. With zero padding it can be larger than the image.
     """
 
     name: str
@@ -42,12 +44,12 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerProfile(Part):
-    """What one layer costs, or one use of a layer that is used several times.
+class LayerProfile(ComponentProfile):
+    """The cost of a layer. A layer that is used several times has one profile for each use.
 
     Attributes:
-        kind: Its class in Keras.
-        block: Its name up to the first underscore.
+        kind: Keras class of the layer.
+        block: Block of the layer: its name up to the first underscore.
     """
 
     kind: str
@@ -55,11 +57,11 @@ class LayerProfile(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockProfile(Part):
-    """What the layers of a block cost together; output and receptive field are those of its last layer.
+class BlockProfile(ComponentProfile):
+    """The total cost of the layers of a block; output shape and receptive field are those of its last layer.
 
     Attributes:
-        layers: How many layers it has.
+        layers: Number of layers.
     """
 
     layers: int
@@ -67,15 +69,15 @@ class BlockProfile(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Profile(Counts):
-    """What a built network costs.
+    """The cost of a built network.
 
     Attributes:
         trainable_parameters: As in `Counts`.
         total_parameters: As in `Counts`.
         macs: As in `Counts`.
-        peak_activations: The most values that must be kept at one time to carry one image forward, where each
-            tensor is dropped after its last use.
-        layers: What each layer costs, in the order of execution.
+        peak_activations: Largest number of values in memory at one time in the forward pass of one image, if each
+            tensor is freed after its last use.
+        layers: The cost of each layer, in execution order.
     """
 
     peak_activations: int
@@ -83,148 +85,144 @@ class Profile(Counts):
 
     @property
     def activations(self) -> int:
-        """Values that all layers give for one image: what training keeps where nothing is recomputed."""
+        """Number of values in the outputs of all layers for one image, which training stores for the gradient."""
         return sum(layer.activations for layer in self.layers)
 
     @property
     def activation_bytes(self) -> int:
-        """The memory that those take."""
+        """Memory of the activations in bytes."""
         return sum(layer.activation_bytes for layer in self.layers)
 
     @property
     def blocks(self) -> tuple[BlockProfile, ...]:
-        """What each block costs, in the order of their first layers."""
+        """The cost of each block, in the order of their first layers."""
         blocks: dict[str, list[LayerProfile]] = {}
         for layer in self.layers:
             blocks.setdefault(layer.block, []).append(layer)
         return tuple(sum_layers(name, layers) for name, layers in blocks.items())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it by name, for JSON."""
+        """Return the whole profile as a dictionary for JSON."""
         sums = {"activations": self.activations, "activation_bytes": self.activation_bytes}
         return {**asdict(self), **sums, "blocks": [asdict(block) for block in self.blocks]}
 
 
 def profile(model: Any) -> Profile:
-    """Count what a built functional model costs.
+    """Compute the cost of a built functional model, in total and for each layer.
 
     Args:
-        model: A functional or sequential `keras.Model` whose input has a fixed size.
+        model: A functional or sequential `keras.Model` with a fixed input size.
 
     Raises:
-        ValueError: The input's size is not fixed, or the graph holds a layer whose cost is not known.
+        ValueError: The input size is not fixed.
+
+    Example:
+        >>> profile(build("lenet5")).blocks[0].macs
+        117600
     """
-    steps = list(graph_steps(model))
+    nodes = list(graph_nodes(model))
+    layers = tuple(profile_layers(model, nodes))
     return Profile(
         trainable_parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         total_parameters=model.count_params(),
-        macs=sum(multiply_accumulates(operation, inputs, outputs) for operation, inputs, outputs in steps),
-        peak_activations=peak_activations(steps, model.outputs),
-        layers=tuple(profile_layers(model, steps)),
+        macs=sum(layer.macs for layer in layers),
+        peak_activations=peak_activations(nodes, model.outputs),
+        layers=layers,
     )
 
 
-def profile_layers(model: Any, steps: Sequence[Step]) -> Iterator[LayerProfile]:
-    """Count what each step of a model's graph costs."""
+def profile_layers(model: Any, nodes: Sequence[Node]) -> Iterator[LayerProfile]:
+    """Yield the cost of each node of a model's graph."""
     axes = max(len(tensor.shape) for tensor in model.inputs) - 2
-    starts = [pixels(axes) if len(tensor.shape) == axes + 2 else everything(axes) for tensor in model.inputs]
-    reaches = follow(steps, model.inputs, starts, axes)
+    starts = [single_pixel(axes) if len(tensor.shape) == axes + 2 else whole_image(axes) for tensor in model.inputs]
+    fields = propagate(nodes, model.inputs, starts, axes)
     counted: set[int] = set()
-    for operation, inputs, outputs in steps:
+    for operation, inputs, outputs in nodes:
         weights = [weight for weight in getattr(operation, "weights", ()) if id(weight) not in counted]
         counted.update(map(id, weights))
         trainable = {id(weight) for weight in getattr(operation, "trainable_weights", ())}
         yield LayerProfile(
             name=operation.name,
             kind=type(operation).__name__,
-            block=block_of(operation.name),
+            block=block_name(operation.name),
             output_shape=tuple(outputs[0].shape[1:]),
             trainable_parameters=sum(math.prod(weight.shape) for weight in weights if id(weight) in trainable),
             parameters=sum(math.prod(weight.shape) for weight in weights),
             macs=multiply_accumulates(operation, inputs, outputs),
-            activations=sum(map(size, outputs)),
-            activation_bytes=sum(size(tensor) * bytes_of(tensor.dtype) for tensor in outputs),
-            receptive_field=reaches[id(outputs[0])].field,
+            activations=sum(map(count_values, outputs)),
+            activation_bytes=sum(count_values(tensor) * dtype_bytes(tensor.dtype) for tensor in outputs),
+            receptive_field=fields[id(outputs[0])].pixels,
         )
 
 
-def bytes_of(dtype: str) -> int:
-    """Return the bytes that one value takes: 4 for "float32", 2 for "bfloat16", 1 for "bool"."""
-    bits = re.search(r"\d+", dtype)
-    return int(bits[0]) // 8 if bits else 1
-
-
 def sum_layers(name: str, layers: Sequence[LayerProfile]) -> BlockProfile:
-    """Return what the layers of a block cost together."""
+    """Return the total cost of the layers of a block."""
     return BlockProfile(
         name=name,
         layers=len(layers),
         output_shape=layers[-1].output_shape,
-        trainable_parameters=sum(layer.trainable_parameters for layer in layers),
-        parameters=sum(layer.parameters for layer in layers),
-        macs=sum(layer.macs for layer in layers),
-        activations=sum(layer.activations for layer in layers),
-        activation_bytes=sum(layer.activation_bytes for layer in layers),
         receptive_field=layers[-1].receptive_field,
+        **{cost: sum(getattr(layer, cost) for layer in layers) for cost in SUMMED},
     )
 
 
-def follow(
-    steps: Iterable[Step], inputs: Sequence[Any], starts: Sequence[ReceptiveField], axes: int
+def propagate(
+    nodes: Iterable[Node], inputs: Sequence[Any], starts: Sequence[ReceptiveField], axes: int
 ) -> dict[int, ReceptiveField]:
-    """Return how far each tensor of a graph sees, by the tensor's id, from how far its inputs see."""
-    reaches = dict(zip(map(id, inputs), starts, strict=True))
-    for operation, given, outputs in steps:
-        seen = [reaches[id(tensor)] for tensor in given]
+    """Return the receptive field of each tensor of a graph by the tensor's id, given those of the graph's inputs."""
+    fields = dict(zip(map(id, inputs), starts, strict=True))
+    for operation, tensors, outputs in nodes:
+        before = [fields[id(tensor)] for tensor in tensors]
         if isinstance(operation, keras.Model):
-            inner = follow(graph_steps(operation), operation.inputs, seen, axes)
-            found = [inner[id(tensor)] for tensor in operation.outputs]
+            inner = propagate(graph_nodes(operation), operation.inputs, before, axes)
+            after = [inner[id(tensor)] for tensor in operation.outputs]
         else:
-            before = given[0].shape if given else ()
-            found = [reach_after(operation, seen, axes, before, tensor.shape) for tensor in outputs]
-        reaches.update(zip(map(id, outputs), found, strict=True))
-    return reaches
+            shape = tensors[0].shape if tensors else ()
+            after = [output_receptive_field(operation, before, axes, shape, output.shape) for output in outputs]
+        fields.update(zip(map(id, outputs), after, strict=True))
+    return fields
 
 
-def size(tensor: Any) -> int:
-    """Count the values that a tensor holds for one image."""
+def dtype_bytes(dtype: str) -> int:
+    """Return the size of one value in bytes: 4 for "float32", 2 for "bfloat16", 1 for "bool"."""
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) // 8 if bits else 1
+
+
+def count_values(tensor: Any) -> int:
+    """Return the number of values of a tensor for one image, or raise a `ValueError` if its size is not fixed."""
     if None in tensor.shape[1:]:
         raise ValueError(f"{tensor.name} has no fixed size {tensor.shape}: build the network with an input_shape.")
     return math.prod(tensor.shape[1:])
 
 
 def multiply_accumulates(operation: Any, inputs: list[Any], outputs: list[Any]) -> int:
-    """Count the multiply-accumulates of one operation for one image."""
-    macs = 0
-    if hasattr(operation, "multiply_accumulates"):
-        macs = operation.multiply_accumulates(outputs[0].shape)
-    elif isinstance(operation, keras.Model):
-        macs = sum(multiply_accumulates(*step) for step in graph_steps(operation))
-    elif isinstance(operation, keras.layers.Dense):
-        macs = size(inputs[0]) * operation.units
-    elif isinstance(operation, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
-        kernels = operation.depthwise_kernel, operation.pointwise_kernel
-        macs = places(operation, outputs[0]) * sum(math.prod(kernel.shape) for kernel in kernels)
-    elif isinstance(operation, keras.layers.Conv1DTranspose | keras.layers.Conv2DTranspose):
-        macs = places(operation, inputs[0]) * math.prod(operation.kernel.shape)
+    """Return the multiply-accumulates of one operation for one image."""
+    if isinstance(operation, keras.Model):
+        return sum(multiply_accumulates(*node) for node in graph_nodes(operation))
+    if isinstance(operation, keras.layers.Dense):
+        return count_values(inputs[0]) * int(operation.units)
+    if isinstance(operation, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
+        kernels = [operation.depthwise_kernel, operation.pointwise_kernel]
     elif hasattr(operation, "kernel") and hasattr(operation, "kernel_size"):
-        macs = places(operation, outputs[0]) * math.prod(operation.kernel.shape)
-    return int(macs)
+        kernels = [operation.kernel]
+    else:
+        return 0
+    transposed = isinstance(operation, keras.layers.Conv1DTranspose | keras.layers.Conv2DTranspose)
+    tensor = inputs[0] if transposed else outputs[0]
+    channels_first = getattr(operation, "data_format", "channels_last") == "channels_first"
+    channels = int(tensor.shape[1 if channels_first else -1])
+    return count_values(tensor) // channels * sum(int(math.prod(kernel.shape)) for kernel in kernels)
 
 
-def places(operation: Any, tensor: Any) -> int:
-    """Count the places in height and width of a convolution's input or output."""
-    return size(tensor) // int(tensor.shape[1 if operation.data_format == "channels_first" else -1])
-
-
-def peak_activations(steps: list[Step], results: list[Any]) -> int:
-    """Return the most values alive at one time when tensors are dropped after their last use."""
-    uses = Counter(id(tensor) for _, inputs, _ in steps for tensor in {id(t): t for t in inputs}.values())
+def peak_activations(nodes: list[Node], results: list[Any]) -> int:
+    """Return the largest number of values in memory at one time if tensors are freed after their last use."""
+    uses = Counter(id(tensor) for _, inputs, _ in nodes for tensor in {id(t): t for t in inputs}.values())
     uses.update(map(id, results))
     alive: dict[int, int] = {}
     peak = 0
-    for _, inputs, outputs in steps:
-        alive.update({id(tensor): size(tensor) for tensor in [*inputs, *outputs]})
+    for _, inputs, outputs in nodes:
+        alive.update({id(tensor): count_values(tensor) for tensor in [*inputs, *outputs]})
         peak = max(peak, sum(alive.values()))
         for key in {id(tensor) for tensor in inputs}:
             uses[key] -= 1

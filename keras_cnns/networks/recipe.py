@@ -1,4 +1,4 @@
-"""All that training needs beside the network and the data."""
+"""Training recipes: everything that training needs besides the network and the data."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ class Recipe(Settings):
     """How a network is trained.
 
     Attributes:
-        epochs: Times that every training image is seen.
-        batch_size: Images a step, over all devices together.
-        optimizer: "sgd" has momentum 0.9, "nesterov" Nesterov's; "adamw" is Adam with decoupled weight decay.
-        learning_rate: The highest learning rate.
-        schedule: How the learning rate falls: along a "cosine" to zero, in "steps" to a tenth at half and again at
-            three quarters of the training, or not at all ("constant").
-        warmup: Share of all steps over which the learning rate first rises from zero.
-        weight_decay: Decay of weights at each step, times the learning rate; biases and batch norm have none.
-        clip_norm: What the norm of all gradients together is cut down to where it is larger.
-        ema: How much of an average of the weights each step keeps; it is the average that is measured and kept. 0 for
-            none.
-        loss: "cross-entropy", or "focal" with a focus of 2 (Lin et al. 2017, arXiv 1708.02002).
-        class_weights: "balanced" lets all classes count the same however many images they have.
-        label_smoothing: Share of each label that is spread over all classes (Szegedy et al. 2016).
-        standardization: What pixels are shifted and scaled by: mean and deviation of all training images of the
-            "dataset", or of each "image" itself, so that its brightness and contrast, which differ between machines
-            that take them, tell nothing.
-        augmentation: How training images are changed, a preset of `keras_cnns.data.augmentation`.
-        mixup: Alpha of MixUp, 0 for none.
-        cutmix: Alpha of CutMix, 0 for none.
-        patience: Epochs without a better one after which training stops.
-        precision: Of the arithmetic: "float32", "mixed_bfloat16", or "auto", what is faster here, measured once.
-        monitor: What the best epoch is the best in, measured on the validation images.
-        keep: Whether the network of the "best" epoch is kept, or of the "last" one, which no measurement chose: its
-            validation metrics are not the best of many looks.
+        epochs: Number of passes over the training images.
+        batch_size: Images per step, over all devices.
+        optimizer: "sgd" has momentum 0.9, "nesterov" Nesterov momentum 0.9; "adamw" is Adam with decoupled weight
+            decay.
+        learning_rate: The highest learning rate of the schedule.
+        schedule: "cosine" decreases the learning rate to zero, "steps" divides it by 10 after half and after three
+            quarters of the training, "constant" keeps it.
+        warmup: Fraction of all steps during which the learning rate first rises linearly from zero.
+        weight_decay: Weight decay per step, multiplied by the learning rate; not applied to biases and batch
+            normalization.
+        clip_norm: Largest global norm of the gradients; None: no clipping.
+        ema: Momentum of an exponential moving average of the weights, which is evaluated and saved instead of the
+            weights; 0: no average.
+        loss: "cross-entropy", or "focal" with a focusing parameter of 2 (Lin et al. 2017, arXiv 1708.02002).
+        class_weights: "balanced" gives all classes the same total weight regardless of their number of images.
+        label_smoothing: Fraction of each label that is distributed over all classes (Szegedy et al. 2016).
+        standardization: Mean and standard deviation for standardizing pixels: those of all training images
+            ("dataset"), or additionally those of each image ("image"), which removes differences in brightness and
+            contrast between cameras or scanners.
+        augmentation: Preset of `keras_cnns.data.augmentation` for training images.
+        mixup: Alpha of MixUp; 0: off.
+        cutmix: Alpha of CutMix; 0: off.
+        patience: Early stopping: epochs without improvement after which training stops; None: no early stopping.
+        precision: Precision of the computation: "float32", "mixed_bfloat16", or "auto" for the faster one, which is
+            measured once on this machine.
+        monitor: Validation metric that selects the best epoch.
+        keep: Which epoch's network is saved: the "best" one, or the "last" one, whose validation metrics are free of
+            the optimism of selecting the best of many epochs.
     """
 
     epochs: int = setting(20, IntRange(1, 100_000))

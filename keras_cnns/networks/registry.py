@@ -1,4 +1,4 @@
-"""Names to variants to networks: what exists, and how one is built."""
+"""Registry of families and variants, and `build`, which turns a name into a network."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError, nearest
+from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError, nearest, nearest_or_all
 from keras_cnns.lazy import keras
 from keras_cnns.networks import families
 from keras_cnns.networks.backend import auxiliary, weight_init
-from keras_cnns.networks.counting import Counts, SymbolicTensor, Tally, TooSmallError
+from keras_cnns.networks.counting import CostCounter, Counts, SymbolicTensor, TooSmallError
 from keras_cnns.networks.family import Family, Variant
-from keras_cnns.networks.graph import room_for_deep_graphs
-from keras_cnns.networks.settings import IntRange, Settings, checked
+from keras_cnns.networks.graph import raised_recursion_limit
+from keras_cnns.networks.settings import IntRange, Settings, check_argument
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Model
@@ -29,10 +29,31 @@ CLASSES = IntRange(1, 1_000_000)
 SIDE = IntRange(1, 65_536)
 CHANNELS = IntRange(1, 4_096)
 
+NO_PRETRAINED_WEIGHTS = (
+    "no pretrained weights are included; leave it out for random weights and copy others with "
+    "keras_cnns.weights.from_keras or from_state_dict"
+)
+FEATURES = "use keras_cnns.features(model, [...]) for the outputs of layers before the classifier"
+HINTS = {
+    "weights": NO_PRETRAINED_WEIGHTS,
+    "pretrained": NO_PRETRAINED_WEIGHTS,
+    "num_classes": "use classes=...",
+    "include_top": FEATURES,
+    "features_only": FEATURES,
+    "pooling": FEATURES + " and add a pooling layer",
+    "input_tensor": "call the network on the tensor: build(...)(tensor)",
+    "in_chans": "use input_shape=(height, width, channels)",
+    "data_format": "networks take images as (height, width, channels)",
+    "drop_rate": "use dropout=... for networks that have this setting",
+    "aux_logits": "use auxiliary_classifiers=... for networks that have this setting",
+    "classifier_activation": "it is an argument of build only and does not change the counts",
+}
+"""Arguments of Keras, timm and torchvision that are not settings, and what to use instead."""
+
 
 @functools.cache
 def all_families() -> dict[str, Family]:
-    """Return every family by name: one for each file in `keras_cnns.networks.families`."""
+    """Return all families by name: one for each module in `keras_cnns.networks.families`."""
     modules = (module.name for module in pkgutil.iter_modules(families.__path__))
     found = (importlib.import_module(f"{families.__name__}.{name}").FAMILY for name in sorted(modules))
     return {family.name: family for family in found}
@@ -40,7 +61,7 @@ def all_families() -> dict[str, Family]:
 
 @functools.cache
 def all_variants() -> dict[str, Family]:
-    """Return the family of every variant, by the variant's name."""
+    """Return the family of each variant by the variant's name."""
     return {name: family for family in all_families().values() for name in family.variants}
 
 
@@ -52,30 +73,29 @@ def list_models(
     max_parameters: int | None = None,
     year: int | None = None,
 ) -> list[str]:
-    """List the names that `build` knows.
+    """List the names of networks that `build` accepts.
 
     Args:
-        pattern: Wildcards as in a shell: `"resnet*"`, `"densenet-bc-*"`.
+        pattern: Shell-style wildcards, such as `"resnet*"` or `"densenet-bc-*"`.
         family: Only networks of this family.
-        min_parameters: Only networks of as many parameters at least, for the images and classes they were made for.
-        max_parameters: Only networks of as many parameters at most.
-        year: Only networks whose family was published in this year.
+        min_parameters: Only networks with at least this many parameters, for their default images and classes.
+        max_parameters: Only networks with at most this many parameters.
+        year: Only networks of families published in this year.
 
     Returns:
         The names in natural order (`resnet18` before `resnet101`).
 
     Raises:
-        ModelNameError: There is no such family; the message has the nearest ones.
+        ModelNameError: There is no such family; the message suggests similar names.
 
     Example:
         >>> list_models("resnet*", max_parameters=300_000)
         ['resnet-cifar-20', 'resnet-cifar-20-v2']
     """
     if family is not None and family not in all_families():
-        hint = nearest(family, all_families()) or f" There are: {', '.join(all_families())}."
-        raise ModelNameError(f"there is no family {family!r}.{hint}")
+        raise ModelNameError(f"unknown family {family!r}.{nearest_or_all(family, all_families())}")
 
-    def fits(name: str) -> bool:
+    def matches(name: str) -> bool:
         found = all_variants()[name]
         if family not in (None, found.name) or year not in (None, *(paper.year for paper in found.papers)):
             return False
@@ -84,7 +104,7 @@ def list_models(
         parameters = count(name).total_parameters
         return (min_parameters or 0) <= parameters <= (math.inf if max_parameters is None else max_parameters)
 
-    names = filter(fits, fnmatch.filter(all_variants(), pattern))
+    names = filter(matches, fnmatch.filter(all_variants(), pattern))
     return sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
 
 
@@ -92,26 +112,29 @@ def find_variant(name: str) -> tuple[Family, Variant]:
     """Return a variant and its family.
 
     Raises:
-        ModelNameError: No variant has this name; the message has the nearest ones.
+        ModelNameError: There is no variant with this name; the message suggests similar names.
     """
     family = all_variants().get(name)
     if family is None:
         if name in all_families():
             names = ", ".join(list(all_families()[name].variants)[:4])
-            raise ModelNameError(f"{name!r} is a family of networks; name one of it: {names}, ...")
-        hint = nearest(name, all_variants()) or " `keras-cnns models` lists all."
-        raise ModelNameError(f"there is no network {name!r}.{hint}")
+            raise ModelNameError(f"{name!r} is a family of networks; choose one of its networks: {names}, ...")
+        hint = nearest(name, all_variants()) or " `keras-cnns models` lists all networks."
+        raise ModelNameError(f"unknown network {name!r}.{hint}")
     return family, family.variants[name]
 
 
 def network_settings(name: str, changes: Mapping[str, object]) -> Settings:
-    """Return the settings of the variant `name` with some of them changed.
+    """Return the settings of a variant with some of them changed.
 
     Raises:
         ModelNameError: There is no such variant.
         SettingError: A setting is unknown or not legal.
     """
     _, variant = find_variant(name)
+    for argument in changes:
+        if argument in HINTS and argument not in variant.settings.domains():
+            raise SettingError(f"{name}: {argument} is not a setting: {HINTS[argument]}.")
     try:
         return variant.settings.replace(changes)
     except SettingError as error:
@@ -126,22 +149,22 @@ def build(
     classifier_activation: str | None = "softmax",
     **settings: object,
 ) -> Model:
-    """Build a network, with fresh weights.
+    """Build a network with random initial weights.
 
     Args:
-        name: A variant's name, one of `list_models()`.
-        input_shape: Height, width and channels of the images; the variant's own by default.
-        classes: How many classes to tell apart; the variant's own by default.
-        classifier_activation: What follows the logits, as in `keras.applications`: `"softmax"` for
-            probabilities, None for the logits themselves.
-        **settings: Free choices of the family that differ from the variant's.
+        name: Name of a variant, one of `list_models()`.
+        input_shape: Height, width and channels of the images; by default those of the variant.
+        classes: Number of classes; by default that of the variant.
+        classifier_activation: Activation of the classifier, as in `keras.applications`: `"softmax"` for probabilities,
+            None for logits.
+        **settings: Settings of the family that differ from the variant's.
 
     Returns:
         A functional `keras.Model` from (batch, height, width, channels) to (batch, classes).
 
     Raises:
         ModelNameError: There is no such network.
-        ImageSizeError: The images are too small for the network, or not height, width, channels.
+        ImageSizeError: The images are too small for the network, or `input_shape` is not (height, width, channels).
         SettingError: A setting is unknown or not legal.
 
     Example:
@@ -150,76 +173,72 @@ def build(
     """
     plan = make_plan(name, input_shape=input_shape, classes=classes, settings=settings)
     images = keras.Input(plan.input_shape, name="images")
-    return connect(plan, images, images, classifier_activation)
+    return build_model(plan, images, images, classifier_activation)
 
 
 def count(
     name: str, *, input_shape: tuple[int, int, int] | None = None, classes: int | None = None, **settings: object
 ) -> Counts:
-    """Count what a network costs from its settings alone, in about a millisecond: nothing is built.
+    """Count the parameters and multiply-accumulates of a network without building it, in about a millisecond.
 
-    The arguments are those of `build`, and so are the errors. The counts equal those of `profile`.
+    Takes the arguments of `build`, except `classifier_activation`, and raises the same errors. The counts equal those
+    of `profile`.
 
     Example:
         >>> count("densenet121").trainable_parameters
         7978856
     """
-    plan = make_plan(name, input_shape=input_shape, classes=classes, settings=settings)
-    return plan.tally.counts()
+    return make_plan(name, input_shape=input_shape, classes=classes, settings=settings).counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A network that can be built: all that `build` settles before it loads a backend."""
+    """A network that can be built: the checked arguments of `build`, with defaults filled in, and its cost."""
 
     name: str
     family: Family
     settings: Any
     input_shape: tuple[int, int, int]
     classes: int
-    tally: Tally
+    counts: Counts
 
 
 def make_plan(
-    name: str,
-    *,
-    input_shape: tuple[int, int, int] | None,
-    classes: int | None,
-    settings: Mapping[str, object],
+    name: str, *, input_shape: tuple[int, int, int] | None, classes: int | None, settings: Mapping[str, object]
 ) -> Plan:
-    """Settle the arguments of `build`, with its errors."""
+    """Check the arguments of `build`, with its errors, before a backend is loaded."""
     family, variant = find_variant(name)
     chosen = network_settings(name, settings)
     shape = check_image_shape(name, input_shape or variant.input_shape)
-    classes = checked(f"{name}: classes", CLASSES, variant.classes if classes is None else classes)
+    classes = check_argument(f"{name}: classes", CLASSES, variant.classes if classes is None else classes)
     try:
-        tally = tally_network(family, chosen, shape, classes)
+        counts = count_network(family, chosen, shape, classes)
     except TooSmallError:
         smallest = smallest_side(family, chosen)
         raise ImageSizeError(
             f"{name}: images of {shape[0]}x{shape[1]} pixels are too small; the smallest that works with these "
             f"settings is {smallest}x{smallest}; enlarge them with --image-size {smallest} (image_size={smallest})."
         ) from None
-    return Plan(name=name, family=family, settings=chosen, input_shape=shape, classes=classes, tally=tally)
+    return Plan(name=name, family=family, settings=chosen, input_shape=shape, classes=classes, counts=counts)
 
 
-def tally_network(family: Family, settings: Settings, shape: tuple[int, int, int], classes: int) -> Tally:
-    """Count what a network costs.
+def count_network(family: Family, settings: Settings, shape: tuple[int, int, int], classes: int) -> Counts:
+    """Return the cost of a network.
 
     Raises:
-        TooSmallError: The images are too small for it.
+        TooSmallError: The images are too small for the network.
     """
-    tally = Tally()
-    family.network(SymbolicTensor(*shape, tally), settings, classes)
-    return tally
+    counter = CostCounter()
+    family.network(SymbolicTensor(*shape, counter), settings, classes)
+    return counter.counts()
 
 
 def smallest_side(family: Family, settings: Settings) -> int:
-    """Return the side in pixels of the smallest square images that a network can take."""
+    """Return the side in pixels of the smallest square images that a network accepts."""
 
     def works(side: int) -> bool:
         try:
-            tally_network(family, settings, (side, side, 1), 1)
+            count_network(family, settings, (side, side, 1), 1)
         except TooSmallError:
             return False
         return True
@@ -227,31 +246,32 @@ def smallest_side(family: Family, settings: Settings) -> int:
     return bisect.bisect_left(range(SIDE.high), x=True, key=lambda side: side > 0 and works(side))
 
 
-def connect(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier_activation: str | None) -> Model:
-    """Build a planned network on a tensor of images, into a model from `inputs`."""
-    with weight_init.drawing_ahead(plan.tally.trainable):
+def build_model(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier_activation: str | None) -> Model:
+    """Build a network on a tensor of images and return the model from `inputs` to its classifier."""
+    with weight_init.sampling_ahead(plan.counts.trainable_parameters):
         outputs = plan.family.network(images, plan.settings, plan.classes)
     outputs = outputs if isinstance(outputs, list) else [outputs]
     if classifier_activation is not None:
         names = ["predictions", *(f"auxiliary{head}_predictions" for head in range(1, len(outputs)))]
         outputs = [activate(logits, classifier_activation, name) for logits, name in zip(outputs, names, strict=True)]
-    main, *heads = outputs
-    with room_for_deep_graphs():
-        weight = plan.settings.auxiliary_weight if heads else 0.0
-        return auxiliary.connect(inputs, main, heads, weight=weight, name=plan.name)
+    with raised_recursion_limit():
+        if len(outputs) == 1:
+            return keras.Model(inputs, outputs[0], name=plan.name)
+        main = auxiliary.MainOutput(plan.settings.auxiliary_weight, dtype="float32", name="main_output")(outputs)
+        return auxiliary.AuxiliaryModel(inputs, main, name=plan.name)
 
 
 def activate(logits: KerasTensor, activation: str, name: str) -> KerasTensor:
-    """Apply a classifier's activation, in float32 whatever the precision of the network."""
+    """Apply the activation of a classifier, in float32 even in mixed precision."""
     try:
         return keras.layers.Activation(activation, dtype="float32", name=name)(logits)
     except ValueError:
-        message = f"classifier_activation must be an activation's name in Keras or None, not {activation!r}."
+        message = f"classifier_activation must be the name of a Keras activation or None, not {activation!r}."
         raise SettingError(message) from None
 
 
 def check_image_shape(name: str, input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return the shape, or say why it is none of images."""
+    """Return the shape of images, or raise an `ImageSizeError` if it is not (height, width, channels)."""
     try:
         height, width, channels = input_shape
         return SIDE.check(height), SIDE.check(width), CHANNELS.check(channels)

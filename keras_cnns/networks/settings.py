@@ -1,7 +1,7 @@
-"""What a builder leaves free: settings, the values that are legal for them, and the messages when one is not.
+"""Settings of networks and recipes: frozen dataclasses whose fields each have a domain of legal values.
 
-A `Settings` class is a frozen dataclass whose fields each carry a domain. Making an instance checks every
-field, so that an instance is always legal. The same domains say what a search may try.
+Creating an instance checks every field, so an instance is always legal. The same domains describe the search space of
+a sweep.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from keras_cnns.errors import SettingError, nearest
+from keras_cnns.errors import SettingError, nearest, nearest_or_all
 
 
 class Domain(Protocol):
-    """The legal values of one setting."""
+    """The legal values of a setting."""
 
     def check(self, value: object) -> Any:
-        """Return `value` in its canonical type, or raise a `SettingError` that says what is legal."""
+        """Return the value in its canonical type, or raise a `SettingError` that names the legal values."""
 
     def parse(self, text: str) -> Any:
-        """Read a value as typed on a command line."""
+        """Convert text from the command line to a value; return text that is not a value unchanged."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few values."""
+    """One of several values."""
 
     values: tuple[Any, ...]
 
@@ -36,7 +36,7 @@ class Choice:
         return "one of " + ", ".join(map(format_value, self.values))
 
     def check(self, value: object) -> Any:
-        """Return the listed value that equals `value` and is of its type."""
+        """Return the listed value that equals `value`; booleans equal booleans only."""
         if isinstance(value, list):
             value = tuple(value)
         for known in self.values:
@@ -46,9 +46,9 @@ class Choice:
         raise SettingError(f"must be {self}, not {format_value(value)}.{hint}")
 
     def parse(self, text: str) -> Any:
-        """Read the value that is written as `text`."""
-        written = {format_value(value).lower(): value for value in self.values}
-        return written.get(text.strip().lower(), text)
+        """Return the listed value that is written as `text`."""
+        values = {format_value(value).lower(): value for value in self.values}
+        return values.get(text.strip().lower(), text)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class IntRange:
         return f"a whole number from {self.low} to {self.high}{steps}"
 
     def check(self, value: object) -> int:
-        """Return `value` as an `int` within the range."""
+        """Return `value` as an `int`."""
         if isinstance(value, numbers.Integral) and not isinstance(value, bool):
             number = int(value)
             if self.low <= number <= self.high and (number - self.low) % self.step == 0:
@@ -73,11 +73,8 @@ class IntRange:
         raise SettingError(f"must be {self}, not {format_value(value)}.")
 
     def parse(self, text: str) -> Any:
-        """Read a whole number; other text is returned as it is, for `check` to refuse."""
-        try:
-            return int(text)
-        except ValueError:
-            return text
+        """Return `text` as an `int`."""
+        return parse_as(int, text)
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class FloatRange:
         return f"a number from {self.low:g} to {self.high:g}"
 
     def check(self, value: object) -> float:
-        """Return `value` as a `float` within the range."""
+        """Return `value` as a `float`."""
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             number = float(value)
             if math.isfinite(number) and self.low <= number <= self.high:
@@ -100,28 +97,25 @@ class FloatRange:
         raise SettingError(f"must be {self}, not {format_value(value)}.")
 
     def parse(self, text: str) -> Any:
-        """Read a number; other text is returned as it is, for `check` to refuse."""
-        try:
-            return float(text)
-        except ValueError:
-            return text
+        """Return `text` as a `float`."""
+        return parse_as(float, text)
 
 
 @dataclass(frozen=True)
 class TupleOf:
-    """A tuple of `shortest` to `longest` values, each within `item`."""
+    """A tuple of `min_length` to `max_length` values, each within `item`."""
 
     item: Domain
-    shortest: int = 1
-    longest: int = 8
+    min_length: int = 1
+    max_length: int = 8
 
     def __str__(self) -> str:
-        count = f"{self.shortest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
-        return f"{count} values, each {self.item}"
+        same = self.min_length == self.max_length
+        return f"{self.min_length if same else f'{self.min_length} to {self.max_length}'} values, each {self.item}"
 
     def check(self, value: object) -> tuple[Any, ...]:
         """Return `value` as a tuple of checked items."""
-        if isinstance(value, tuple | list) and self.shortest <= len(value) <= self.longest:
+        if isinstance(value, tuple | list) and self.min_length <= len(value) <= self.max_length:
             try:
                 return tuple(self.item.check(item) for item in value)
             except SettingError:
@@ -129,7 +123,7 @@ class TupleOf:
         raise SettingError(f"must be {self}, not {format_value(value)}.")
 
     def parse(self, text: str) -> Any:
-        """Read items with commas between them."""
+        """Return the items of a comma-separated list."""
         return tuple(self.item.parse(part) for part in text.split(",")) if text.strip() else ()
 
 
@@ -143,7 +137,7 @@ class NoneOr:
         return f"none or {self.domain}"
 
     def check(self, value: object) -> Any:
-        """Return None, or the checked value."""
+        """Return None or the checked value."""
         if value is None:
             return None
         try:
@@ -152,7 +146,7 @@ class NoneOr:
             raise SettingError(f"must be {self}, not {format_value(value)}.") from None
 
     def parse(self, text: str) -> Any:
-        """Read "none" or a value."""
+        """Return None for "none", or the value."""
         return None if text.strip().lower() == "none" else self.domain.parse(text)
 
 
@@ -160,11 +154,19 @@ BOOLEAN = Choice((True, False))
 SEED = IntRange(0, 2**32 - 1)
 
 
-def checked(name: str, domain: Domain, value: object) -> Any:
-    """Return the value of an argument, or say which argument is not legal.
+def parse_as(number: type[int | float], text: str) -> int | float | str:
+    """Return `text` as a number, or unchanged for `check` to reject it."""
+    try:
+        return number(text)
+    except ValueError:
+        return text
+
+
+def check_argument(name: str, domain: Domain, value: object) -> Any:
+    """Return the value of an argument in its canonical type.
 
     Raises:
-        SettingError: The value is not in the domain.
+        SettingError: The value is not in the domain; the message begins with the argument's name.
     """
     try:
         return domain.check(value)
@@ -173,22 +175,22 @@ def checked(name: str, domain: Domain, value: object) -> Any:
 
 
 def check_groups(name: str, widths: tuple[int, ...], groups: int) -> None:
-    """Say which setting gives maps that cannot be split into groups.
+    """Check that the channels of grouped convolutions can be split into groups.
 
     Raises:
-        SettingError: A width is no multiple of the groups.
+        SettingError: A width is not a multiple of the number of groups.
     """
     if any(width % groups for width in widths):
         raise SettingError(f"{name} {format_value(widths)} cannot be split into {groups} groups; use multiples of it.")
 
 
 def setting(default: Any, domain: Domain) -> Any:
-    """Declare a field of a `Settings` class: its default and what else is legal."""
+    """Declare a field of a `Settings` class with a default value and a domain of legal values."""
     return dataclasses.field(default=default, metadata={"domain": domain})
 
 
 def format_value(value: object) -> str:
-    """Write a setting's value as it is typed on a command line."""
+    """Return the value of a setting as it is written on the command line."""
     match value:
         case None:
             return "none"
@@ -196,8 +198,6 @@ def format_value(value: object) -> str:
             return str(value).lower()
         case tuple() | list():
             return ",".join(map(format_value, value))
-        case str():
-            return value
         case float():
             return f"{value:g}"
         case _:
@@ -206,35 +206,31 @@ def format_value(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of every set of free choices. Subclasses are frozen dataclasses whose fields are made by `free`."""
+    """Base class of settings. Subclasses are frozen dataclasses whose fields are declared with `setting`."""
 
     def __post_init__(self) -> None:
         for name, domain in self.domains().items():
-            try:
-                object.__setattr__(self, name, domain.check(getattr(self, name)))
-            except SettingError as error:
-                raise SettingError(f"{name} {error}") from None
+            object.__setattr__(self, name, check_argument(name, domain, getattr(self, name)))
         self.check_together()
 
     def check_together(self) -> None:
-        """Raise a `SettingError` where settings that are legal alone do not fit each other."""
+        """Raise a `SettingError` if settings that are legal on their own are inconsistent."""
 
     @classmethod
     def domains(cls) -> dict[str, Domain]:
-        """Return the legal values of each setting, in the order in which the class names them."""
+        """Return the legal values of each setting, in the order of the fields."""
         return {field.name: field.metadata["domain"] for field in dataclasses.fields(cls)}
 
     @classmethod
     def domain(cls, name: str) -> Domain:
-        """Return the legal values of the setting `name`.
+        """Return the legal values of a setting.
 
         Raises:
-            SettingError: There is no such setting.
+            SettingError: The setting is unknown; the message suggests similar names.
         """
         domains = cls.domains()
         if name not in domains:
-            hint = nearest(name, domains) or f" There are: {', '.join(domains)}."
-            raise SettingError(f"there is no setting {name!r}.{hint}")
+            raise SettingError(f"unknown setting {name!r}.{nearest_or_all(name, domains)}")
         return domains[name]
 
     def replace(self, changes: Mapping[str, object]) -> Self:
@@ -252,5 +248,5 @@ class Settings:
         return dataclasses.asdict(self)
 
     def to_strings(self) -> dict[str, str]:
-        """Return the settings by name, each written as on a command line."""
+        """Return the settings by name, with values as they are written on the command line."""
         return {name: format_value(value) for name, value in self.as_dict().items()}

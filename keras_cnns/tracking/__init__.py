@@ -1,7 +1,7 @@
-"""Runs: what one holds, and how it is written to MLflow and read back. Only this room knows MLflow."""
+"""Runs: what they record, and how they are written to and read from MLflow. Only this package imports MLflow."""
 
-from keras_cnns.tracking.runs import KeptNetwork, Looks, Run, RunDescription
-from keras_cnns.tracking.several import Stores
+from keras_cnns.tracking.runs import EvaluationCounts, Run, RunDescription, StoredNetwork
 from keras_cnns.tracking.store import Store
+from keras_cnns.tracking.stores import Stores
 
-__all__ = ["KeptNetwork", "Looks", "Run", "RunDescription", "Store", "Stores"]
+__all__ = ["EvaluationCounts", "Run", "RunDescription", "Store", "StoredNetwork", "Stores"]

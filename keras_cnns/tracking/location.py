@@ -1,6 +1,6 @@
-"""Where runs are kept: a SQLite file, made when it is first needed, or an MLflow server.
+"""The location of a store: a SQLite database, created when it is first needed, or an MLflow server.
 
-Whatever is wrong with a place is found here, before MLflow touches it.
+Invalid locations are detected here, before MLflow accesses them.
 """
 
 from __future__ import annotations
@@ -23,123 +23,118 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from keras_cnns.errors import StoreError
 
 SQLITE = "sqlite:///"
-SQLITE_HEADER = b"SQLite format 3\0"
 ARTIFACTS = "mlartifacts"
 MLFLOW_TABLES = {"experiments", "alembic_version"}
-CREATION_SECONDS = 120.0
-ANSWER_SECONDS = 5.0
-WORKS = "sqlite:///PATH.db and http://SERVER:PORT are what works"
+CREATION_TIMEOUT = 120.0  # seconds
+SERVER_TIMEOUT = 5.0  # seconds
 
 
-def find_place(uri: str | None) -> tuple[str, Path | None]:
-    """Return a store's URI, written out, and its database file if it has one.
+def open_location(uri: str | None, *, create: bool) -> tuple[str, Path | None]:
+    """Check that a store can be used, and return its absolute URI and, unless it is a server, its database file.
 
     Args:
-        uri: MLflow's environment variable, or `mlflow.db` in the working directory, where it is None.
+        uri: The store; by default MLflow's environment variable, else `mlflow.db` in the working directory.
+        create: Create a missing database.
 
     Raises:
-        StoreError: This is not the URI of a store.
+        StoreError: The URI is not supported, or the store cannot be used.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     scheme, separator, _ = uri.partition("://")
     if separator and scheme in ("http", "https"):
+        check_server(uri.rstrip("/"))
         return uri.rstrip("/"), None
     name = uri.removeprefix(SQLITE)
     if not uri.startswith(SQLITE) or name in ("", ":memory:"):
         raise StoreError(
-            f"runs cannot be kept in {uri!r}: {WORKS}; for any other database start "
+            f"unsupported store {uri!r}: use sqlite:///PATH.db or http://SERVER:PORT; for any other database, start "
             f"`mlflow server --backend-store-uri` and give its address."
         )
     database = Path(name).expanduser().absolute()
+    prepare_database(database, create=create)
     return f"{SQLITE}{database}", database
 
 
 def artifact_folder(database: Path) -> Path:
-    """Return where the files of the runs in a database are kept."""
+    """Return the folder with the files of the runs in a database."""
     return database.parent / ARTIFACTS
 
 
-def present_place(uri: str, database: Path | None) -> str:
-    """Return where files are, or will be, that MLflow has written down at a URI.
+def current_artifact_uri(uri: str, database: Path | None) -> str:
+    """Return the present URI of files that MLflow has recorded under an absolute URI.
 
-    That is beside the database where both were moved or copied together: MLflow writes whole paths.
+    Files that were moved or copied together with their database are found beside it.
     """
-    parts = Path(url2pathname(urlsplit(uri).path)).parts
-    if database is None or not uri.startswith("file:") or ARTIFACTS not in parts:
+    recorded = Path(url2pathname(urlsplit(uri).path))
+    if database is None or not uri.startswith("file:") or ARTIFACTS not in recorded.parts:
         return uri
-    folder, begin = artifact_folder(database), len(parts) - parts[::-1].index(ARTIFACTS)
-    beside = folder.joinpath(*parts[begin:])
-    moved = beside.exists() or (folder.is_dir() and not Path(*parts).exists())
-    return beside.as_uri() if moved else uri
+    folder, start = artifact_folder(database), len(recorded.parts) - recorded.parts[::-1].index(ARTIFACTS)
+    moved = folder.joinpath(*recorded.parts[start:])
+    return moved.as_uri() if moved.exists() or (folder.is_dir() and not recorded.exists()) else uri
 
 
 def prepare_database(database: Path, *, create: bool) -> None:
-    """Check that a file is an MLflow database; where there is none, make it.
-
-    It is made under another name, one process at a time, so whatever has its name is whole.
+    """Check that a file is an MLflow database, and create it if it is missing.
 
     Raises:
-        StoreError: The file is something else, is missing, or cannot be made.
+        StoreError: The file is something else, is missing and not to be created, or cannot be created.
     """
-    if holds_runs(database):
+    if is_mlflow_database(database):
         return
     if not create:
         raise StoreError(
-            f"there are no runs in {database} yet: `keras-cnns train` makes some, or name another store "
-            f"with --tracking-uri."
+            f"{database} has no runs yet: create one with `keras-cnns train`, or choose another store with "
+            f"--tracking-uri."
         )
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(database.with_name(f".{database.name}.lock"), timeout=CREATION_SECONDS):
-            if not holds_runs(database):
+        with FileLock(database.with_name(f".{database.name}.lock"), timeout=CREATION_TIMEOUT):
+            if not is_mlflow_database(database):
                 create_database(database)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(
-            f"cannot make the store {database}: {reason}; name a place that can be written, such as sqlite:///PATH.db."
+            f"cannot create the store {database}: {reason}; choose a writable location, such as sqlite:///PATH.db."
         ) from error
 
 
-def holds_runs(database: Path) -> bool:
-    """Return whether a file is an MLflow database (True), or missing or empty (False), without changing it.
+def is_mlflow_database(database: Path) -> bool:
+    """Return True for an MLflow database and False for a missing or empty file.
 
     Raises:
-        StoreError: The file is neither.
+        StoreError: The file is something else.
     """
-    advice = "name another file, which is then made"
+    advice = "choose another file, which is then created"
     try:
         with database.open("rb") as file:
-            header = file.read(len(SQLITE_HEADER))
-        if not header:
-            return False
-        if header != SQLITE_HEADER:
-            raise StoreError(f"{database} is not a SQLite database, so it is left alone: {advice}.")
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            if not file.read(1):
+                return False
+        # Not mode=ro, which could not roll back the transaction of a process that was killed.
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError as error:
-        raise StoreError(f"cannot read the store {database}: {error.strerror}; {advice}.") from error
-    except sqlite3.Error as error:
-        raise StoreError(f"cannot read the store {database}: {error}; {advice}.") from error
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"cannot read the store {database}: {reason}; {advice}.") from error
     if tables and not tables >= MLFLOW_TABLES:
-        raise StoreError(f"{database} belongs to another program, not to MLflow, so it is left alone: {advice}.")
+        raise StoreError(f"{database} is a database of another program than MLflow, and was not changed: {advice}.")
     return bool(tables)
 
 
 def create_database(database: Path) -> None:
-    """Make an MLflow database with its tables."""
+    """Create an MLflow database with its tables, under a temporary name until it is complete."""
     temporary = database.with_name(f".{database.name}.new")
     temporary.unlink(missing_ok=True)
-    with quiet():
+    with quiet_logging():
         store = SqlAlchemyStore(f"{SQLITE}{temporary}", artifact_folder(database).as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     temporary.replace(database)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what MLflow says about its own doings off the terminal; warnings pass."""
+def quiet_logging() -> Iterator[None]:
+    """Suppress log messages below the level of warnings, such as MLflow's progress messages."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.INFO))
     try:
@@ -149,14 +144,14 @@ def quiet() -> Iterator[None]:
 
 
 def check_server(uri: str) -> None:
-    """Ask a server for a sign of life; MLflow itself would try for minutes.
+    """Check that a server responds; MLflow itself would retry for minutes.
 
     Raises:
-        StoreError: There is none within seconds.
+        StoreError: The server does not respond within seconds.
     """
     reason = ""
     try:
-        urllib.request.urlopen(f"{uri}/health", timeout=ANSWER_SECONDS).close()  # noqa: S310 - http or https
+        urllib.request.urlopen(f"{uri}/health", timeout=SERVER_TIMEOUT).close()  # noqa: S310 - http or https
     except urllib.error.HTTPError as error:
         reason = f"{error.code} {error.reason}" if error.code >= 500 else ""
         error.close()
@@ -166,6 +161,6 @@ def check_server(uri: str) -> None:
         reason = str(error)
     if reason:
         raise StoreError(
-            f"no MLflow server answers at {uri} ({reason}): start it with `mlflow server`, or keep runs in a file "
+            f"no MLflow server responds at {uri} ({reason}): start one with `mlflow server`, or store runs in a file "
             f"with sqlite:///PATH.db."
         )

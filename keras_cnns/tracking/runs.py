@@ -1,21 +1,21 @@
-"""What a run holds, before it trains and as it is given back.
+"""Runs before training and as read from the store.
 
 Names in MLflow:
 
     params   model, family, seed, settings.NAME, recipe.NAME
-    tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (why it failed), and MLflow's own;
+    tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (of a failure), and MLflow's own;
              in a sweep: sweep, trial, role ("search", "repeat" or "refit"), repeat_of (the trial that a repeat trains
              again), chosen_by.SWEEP ("true" for its best), trained_on ("train and validation" for a refit)
-    metrics  parameters, trainable_parameters, macs; at each epoch its metrics, and `epochs`, how many are done;
-             best_NAME and best_epoch for the network that was kept; threshold and temperature, which its predictions
-             of the validation images settle (keras_cnns.evaluation.calibration), each where there is one, and
-             threshold_0, threshold_1, ... of several labels;
+    metrics  parameters, trainable_parameters, macs; the metrics of each epoch, and `epochs`, the number of finished
+             epochs; best_NAME and best_epoch of the saved network; its threshold and temperature, if they can be
+             determined from the validation images (keras_cnns.evaluation.calibration), and threshold_0,
+             threshold_1, ... for multi-label data;
              SPLIT_NAME, SPLIT_NAME_low and SPLIT_NAME_high of an evaluation, SPLIT_by_COLUMN_VALUE_NAME of
-             subgroups, SPLIT_label_LABEL_NAME of labels; external_... on other images than the run's own;
-             ensemble_... of several runs, with the first, and ensemble_KEY_threshold and _temperature with each;
-             looked_at.FINGERPRINT, a point for every look at a test split, the time its value
+             subgroups, SPLIT_label_LABEL_NAME of labels; external_... for other images than the run's own;
+             ensemble_... of several runs, in the first, and ensemble_KEY_threshold and _temperature in each;
+             test_set_evaluations.FINGERPRINT, one point per evaluation on a test set, with the time as its value
     inputs   the images, by name and fingerprint
-    files    model, a logged model, with class_names in its metadata; splits.csv, who was in which split;
+    files    model, a logged model, with class_names in its metadata; splits.csv, the split of each image;
              evaluation/... and ensemble/..., the reports
 """
 
@@ -37,29 +37,30 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from keras_cnns.errors import StoreError
 
 Value = TypeVar("Value")
-SHORT, LABELLED, LISTED = 8, 6, 5
-CHOSEN_BY, TRAINED_ON = "chosen_by.", "trained_on"
+ID_LENGTH, LABEL_ID_LENGTH, MAX_LISTED_RUNS = 8, 6, 5
+PARENT, REASON, FINGERPRINT = "mlflow.parentRunId", "reason", "data.fingerprint"
+CHOSEN_BY, TRAINED_ON, TEST_SET_EVALUATIONS = "chosen_by.", "trained_on", "test_set_evaluations."
 TRAIN_AND_VALIDATION = "train and validation"
-VERSIONED = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
+VERSIONED_PACKAGES = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """What is known of a run before it trains.
+    """What is known about a run before it trains.
 
     Attributes:
-        name: What the run is called.
-        model: The variant's name.
-        family: The family's name.
-        settings: The family's settings.
-        recipe: How it is trained.
-        seed: Seed of first weights, order of images and dropout.
-        data_name: What the images are called.
-        data_fingerprint: What tells these images from all others.
-        parameters: Weights of the network, where they are known yet.
-        trainable_parameters: Those that training changes.
-        macs: Multiply-accumulates for one image.
-        tags: Whatever else the run is found again by.
+        name: The name of the run.
+        model: The name of the variant.
+        family: The name of the family.
+        settings: The settings of the network.
+        recipe: The training recipe.
+        seed: Seed of the weight initialization, the order of the images and dropout.
+        data_name: The name of the dataset.
+        data_fingerprint: The fingerprint of the dataset.
+        parameters: The number of weights, if known.
+        trainable_parameters: The number of trainable weights, if known.
+        macs: Multiply-accumulate operations per image, if known.
+        tags: Further tags, which identify the run if it is started again.
     """
 
     name: str
@@ -76,7 +77,7 @@ class RunDescription:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def params(self) -> dict[str, str]:
-        """Return what MLflow calls params."""
+        """Return the MLflow parameters."""
         return {
             "model": self.model,
             "family": self.family,
@@ -86,52 +87,48 @@ class RunDescription:
         }
 
     def metrics(self) -> dict[str, float]:
-        """Return what is measured before training."""
-        costs = {
-            "parameters": self.parameters,
-            "trainable_parameters": self.trainable_parameters,
-            "macs": self.macs,
-        }
+        """Return the metrics that are known before training."""
+        costs = {name: getattr(self, name) for name in ("parameters", "trainable_parameters", "macs")}
         return {name: float(value) for name, value in costs.items() if value is not None}
 
-    def images(self) -> DatasetInput:
-        """Return what MLflow calls a dataset, so that its pages lead from a run to its images and back."""
+    def dataset_input(self) -> DatasetInput:
+        """Return the dataset as an MLflow input, which links runs and datasets in MLflow's pages."""
         dataset = MlflowDataset(
             name=self.data_name, digest=self.data_fingerprint, source_type="local", source=self.data_name
         )
         return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
 
     def all_tags(self) -> dict[str, str]:
-        """Return the tags, those of the data and a short description among them."""
+        """Return the tags, including those of the dataset and a short description."""
         return {
             **self.tags,
             "data.name": self.data_name,
-            "data.fingerprint": self.data_fingerprint,
+            FINGERPRINT: self.data_fingerprint,
             "mlflow.note.content": f"{self.model} on {self.data_name}, seed {self.seed}",
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as the store gives it back.
+    """A run as read from the store.
 
     Attributes:
-        id: MLflow's id.
-        name: What it is called.
-        experiment: Name of its experiment.
+        id: MLflow's ID.
+        name: The name of the run.
+        experiment: The name of its experiment.
         status: "finished", "running" or "failed".
-        reason: Why it failed, or "".
-        model: The variant's name.
-        family: The family's name.
-        settings: The family's settings, as they are written on a command line.
-        recipe: How it is trained, as it is written on a command line.
-        metrics: The last value of each metric, but of those that the kept network has (best_NAME) its own.
-        seed: Its seed, where it has one.
-        data_name: What the images are called.
-        data_fingerprint: What tells these images from all others.
-        parent: Id of the sweep's run that it belongs to.
-        tags: All its tags.
-        started: When it began.
+        reason: The reason of a failure, or "".
+        model: The name of the variant.
+        family: The name of the family.
+        settings: The settings of the network, as on a command line.
+        recipe: The training recipe, as on a command line.
+        metrics: The last value of each metric; validation metrics are those of the saved network (best_NAME).
+        seed: The seed, if recorded.
+        data_name: The name of the dataset.
+        data_fingerprint: The fingerprint of the dataset.
+        parent: The ID of the sweep's run, in a sweep.
+        tags: All tags.
+        started: The start time.
     """
 
     id: str
@@ -153,22 +150,22 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What tells it from others of its name in a picture: the name and the beginning of its id."""
-        return f"{self.name} ({self.id[:LABELLED]})"
+        """The name and the beginning of the ID, to distinguish runs of equal names in plots."""
+        return f"{self.name} ({self.id[:LABEL_ID_LENGTH]})"
 
     @property
-    def knows_validation(self) -> bool:
-        """It was trained on the validation images of its data too, as the refit of a sweep's winner is."""
+    def trained_on_validation(self) -> bool:
+        """Whether the run was trained on the validation images too, as the refit of a sweep's winner is."""
         return self.tags.get(TRAINED_ON) == TRAIN_AND_VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptNetwork:
-    """A network as the store gives it back.
+class StoredNetwork:
+    """A network that was saved in a run.
 
     Attributes:
-        file: The file, which `keras.saving.load_model` reads.
-        class_names: What its outputs stand for; empty where the run does not say.
+        file: A file for `keras.saving.load_model`.
+        class_names: The names of its outputs; empty if not recorded.
     """
 
     file: Path
@@ -176,72 +173,71 @@ class KeptNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
-    """How often a test split was looked at.
+class EvaluationCounts:
+    """The number of evaluations on a test set.
 
     Attributes:
-        by_run: By one run, this look included.
-        by_all: By all runs of the store, deleted ones too.
-        runs: How many runs those are.
+        by_run: Evaluations of one run, including this one.
+        total: Evaluations of all runs in the store, including deleted ones.
+        runs: The number of these runs.
     """
 
     by_run: int
-    by_all: int
+    total: int
     runs: int
 
 
-def chosen(reference: str, runs: Sequence[Run], location: str) -> Run:
-    """Return the run with this id, this beginning of its id or, where only one has it, this name.
+def select_run(reference: str, runs: Sequence[Run], location: str) -> Run:
+    """Return the run with this ID, this beginning of its ID or, if it is unique, this name.
 
     Raises:
-        StoreError: There is none, or more than one.
+        StoreError: No run or more than one run matches.
     """
-    found = [run for run in runs if run.name == reference or (reference and run.id.startswith(reference))]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(f"{run.id[:SHORT]} ({run.name})" for run in (found or runs)[:LISTED])
-    more = f" and {len(found or runs) - LISTED} more" if len(found or runs) > LISTED else ""
-    if found:
-        raise StoreError(f"{reference!r} is {len(found)} runs in {location}: name one by its id, {listed}{more}.")
+    matches = [run for run in runs if run.name == reference or (reference and run.id.startswith(reference))]
+    if len(matches) == 1:
+        return matches[0]
+    shown = matches or runs
+    listed = ", ".join(f"{run.id[:ID_LENGTH]} ({run.name})" for run in shown[:MAX_LISTED_RUNS])
+    more = f" and {len(shown) - MAX_LISTED_RUNS} more" if len(shown) > MAX_LISTED_RUNS else ""
+    if matches:
+        raise StoreError(f"{reference!r} matches {len(matches)} runs in {location}; use an ID: {listed}{more}.")
     if not runs:
-        raise StoreError(f"no run {reference!r} in {location}, nor any other: `keras-cnns train` makes some.")
+        raise StoreError(f"no run {reference!r} in {location}, which has no runs; create one with `keras-cnns train`.")
     raise StoreError(f"no run {reference!r} in {location}; the newest are {listed}{more}.")
 
 
-def monitored(run: Run) -> str:
-    """Return the metric that a run's best epoch is the best in."""
+def monitored_metric(run: Run) -> str:
+    """Return the metric that selects a run's best epoch."""
     return run.recipe.get("monitor", "val_accuracy")
 
 
-def sweep_of(reference: str, runs: Sequence[Run]) -> str | None:
-    """Return the id of the sweep that is meant, by its id or the beginning of it; None where a run or none is."""
+def find_sweep(reference: str, runs: Sequence[Run]) -> str | None:
+    """Return the ID of the sweep with this ID or this beginning of it; None if a run or nothing matches."""
     if not reference or any(run.name == reference or run.id.startswith(reference) for run in runs):
         return None
-    sweeps = {sweep for run in runs for sweep in (run.parent, *below(CHOSEN_BY, run.tags)) if sweep}
-    found = [sweep for sweep in sweeps if sweep.startswith(reference)]
-    return found[0] if len(found) == 1 else None
+    sweeps = {sweep for run in runs for sweep in (run.parent, *strip_prefix(run.tags, CHOSEN_BY)) if sweep}
+    matches = [sweep for sweep in sweeps if sweep.startswith(reference)]
+    return matches[0] if len(matches) == 1 else None
 
 
 def best_trial(sweep: str, runs: Sequence[Run]) -> Run | None:
-    """Return the run that a sweep has chosen, be it read back from another; else its best trial in what it monitors."""
-    chosen_ones = [run for run in runs if run.tags.get(f"{CHOSEN_BY}{sweep}") == "true"]
+    """Return the run that a sweep has chosen, which may be reused from another; else its best finished trial."""
+    chosen = [run for run in runs if run.tags.get(f"{CHOSEN_BY}{sweep}") == "true"]
     trials = [run for run in runs if run.parent == sweep]
-    ended = [run for run in trials if run.status == "finished" and monitored(run) in run.metrics]
-    return max(chosen_ones or ended, key=lambda run: run.metrics.get(monitored(run), 0.0), default=None)
+    finished = [run for run in trials if run.status == "finished" and monitored_metric(run) in run.metrics]
+    return max(chosen or finished, key=lambda run: run.metrics.get(monitored_metric(run), 0.0), default=None)
 
 
-def below(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the values whose names start with `prefix`, by what follows it."""
+def strip_prefix(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """Return the values whose names start with a prefix, under their names without it."""
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def provenance() -> dict[str, str]:
-    """Return tags of the software that makes a run: versions, and the commit where one is checked out here."""
-    tags = {"versions.python": platform.python_version()}
-    for package in VERSIONED:
-        installed = installed_version(package)
-        if installed:
-            tags[f"versions.{package.replace('-', '_')}"] = installed
+    """Return tags with the versions of the software and the commit of the working directory, if there is one."""
+    versions = {package.replace("-", "_"): installed_version(package) for package in VERSIONED_PACKAGES}
+    tags = {f"versions.{name}": installed for name, installed in versions.items() if installed}
+    tags["versions.python"] = platform.python_version()
     commit = git("rev-parse", "HEAD")
     if commit:
         tags["mlflow.source.git.commit"] = commit
@@ -258,7 +254,7 @@ def installed_version(package: str) -> str:
 
 
 def git(*arguments: str) -> str:
-    """Return what git prints in the working directory, or "" where it fails or is missing."""
+    """Return the output of git in the working directory, or "" if it fails or is not installed."""
     command = ["git", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603

@@ -1,34 +1,39 @@
-"""The store: runs written to MLflow and read back."""
+"""The store: runs written to and read from MLflow."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlflow.entities import Experiment, LoggedModelOutput, LoggedModelStatus, ViewType
+from mlflow import entities
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
-from keras_cnns.errors import StoreError, nearest
-from keras_cnns.tracking.database import read_entries
-from keras_cnns.tracking.entries import LOOKED_AT, PARENT, REASON, entry_of, having, points, read, tagged, written
-from keras_cnns.tracking.location import (
-    artifact_folder,
-    check_server,
-    find_place,
-    prepare_database,
-    present_place,
-    quiet,
+from keras_cnns.errors import StoreError, first_line, nearest
+from keras_cnns.tracking.conversion import filter_string, from_mlflow
+from keras_cnns.tracking.database import read_runs
+from keras_cnns.tracking.location import artifact_folder, current_artifact_uri, open_location, quiet_logging
+from keras_cnns.tracking.retry import RetryTimeout, retry
+from keras_cnns.tracking.runs import (
+    FINGERPRINT,
+    PARENT,
+    REASON,
+    TEST_SET_EVALUATIONS,
+    EvaluationCounts,
+    Run,
+    RunDescription,
+    StoredNetwork,
+    installed_version,
+    provenance,
+    select_run,
 )
-from keras_cnns.tracking.retry import Patience, retry
-from keras_cnns.tracking.runs import KeptNetwork, Looks, Run, RunDescription, chosen, installed_version, provenance
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
@@ -37,95 +42,79 @@ if TYPE_CHECKING:
 GROUP = "keras_cnns.group"
 EPOCHS = "epochs"
 MODEL = "model"
-OF_TRAININGS = {"mlflow.experimentKind": "custom_model_development"}  # its pages show metrics, not conversations
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages then show metrics first
 NETWORK = "data/model.keras"
 CLASS_NAMES = "class_names"
 PAGE = 1000
-FINGERPRINT = "data.fingerprint"
 SAME_VERSIONS = ("versions.tensorflow", "versions.keras", "versions.keras_cnns")
 
 
 class Store:
-    """Runs in MLflow, without its global state.
+    """A store of runs in MLflow, without MLflow's global state.
 
     Args:
         uri: `sqlite:///PATH.db` or a server's address; by default MLflow's environment variable, else `mlflow.db`
-            in the working directory. Files go to `mlartifacts` beside a database.
-        create: Make a database that is not there.
-        patience: Seconds that each thing is tried again for, where a server is away, a database locked or a disk full.
+            in the working directory. Files of a database's runs are in `mlartifacts` beside it.
+        create: Create a missing database.
+        retry_timeout: Seconds for which a call is retried while a server is down, a database locked or a disk full.
 
     Attributes:
-        uri: The store's URI, written out.
-        patience: What waits, and can be told to wait no longer.
+        uri: The absolute URI of the store.
+        retry_timeout: The retry timeout, which can be cancelled.
 
     Raises:
-        StoreError: The place cannot be used.
+        StoreError: The store cannot be used.
     """
 
-    def __init__(self, uri: str | None = None, *, create: bool = True, patience: float = 0.0) -> None:
-        self.patience = Patience(patience)
-        self.uri, self._database = find_place(uri)
-        if self._database is None:
-            check_server(self.uri)
-        else:
-            prepare_database(self._database, create=create)
-        self._recorded: dict[str, set[int]] = {}
+    def __init__(self, uri: str | None = None, *, create: bool = True, retry_timeout: float = 0.0) -> None:
+        self.retry_timeout = RetryTimeout(retry_timeout)
+        self.uri, self._database = open_location(uri, create=create)
+        self._recorded_epochs: dict[str, set[int]] = {}
         self._client = self._connect()
-
-    def forget(self) -> None:
-        """Know no more which epochs are recorded; they are read again where that matters."""
-        self._recorded.clear()
 
     @property
     def location(self) -> str:
-        """What to call the store: its database file, or the server's address."""
+        """The database file or the server's address."""
         return str(self._database or self.uri)
 
     @retry
     def start(self, description: RunDescription, *, experiment: str, parent: str | None = None) -> str:
-        """Begin a run and return its id; one that the description's own tags name is gone on with.
+        """Start a run, or continue the one with the description's own tags, and return its ID.
 
         Args:
-            description: What is known of it.
-            experiment: Name of its experiment, made where there is none.
-            parent: Id of the sweep's run that it belongs to.
+            description: The description of the run.
+            experiment: The name of its experiment, created if necessary.
+            parent: The ID of the sweep's run, in a sweep.
         """
-        tags = description.all_tags() | ({PARENT: parent} if parent else {})
         run_id = self.find(experiment=experiment, tags=description.tags)
         if run_id is None:
+            tags = description.all_tags() | ({PARENT: parent} if parent else {})
             run_id = self._create(description.name, experiment, tags)
-            self._recorded[run_id] = set()
-        self._client.log_batch(
-            run_id, metrics=points(description.metrics(), step=0), params=written(description.params())
-        )
-        self._client.log_inputs(run_id, [description.images()])
+        self._log(run_id, metrics=description.metrics(), params=description.params())
+        self._client.log_inputs(run_id, [description.dataset_input()])
         return run_id
 
     @retry
     def start_group(self, name: str, *, experiment: str, params: Mapping[str, object], tags: Mapping[str, str]) -> str:
-        """Begin a run that only holds others together, as a sweep's does, and return its id.
-
-        One that has these tags is gone on with.
-        """
+        """Start a run that groups others, such as a sweep's, or continue the one with these tags; return its ID."""
         found = self.find(experiment=experiment, tags=tags)
         run_id = found or self._create(name, experiment, {**tags, GROUP: "true"})
-        self._client.log_batch(run_id, params=written(params))
+        self._log(run_id, params=params)
         return run_id
 
     @retry
     def record(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add an epoch, counted from 1, to a run's curves, unless it is there already.
+        """Record the metrics of an epoch, counted from 1, unless they are recorded already.
 
-        A run that had ended goes on.
+        A run that has ended is running again.
         """
-        if run_id not in self._recorded:
-            history = self._client.get_metric_history(run_id, EPOCHS)
-            self._recorded[run_id] = {point.step for point in history}
+        recorded = self._recorded_epochs.pop(run_id, None)  # read again if this call fails
+        if recorded is None:
+            recorded = {point.step for point in self._client.get_metric_history(run_id, EPOCHS)}
             self._reopen(run_id)
-        if epoch in self._recorded[run_id]:
-            return
-        self._client.log_batch(run_id, metrics=points({**metrics, EPOCHS: float(epoch)}, step=epoch))
-        self._recorded[run_id].add(epoch)
+        if epoch not in recorded:
+            self._log(run_id, metrics={**metrics, EPOCHS: epoch}, step=epoch)
+        self._recorded_epochs[run_id] = recorded | {epoch}
 
     @retry
     def finish(
@@ -137,39 +126,50 @@ class Store:
         reason: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Close a run.
+        """End a run.
 
         Args:
             run_id: The run.
-            metrics: What it reached, beside the curves.
+            metrics: Its final metrics.
             status: How it ended.
-            reason: Why, if it failed or was killed.
+            reason: Why it failed or was killed.
             tags: Further tags.
         """
-        all_tags = {**(tags or {}), **({REASON: reason} if reason else {})}
-        if metrics or all_tags:
-            self._client.log_batch(run_id, metrics=points(metrics or {}, step=0), tags=tagged(all_tags))
+        self._log(run_id, metrics=metrics, tags={**(tags or {}), **({REASON: reason} if reason else {})})
         self._client.set_terminated(run_id, status=status.upper())
-        self._recorded.pop(run_id, None)
+        self._recorded_epochs.pop(run_id, None)
+
+    @contextmanager
+    def mark_failure(self, run_id: str) -> Iterator[None]:
+        """Mark a run as failed or killed if an exception leaves the context."""
+        try:
+            yield
+        except BaseException as error:
+            killed = isinstance(error, KeyboardInterrupt)
+            reason = "interrupted" if killed else f"{type(error).__name__}: {first_line(error)}"
+            self.retry_timeout.cancel()
+            with suppress(StoreError):  # the first error is the one to report
+                self.finish(run_id, status="killed" if killed else "failed", reason=reason)
+            raise
 
     @retry
     def find(self, *, experiment: str, tags: Mapping[str, str]) -> str | None:
-        """Return the id of a run of an experiment that has all these tags, or None."""
+        """Return the ID of a run of an experiment with all of these tags, or None."""
         found = self._client.get_experiment_by_name(experiment)
         if found is None or not tags:
             return None
-        runs = self._client.search_runs([found.experiment_id], having(tags), max_results=1)
+        runs = self._client.search_runs([found.experiment_id], filter_string(tags), max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
     @retry
     def log_model(self, run_id: str, model: Any, example: np.ndarray, *, class_names: Sequence[str] = ()) -> None:
-        """Keep a Keras model with a run, to be loaded by `mlflow.pyfunc` or `mlflow.tensorflow`.
+        """Save a Keras model in a run, for `mlflow.pyfunc` and `mlflow.tensorflow`.
 
         Args:
-            run_id: The run; the model is `runs:/RUN_ID/model`.
+            run_id: The run; the model's URI is `runs:/RUN_ID/model`.
             model: The model.
-            example: A few inputs, which give the model its signature, in the model's own type.
-            class_names: What its outputs stand for; they are in the model's metadata.
+            example: A few inputs, from which the model's signature is inferred.
+            class_names: The names of its outputs, saved in the model's metadata.
         """
         import mlflow.tensorflow  # noqa: PLC0415 - imports TensorFlow
 
@@ -180,67 +180,79 @@ class Store:
         logged = self._client.create_logged_model(
             run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params
         )
-        described = Model(
-            artifact_path=logged.artifact_location,
-            run_id=run_id,
-            model_uuid=logged.model_id,
-            model_id=logged.model_id,
-            metadata={CLASS_NAMES: list(class_names)},
-        )
-        with tempfile.TemporaryDirectory() as folder, quiet():
+        model_id, names = logged.model_id, {CLASS_NAMES: list(class_names)}
+        mlflow_model = Model(logged.artifact_location, run_id, model_uuid=model_id, model_id=model_id, metadata=names)
+        with tempfile.TemporaryDirectory() as folder, quiet_logging():
             path = str(Path(folder, MODEL))
             mlflow.tensorflow.save_model(
                 model,
                 path,
-                mlflow_model=described,
+                mlflow_model=mlflow_model,
                 signature=signature,
                 input_example=example,
                 pip_requirements=[*requirements, f"keras-cnns=={__version__}"],
             )
-            self._client.log_model_artifacts(logged.model_id, path)
-        self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            self._client.log_model_artifacts(model_id, path)
+        self._client.finalize_logged_model(model_id, entities.LoggedModelStatus.READY)
+        self._client.log_outputs(run_id, [entities.LoggedModelOutput(model_id, step=0)])
 
     @retry
-    def fetch_network(self, run_id: str, folder: Path) -> KeptNetwork:
-        """Return the network that a run has kept, brought into a folder if it is on a server.
+    def logged_model(self, run_id: str) -> entities.LoggedModel:
+        """Return the newest model of a run.
 
         Raises:
-            StoreError: It has kept none.
+            StoreError: The run has no model.
         """
         run = self._client.get_run(run_id)
         outputs = run.outputs.model_outputs if run.outputs else []
         if not outputs:
             raise StoreError(
-                f"run {run_id} in {self.location} has kept no network: those that `keras-cnns train` has finished have "
-                f"one, and the best trial of a sweep."
+                f"run {run_id} in {self.location} has no saved network: only finished runs of `keras-cnns train` and "
+                f"the best trial of a sweep have one."
             )
         models = [self._client.get_logged_model(output.model_id) for output in outputs]
-        newest = max(models, key=lambda model: model.creation_timestamp)
-        files = self._files(newest.artifact_location)
-        here = None if hasattr(files, "artifact_dir") else str(folder)
-        described, network = (files.download_artifacts(name, here) for name in ("MLmodel", NETWORK))
-        metadata = Model.load(described).metadata or {}
-        return KeptNetwork(file=Path(network), class_names=tuple(metadata.get(CLASS_NAMES, ())))
+        return max(models, key=lambda model: model.creation_timestamp)
 
     @retry
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
-        """Add metrics to a run, finished or not, beside its curves."""
-        self._client.log_batch(run_id, metrics=points(metrics, step=0))
+    def fetch_network(self, run_id: str, folder: Path) -> StoredNetwork:
+        """Return the saved network of a run, downloaded to a folder if the store is a server.
 
-    @retry
-    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Add tags to a run, finished or not."""
-        self._client.log_batch(run_id, tags=tagged(tags))
+        Raises:
+            StoreError: The run has no saved network.
+        """
+        files = self._files(self.logged_model(run_id).artifact_location)
+        mlflow_model, network = (_download(files, name, folder) for name in ("MLmodel", NETWORK))
+        metadata = Model.load(str(mlflow_model)).metadata or {}
+        return StoredNetwork(file=network, class_names=tuple(metadata.get(CLASS_NAMES, ())))
+
+    def _log(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+        step: int = 0,
+    ) -> None:
+        """Add metrics, parameters and tags to a run, finished or not; metrics without an epoch have step 0."""
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[entities.Metric(name, float(value), now, step) for name, value in (metrics or {}).items()],
+            params=[entities.Param(name, str(value)) for name, value in (params or {}).items()],
+            tags=[entities.RunTag(name, value) for name, value in (tags or {}).items()],
+        )
+
+    log = retry(_log)
 
     @retry
     def log_files(self, run_id: str, *paths: str | Path, into: str = "") -> str:
-        """Keep files or whole folders with a run, and return where they are: a path, or a server's URI.
+        """Save files or folders in a run, and return their path or, on a server, their URI.
 
         Args:
             run_id: The run.
             *paths: The files and folders.
-            into: The folder, among the run's files, that they go into.
+            into: The destination folder among the run's files.
         """
         files = self._files(self._client.get_run(run_id).info.artifact_uri)
         for path in map(Path, paths):
@@ -248,67 +260,54 @@ class Store:
                 files.log_artifacts(str(path), str(Path(into, path.name)))
             else:
                 files.log_artifact(str(path), into or None)
-        place = getattr(files, "artifact_dir", files.artifact_uri)
-        return f"{place}/{into}".rstrip("/")
+        root = getattr(files, "artifact_dir", files.artifact_uri)
+        return f"{root}/{into}".rstrip("/")
 
     @retry
     def read_file(self, run_id: str, path: str) -> str | None:
-        """Return the text of a file that is kept with a run; None where there is none.
-
-        Args:
-            run_id: The run.
-            path: Where the file is among the run's files.
-        """
+        """Return the text of a file of a run, given its path among the run's files, or None if it does not exist."""
         files = self._files(self._client.get_run(run_id).info.artifact_uri)
         if path not in {entry.path for entry in files.list_artifacts(str(Path(path).parent))}:
             return None
         with tempfile.TemporaryDirectory() as folder:
-            here = None if hasattr(files, "artifact_dir") else folder
-            return Path(files.download_artifacts(path, here)).read_text("utf-8")
+            return _download(files, path, Path(folder)).read_text("utf-8")
 
     @retry
-    def look(self, run_id: str, fingerprint: str) -> Looks:
-        """Count a look of a run at a test split, and return how many there were.
+    def count_test_set_evaluation(self, run_id: str, fingerprint: str) -> EvaluationCounts:
+        """Record an evaluation of a run on the test set with this fingerprint, and return the counts so far.
 
-        Each look is a point of its own in the history of a metric, its value the time in seconds, so that looks of
-        several processes at once are all counted.
-
-        Args:
-            run_id: The run.
-            fingerprint: What tells the split's images from all others.
+        Each evaluation is a point in the history of a metric, with the time in seconds as its value, so evaluations
+        by concurrent processes are all counted.
         """
-        name = f"{LOOKED_AT}{fingerprint}"
-        self._client.log_batch(run_id, metrics=points({name: time.time()}, step=0))
-        experiments = [experiment.experiment_id for experiment in self._experiments(ViewType.ALL)]
-        query = f"metrics.`{name}` > 0"
-        looking = self._pages(
-            lambda token: self._client.search_runs(experiments, query, ViewType.ALL, max_results=PAGE, page_token=token)
-        )
-        counts = {run.info.run_id: len(self._client.get_metric_history(run.info.run_id, name)) for run in looking}
-        return Looks(by_run=counts[run_id], by_all=sum(counts.values()), runs=len(counts))
+        name = f"{TEST_SET_EVALUATIONS}{fingerprint}"
+        self._log(run_id, metrics={name: time.time()})
+        experiments = [experiment.experiment_id for experiment in self._experiments(entities.ViewType.ALL)]
+        runs = self._search_mlflow(experiments, f"metrics.`{name}` > 0", entities.ViewType.ALL)
+        counts = {run.info.run_id: len(self._client.get_metric_history(run.info.run_id, name)) for run in runs}
+        return EvaluationCounts(by_run=counts[run_id], total=sum(counts.values()), runs=len(counts))
 
     @retry
     def run(self, reference: str) -> Run:
-        """Return the run that a person means.
+        """Return a run.
 
         Args:
-            reference: Its id, the beginning of it, or a name that no other run has.
+            reference: Its ID, the beginning of its ID, or a name that no other run has.
 
         Raises:
-            StoreError: There is none, or more than one.
+            StoreError: No run or more than one run matches.
         """
-        return chosen(reference, self.runs(), self.location)
+        return select_run(reference, self.runs(), self.location)
 
     @retry
     def runs(self, *, experiment: str | None = None, parent: str | None = None) -> list[Run]:
-        """Return runs, newest first, without the groups that hold them together.
+        """Return runs, newest first, without the runs that group others.
 
         Args:
-            experiment: Only those of this experiment.
-            parent: Only those of the sweep with this run.
+            experiment: Return only the runs of this experiment.
+            parent: Return only the runs of the sweep with this run.
 
         Raises:
-            StoreError: There is no such experiment.
+            StoreError: The experiment does not exist.
         """
         experiments = {known.name: known for known in self._experiments()}
         if experiment is not None and experiment not in experiments:
@@ -316,23 +315,19 @@ class Store:
             raise StoreError(
                 f"no experiment {experiment!r} in {self.location}; it has {names}.{nearest(experiment, experiments)}"
             )
-        chosen = experiments.values() if experiment is None else [experiments[experiment]]
-        return self._search(chosen, {PARENT: parent} if parent else {})
+        selected = experiments.values() if experiment is None else [experiments[experiment]]
+        return self._search(selected, {PARENT: parent} if parent else {})
 
     @retry
-    def done_before(self, fingerprint: str) -> list[Run]:
-        """Return the finished runs on the same images that these versions made and no scheduler stopped early.
-
-        Args:
-            fingerprint: What tells the images from all others.
-        """
+    def reusable_runs(self, fingerprint: str) -> list[Run]:
+        """Return the finished runs of the same software on a dataset, except those that were stopped early."""
         versions = {name: value for name, value in self._provenance.items() if name in SAME_VERSIONS}
-        found = self._search(self._experiments(), {FINGERPRINT: fingerprint, **versions}, finished=True)
-        return [run for run in found if "stopped_early" not in run.tags]
+        runs = self._search(self._experiments(), {FINGERPRINT: fingerprint, **versions}, finished=True)
+        return [run for run in runs if "stopped_early" not in run.tags]
 
     @retry
     def curves(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
-        """Return each metric of a run that was recorded by epoch, as epochs and values."""
+        """Return the epochs and values of each metric of a run that was recorded by epoch."""
         curves: dict[str, list[tuple[int, float]]] = {}
         for name in self._client.get_run(run_id).data.metrics:
             history = self._client.get_metric_history(run_id, name)
@@ -348,7 +343,7 @@ class Store:
 
     @retry
     def _connect(self) -> MlflowClient:
-        with quiet():
+        with quiet_logging():
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             client.search_experiments(max_results=1)
         return client
@@ -360,35 +355,39 @@ class Store:
     def _create(self, name: str, experiment: str, tags: Mapping[str, str]) -> str:
         experiment_id = self._experiment_id(experiment)
         run = self._client.create_run(experiment_id, tags={**self._provenance, **tags}, run_name=name)
+        self._recorded_epochs[run.info.run_id] = set()
         return str(run.info.run_id)
 
     def _search(
-        self, experiments: Iterable[Experiment], tags: Mapping[str, str], *, finished: bool = False
+        self, experiments: Iterable[entities.Experiment], tags: Mapping[str, str], *, finished: bool = False
     ) -> list[Run]:
         names = {known.experiment_id: known.name for known in experiments}
         if self._database is not None:
-            entries = read_entries(self._database, list(names), tags, finished=finished)
+            runs = read_runs(self._database, names, tags, finished=finished)
         else:
-            query = having(tags, finished=finished)
-            pages = self._pages(
-                lambda token: self._client.search_runs(list(names), query, max_results=PAGE, page_token=token)
-            )
-            entries = map(entry_of, pages)
-        return [read(entry, names[entry.experiment]) for entry in entries if GROUP not in entry.tags]
+            found = self._search_mlflow(list(names), filter_string(tags, finished=finished))
+            runs = (from_mlflow(run, names[run.info.experiment_id]) for run in found)
+        return [run for run in runs if GROUP not in run.tags]
+
+    def _search_mlflow(
+        self, experiments: list[str], query: str, view: int = entities.ViewType.ACTIVE_ONLY
+    ) -> Iterator[Any]:
+        return _pages(
+            lambda token: self._client.search_runs(experiments, query, view, max_results=PAGE, page_token=token)
+        )
 
     def _experiment_id(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             location = artifact_folder(self._database).as_uri() if self._database else None
-            # Another process may make it at this moment.
-            with suppress(MlflowException):
-                return str(self._client.create_experiment(name, artifact_location=location, tags=OF_TRAININGS))
+            with suppress(MlflowException):  # another process may create it at the same time
+                self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
             found = self._client.get_experiment_by_name(name)
         if found is None:
-            raise StoreError(f"cannot make an experiment called {name!r} in {self.location}; try a plain name.")
+            raise StoreError(f"cannot create an experiment called {name!r} in {self.location}; try a simpler name.")
         if found.lifecycle_stage != "active":
             raise StoreError(
-                f"experiment {name!r} in {self.location} was deleted: choose another name, or bring it back with "
+                f"experiment {name!r} in {self.location} was deleted: choose another name, or restore it with "
                 f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
             )
         return str(found.experiment_id)
@@ -401,17 +400,21 @@ class Store:
                 self._client.delete_tag(run_id, REASON)
 
     def _files(self, uri: str) -> Any:
-        return get_artifact_repository(present_place(uri, self._database), tracking_uri=self.uri)
+        return get_artifact_repository(current_artifact_uri(uri, self._database), tracking_uri=self.uri)
 
-    def _experiments(self, view: int = ViewType.ACTIVE_ONLY) -> list[Experiment]:
-        return list(
-            self._pages(lambda token: self._client.search_experiments(view, max_results=PAGE, page_token=token))
-        )
+    def _experiments(self, view: int = entities.ViewType.ACTIVE_ONLY) -> list[entities.Experiment]:
+        return list(_pages(lambda token: self._client.search_experiments(view, max_results=PAGE, page_token=token)))
 
-    @staticmethod
-    def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
-        page = fetch(None)
+
+def _download(files: Any, path: str, folder: Path) -> Path:
+    """Return the path of an artifact, downloaded to a folder unless it is on this machine."""
+    return Path(files.download_artifacts(path, None if hasattr(files, "artifact_dir") else str(folder)))
+
+
+def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield the entries of all pages."""
+    page = fetch(None)
+    yield from page
+    while page.token:
+        page = fetch(page.token)
         yield from page
-        while page.token:
-            page = fetch(page.token)
-            yield from page

@@ -1,14 +1,14 @@
-"""A training's folder: what it is, how far it came, its best network.
+"""The folder of a training: its identity, checkpoints and best network.
 
-    job.json              what is trained, on what, and the run that records it
-    splits.csv            which image is in which split
-    speed.json            in which precision it computes
-    parts.json            in how many parts a batch comes, where memory does not hold it whole
-    epoch-0007/           after seven epochs: weights.weights.h5 (optimizer included), state.json, and
-                          best.keras, the network that is kept so far
-    finished              there once all epochs are done
+    job.json              the job, the dataset and the MLflow run
+    splits.csv            the split of each image
+    speed.json            the precision
+    micro_batches.json    the number of micro-batches per batch, if a whole batch does not fit into memory
+    epoch-0007/           the checkpoint after seven epochs: weights.weights.h5 (with the optimizer), state.json, and
+                          best.keras, the network of the best epoch so far
+    finished              exists when all epochs are done
 
-Everything is written under a temporary name and renamed, so that whatever has its name is whole.
+All files are written under a temporary name and renamed, so they are always complete.
 """
 
 from __future__ import annotations
@@ -22,133 +22,120 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_cnns.atomic import atomic_write
 from keras_cnns.networks.recipe import Recipe
 
 WEIGHTS = "weights.weights.h5"
 STATE = "state.json"
 BEST = "best.keras"
 NEW_BEST = ".new-best.keras"
-BATCH_PARTS = "batch_parts"
+MICRO_BATCHES = "micro_batches"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training came.
+    """The progress of a training.
 
     Attributes:
-        epoch: Whole epochs done.
-        seconds: Time spent inside `fit`.
+        epoch: Number of completed epochs.
+        seconds: Time spent in `fit`.
         best_score: The best validation score so far.
         history: The metrics of each epoch.
     """
 
-    epoch: int
-    seconds: float
-    best_score: float
-    history: tuple[Mapping[str, float], ...]
-
-
-START = Progress(epoch=0, seconds=0.0, best_score=float("-inf"), history=())
+    epoch: int = 0
+    seconds: float = 0.0
+    best_score: float = -math.inf
+    history: tuple[Mapping[str, float], ...] = ()
 
 
 def is_better(metrics: Mapping[str, float], best_score: float, recipe: Recipe) -> bool:
-    """Return whether the network of an epoch with these metrics is to be kept instead of the one kept so far."""
+    """Return whether the network of an epoch with these metrics replaces the best one so far."""
     return recipe.keep == "last" or metrics[recipe.monitor] > best_score
 
 
-def best_epoch(history: Sequence[Mapping[str, float]], recipe: Recipe) -> tuple[int, Mapping[str, float]]:
-    """Return number (from 1) and metrics of the epoch whose network is kept: of equally good ones the first."""
+def selected_epoch(history: Sequence[Mapping[str, float]], recipe: Recipe) -> tuple[int, Mapping[str, float]]:
+    """Return number (from 1) and metrics of the epoch whose network is kept: the last, or the first of the best."""
     if recipe.keep == "last":
         return len(history), history[-1]
     return max(enumerate(history, start=1), key=lambda item: item[1][recipe.monitor])
 
 
-def patience_over(history: Sequence[Mapping[str, float]], recipe: Recipe) -> bool:
-    """Return whether as many epochs as the recipe has patience for have not been better than one before them."""
+def should_stop(history: Sequence[Mapping[str, float]], recipe: Recipe) -> bool:
+    """Return whether there was no improvement for as many epochs as the recipe's patience."""
     if recipe.patience is None or not history:
         return False
     scores = [metrics[recipe.monitor] for metrics in history]
     return len(scores) - 1 - scores.index(max(scores)) >= recipe.patience
 
 
-def kept_metrics(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict[str, float]:
-    """Return what a run holds of its kept epoch beside the curves; nothing where no epoch was done."""
+def selected_metrics(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict[str, float]:
+    """Return the final metrics of a run, mainly those of the selected epoch; none if there was no epoch."""
     if not history:
         return {}
-    number, metrics = best_epoch(history, recipe)
+    number, metrics = selected_epoch(history, recipe)
     best = {f"best_{name}": value for name, value in metrics.items() if name.startswith("val_")}
-    last = {name: history[-1][name] for name in ("seconds", BATCH_PARTS) if name in history[-1]}
+    last = {name: history[-1][name] for name in ("seconds", MICRO_BATCHES) if name in history[-1]}
     return {**best, "best_epoch": float(number), **last}
 
 
-def kept_score(history: Sequence[Mapping[str, float]], recipe: Recipe) -> float:
-    """Return what is monitored of the kept epoch; not a number where no epoch was done."""
-    return kept_metrics(history, recipe).get(f"best_{recipe.monitor}", math.nan)
+def selected_score(history: Sequence[Mapping[str, float]], recipe: Recipe) -> float:
+    """Return the monitored metric of the selected epoch; NaN if there was no epoch."""
+    return selected_metrics(history, recipe).get(f"best_{recipe.monitor}", math.nan)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def save_checkpoint(folder: Path, model: Any, progress: Progress, *, new_best: bool) -> Path:
-    """Save weights, optimizer and progress after a whole epoch, then drop older checkpoints.
+def save_checkpoint(folder: Path, model: Any, progress: Progress, *, new_best: bool) -> None:
+    """Save weights, optimizer and progress after an epoch, then delete older checkpoints.
 
     Args:
-        folder: The training's folder.
-        model: The model as it is now.
-        progress: How far it came.
-        new_best: Whether the network to keep is this epoch's, already saved as `NEW_BEST`; else the one before stays.
-
-    Returns:
-        The checkpoint's folder.
+        folder: The folder of the training.
+        model: The model.
+        progress: The progress.
+        new_best: Whether this epoch's network, saved as `NEW_BEST`, is the best so far; otherwise the one of the
+            last checkpoint is copied.
     """
-    final = checkpoint(folder, progress.epoch)
+    final = checkpoint_path(folder, progress.epoch)
     temporary = folder / f".{final.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     model.save_weights(temporary / WEIGHTS)
-    older = checkpoints(folder)
+    older = list_checkpoints(folder)
     if new_best:
         (folder / NEW_BEST).replace(temporary / BEST)
     else:
         shutil.copyfile(older[-1] / BEST, temporary / BEST)
     (temporary / STATE).write_text(json.dumps(vars(progress)), encoding="utf-8")
     temporary.replace(final)
-    for before in older:
-        shutil.rmtree(before, ignore_errors=True)
-    return final
+    for path in older:
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def checkpoint(folder: Path, epoch: int) -> Path:
-    """Name the checkpoint after so many epochs."""
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Return the path of the checkpoint after an epoch."""
     return folder / f"epoch-{epoch:04d}"
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the whole checkpoints in a training's folder, oldest first."""
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the complete checkpoints of a training, oldest first."""
     return sorted(folder.glob("epoch-*"))
 
 
 def read_progress(folder: Path) -> Progress:
-    """Return how far the training in a folder came."""
-    found = checkpoints(folder)
-    if not found:
-        return START
-    state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
+    """Return the progress of a training."""
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        return Progress()
+    state = json.loads((checkpoints[-1] / STATE).read_text(encoding="utf-8"))
     return Progress(state["epoch"], state["seconds"], state["best_score"], tuple(state["history"]))
 
 
 def restore(folder: Path, model: Any) -> Progress:
-    """Bring a model, built and compiled as it was, to the folder's last checkpoint; return its progress."""
+    """Load the last checkpoint into a compiled model, and return its progress."""
     progress = read_progress(folder)
     if progress.epoch:
-        model.load_weights(checkpoints(folder)[-1] / WEIGHTS)
+        model.load_weights(list_checkpoints(folder)[-1] / WEIGHTS)
     return progress
 
 
-def best_model(folder: Path) -> Path:
-    """Return the file of the network that is kept so far."""
-    return checkpoints(folder)[-1] / BEST
+def best_model_path(folder: Path) -> Path:
+    """Return the file of the best network so far."""
+    return list_checkpoints(folder)[-1] / BEST

@@ -1,4 +1,4 @@
-"""The devices that a training runs on."""
+"""The devices of a training."""
 
 from __future__ import annotations
 
@@ -6,38 +6,50 @@ import contextlib
 import functools
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from keras_cnns.errors import SettingError
 
 
+class Cluster(NamedTuple):
+    """This process among the workers that share each batch.
+
+    Attributes:
+        worker: The index of this worker; worker 0 writes the results.
+        workers: The number of workers.
+    """
+
+    worker: int
+    workers: int
+
+
 @functools.cache
 def strategy() -> Any:
-    """Return the strategy over all devices: of this process, or of all workers that TF_CONFIG names.
+    """Return the distribution strategy over the devices of this process, or of all workers in TF_CONFIG.
 
-    A `MirroredStrategy` where this process has several devices, a `MultiWorkerMirroredStrategy` where TF_CONFIG
-    names several workers. A process may have one such object only, so it is made here and nowhere else, before
-    anything is computed. With one device, or on another Keras backend than TensorFlow, it is None.
+    A `MirroredStrategy` for several devices of this process, a `MultiWorkerMirroredStrategy` if TF_CONFIG lists
+    several workers, or None for one device or a Keras backend other than TensorFlow. A process can have only one
+    strategy, which has to be created before any other operation, so call this function first.
     """
     if keras.backend.backend() != "tensorflow":
         return None
-    import tensorflow as tf  # noqa: PLC0415 - other backends do not need it
+    import tensorflow as tf  # noqa: PLC0415 - not needed by other backends
 
-    let_memory_grow()
-    if workers() > 1:
+    enable_memory_growth()
+    if cluster().workers > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices]) if len(devices) > 1 else None
 
 
-def let_memory_grow() -> None:
-    """Let TensorFlow take a GPU's memory as it needs it, not all at once, so that processes can share one.
+def enable_memory_growth() -> None:
+    """Allocate GPU memory as needed instead of all at once, so that processes can share a GPU.
 
-    What the user has settled stays: by TF_FORCE_GPU_ALLOW_GROWTH, by limits, or by having computed before.
+    Has no effect if the user has set TF_FORCE_GPU_ALLOW_GROWTH or memory limits, or if the GPUs are in use already.
     """
-    import tensorflow as tf  # noqa: PLC0415 - other backends do not need it
+    import tensorflow as tf  # noqa: PLC0415 - not needed by other backends
 
     if "TF_FORCE_GPU_ALLOW_GROWTH" in os.environ:
         return
@@ -46,40 +58,29 @@ def let_memory_grow() -> None:
             tf.config.experimental.set_memory_growth(device, enable=True)
 
 
-def replicas() -> int:
-    """Return how many devices share each batch."""
-    mirrored = strategy()
-    return 1 if mirrored is None else int(mirrored.num_replicas_in_sync)
+def replica_count() -> int:
+    """Return the number of devices that share each batch."""
+    return 1 if strategy() is None else int(strategy().num_replicas_in_sync)
 
 
 @functools.cache
-def cluster() -> tuple[int, int]:
-    """Return the number of this worker, from 0, and how many there are, as TF_CONFIG says.
+def cluster() -> Cluster:
+    """Return the index of this worker and the number of workers, as set in TF_CONFIG.
 
     Raises:
-        SettingError: TF_CONFIG is not what TensorFlow reads.
+        SettingError: TF_CONFIG is not valid.
     """
     text = os.environ.get("TF_CONFIG", "")
     if not text:
-        return 0, 1
+        return Cluster(0, 1)
     try:
         config = json.loads(text)
-        names = [*config["cluster"].get("chief", []), *config["cluster"].get("worker", [])]
+        chiefs, workers = (config["cluster"].get(role, []) for role in ("chief", "worker"))
         task = config["task"]
-        before = 0 if task["type"] == "chief" else len(config["cluster"].get("chief", []))
-        return before + int(task["index"]), len(names)
+        first = 0 if task["type"] == "chief" else len(chiefs)
+        return Cluster(first + int(task["index"]), len(chiefs) + len(workers))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SettingError(
-            'TF_CONFIG is not legal; write {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", '
+            'TF_CONFIG is not valid; use {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", '
             '"index": 0}}, or unset it.'
         ) from None
-
-
-def worker() -> int:
-    """Return the number of this worker; worker 0 keeps what comes out."""
-    return cluster()[0]
-
-
-def workers() -> int:
-    """Return how many workers share each batch."""
-    return cluster()[1]

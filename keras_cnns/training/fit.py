@@ -1,12 +1,13 @@
-"""One training: from settings, recipe and images to the network that is kept, with `model.fit`."""
+"""Training of one network with `model.fit`, from a job and a dataset to the best network."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,118 +17,118 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cnns.data import Dataset, Split
-from keras_cnns.data.augmentation import Augmentation
-from keras_cnns.data.pipeline import evaluation_batches, places_of, training_batches
+from keras_cnns.data.pipeline import evaluation_batches, step_indices, training_batches
 from keras_cnns.errors import SettingError
-from keras_cnns.evaluation import scores
+from keras_cnns.evaluation.metrics import compute_scores
 from keras_cnns.networks.recipe import Recipe
-from keras_cnns.training.batch_norm import relu_apart
-from keras_cnns.training.callbacks import CheckpointCallback, EpochClock, ProgressCallback
-from keras_cnns.training.checkpoints import BEST, checkpoint, checkpoints, kept_metrics, patience_over, restore
-from keras_cnns.training.devices import cluster, strategy, worker, workers
-from keras_cnns.training.job import (
-    Job,
-    class_weights,
-    compiled,
-    images_a_device,
-    steps_per_epoch,
-    usable_batch_size,
+from keras_cnns.training.batch_norm import without_relu_fusion
+from keras_cnns.training.callbacks import CheckpointCallback, EpochSeedCallback, ProgressCallback
+from keras_cnns.training.checkpoints import (
+    BEST,
+    checkpoint_path,
+    list_checkpoints,
+    restore,
+    selected_metrics,
+    should_stop,
 )
-from keras_cnns.training.memory import parts_that_fit
-from keras_cnns.training.several_workers import Agreement
-from keras_cnns.training.speed import Speed, seconds_a_step, settle_speed
+from keras_cnns.training.devices import cluster, strategy
+from keras_cnns.training.job import Batching, Job, class_weights, compile_model, make_batching
+from keras_cnns.training.memory import train_within_memory
+from keras_cnns.training.multi_worker import BatchNormSyncCallback
+from keras_cnns.training.speed import Speed, choose_speed, seconds_per_step
 
-MEASURED_AT_A_TIME = 256
+VALIDATION_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What a training brought.
+    """The result of a training.
 
     Attributes:
         history: The metrics of each epoch.
-        kept: Those of the kept epoch by `best_...`, its number `best_epoch`, and the `seconds` spent in `fit`;
-            `batch_parts`, the number of parts that each device's batch came in, where memory did not hold it whole.
-        best_model: The kept epoch's network, as a file that `keras.saving.load_model` reads.
+        metrics: The metrics of the best epoch as `best_...`, its number `best_epoch`, the `seconds` spent in `fit`,
+            and the number of `micro_batches` per batch if a whole batch did not fit into memory.
+        best_model: The network of the best epoch, a file for `keras.saving.load_model`.
     """
 
     history: tuple[Mapping[str, float], ...]
-    kept: Mapping[str, float]
+    metrics: Mapping[str, float]
     best_model: Path
 
 
-def fit(
-    job: Job,
-    dataset: Dataset,
-    folder: Path,
-    *,
-    progress_callback: ProgressCallback | None = None,
-) -> Fitted:
-    """Train a network, going on from the folder's last checkpoint if it has one.
+def fit(job: Job, dataset: Dataset, folder: Path, *, progress_callbacks: Sequence[ProgressCallback] = ()) -> Fitted:
+    """Train a network, from the last checkpoint in the folder if there is one.
 
-    Two runs with equal arguments on one machine give equal weights, whether or not one was interrupted. Several
-    devices give what one gives, but for an epoch's last batch where they cannot share it evenly (Keras weighs the
-    devices' means equally), and for augmentation, which several workers draw each for themselves.
+    Trainings with equal arguments on the same machine give equal weights, interrupted or not. Several devices give
+    the weights of one device, except for the last batch of an epoch if its images cannot be divided evenly (Keras
+    weights the means of the devices equally), and for augmentation, which each of several workers draws independently.
 
     Args:
-        job: What to train and how.
-        dataset: Images with a training and mostly a validation split, without which the recipe has to keep the last
-            network; a test split is not looked at.
-        folder: Where checkpoints and the kept network are; with several workers one that all of them see.
-        progress_callback: Told of every step, and of every epoch once its checkpoint is kept.
+        job: The network and how to train it.
+        dataset: Images with a training split and usually a validation split; without one, the recipe has to keep the
+            last network. The test split is not used.
+        folder: The folder of the checkpoints, which all workers have to share.
+        progress_callbacks: Receive each step, and each epoch after its checkpoint is saved.
 
     Raises:
-        SettingError: Network and images do not fit, or the recipe is not possible.
-        TrainingError: The loss is no longer finite, or memory does not hold the network with one image.
+        SettingError: The network does not support the images, or the recipe is not possible.
+        DataError: There are fewer training images than devices.
+        TrainingError: The loss is not finite, or the network does not fit into memory with a single image.
     """
-    strategy()  # has to be made before anything is computed
-    recipe, validation = job.recipe, dataset.splits.get("validation")
-    check_monitor(recipe, validation, dataset.classes)
-    if recipe.precision == "auto" and workers() > 1:
-        raise SettingError("precision='auto' is for one machine, because several must agree; say which precision.")
-    return parts_that_fit(
+    strategy()
+    check_monitor(job.recipe, dataset)
+    if job.recipe.precision == "auto" and cluster().workers > 1:
+        raise SettingError("precision='auto' does not support several workers; choose a precision.")
+    batching = make_batching(job, dataset)
+    return train_within_memory(
         folder,
-        images_a_device(job, dataset),
-        lambda parts: fit_in_parts(job, dataset, folder, parts=parts, progress_callback=progress_callback),
+        batching.images_per_device,
+        lambda micro_batches: fit_micro_batches(job, dataset, batching, folder, micro_batches, progress_callbacks),
     )
 
 
-@relu_apart()
-def fit_in_parts(
-    job: Job, dataset: Dataset, folder: Path, *, parts: int, progress_callback: ProgressCallback | None
+@without_relu_fusion()
+def fit_micro_batches(
+    job: Job,
+    dataset: Dataset,
+    batching: Batching,
+    folder: Path,
+    micro_batches: int,
+    progress_callbacks: Sequence[ProgressCallback],
 ) -> Fitted:
-    """Train as `fit` does, with each device's batch in so many parts."""
+    """Train like `fit`, with this number of micro-batches per batch."""
     recipe = job.recipe
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    batches = job_batches(job, dataset, epoch)
+    batches = make_batches(job, dataset, batching, epoch)
+    compile_with = functools.partial(compile_model, job, dataset, batching, micro_batches=micro_batches)
 
     def time_step(precision: str) -> float:
-        model = compiled(job, dataset, Speed(precision=precision, steps_per_execution=1), parts)
-        return seconds_a_step(model, next(iter(batches)))
+        return seconds_per_step(compile_with(Speed(precision=precision, steps_per_execution=1)), next(iter(batches)))
 
-    facts = {**job.describe(), "seed": 0, "images": [*dataset.image_shape, dataset.classes], "parts": parts}
-    speed = settle_speed(folder, facts, recipe.precision, time_step)
+    images = [*dataset.image_shape, dataset.classes]
+    facts = {**job.describe(), "seed": 0, "images": images, "micro_batches": micro_batches}
+    speed = choose_speed(folder, facts, recipe.precision, time_step)
     keras.utils.set_random_seed(job.seed)
-    model = compiled(job, dataset, speed, parts)
+    model = compile_with(speed)
     start = restore(folder, model)
-    with keeping(folder) as place:
-        keeper = CheckpointCallback(
-            place,
+    with worker_folder(folder) as own_folder:
+        checkpoints = CheckpointCallback(
+            own_folder,
             start,
             recipe,
-            steps=steps_per_epoch(job, dataset),
-            parts=parts,
-            validate=validator(dataset.splits.get("validation"), parts),
-            describe_step=lambda number, step: name_images(job, dataset, number, step),
-            progress_callback=progress_callback,
+            steps=batching.steps_per_epoch,
+            micro_batches=micro_batches,
+            validate=make_validation(dataset.splits.get("validation"), micro_batches),
+            describe_step=lambda number, step: describe_images(job, dataset, batching, number, step),
+            progress_callbacks=progress_callbacks,
         )
-        if start.epoch < recipe.epochs and not patience_over(start.history, recipe):
-            callbacks = [EpochClock(epoch, model), keeper]
-            if workers() > 1:
+        if start.epoch < recipe.epochs and not should_stop(start.history, recipe):
+            callbacks = [EpochSeedCallback(epoch, model), checkpoints]
+            if cluster().workers > 1:
                 batches = strategy().experimental_distribute_dataset(batches)
-                callbacks.insert(0, Agreement(model, strategy()))
+                callbacks.insert(0, BatchNormSyncCallback(model, strategy()))
             with warnings.catch_warnings():
-                # Several workers learn how many steps an epoch has when the first ends, which Keras warns of.
+                # With several workers the number of steps is unknown until the first epoch ends; Keras warns then.
                 warnings.filterwarnings("ignore", "Your input ran out of data")
                 model.fit(
                     batches,
@@ -137,68 +138,68 @@ def fit_in_parts(
                     shuffle=False,  # the batches are shuffled already
                     callbacks=callbacks,
                 )
-    history = keeper.progress.history
-    return Fitted(
-        history=history, kept=kept_metrics(history, recipe), best_model=checkpoint(folder, len(history)) / BEST
-    )
+    history = checkpoints.progress.history
+    best_model = checkpoint_path(folder, len(history)) / BEST
+    return Fitted(history=history, metrics=selected_metrics(history, recipe), best_model=best_model)
 
 
-def check_monitor(recipe: Recipe, validation: Split | None, classes: int) -> None:
-    """Raise a `SettingError` where the validation images cannot say what the recipe asks them."""
+def check_monitor(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise a SettingError if the validation images do not give the metric that the recipe monitors."""
+    validation = dataset.splits.get("validation")
     if validation is None:
         if recipe.keep != "last" or recipe.patience is not None:
-            raise SettingError("without validation images nothing can be monitored; use keep='last' and no patience.")
-    elif recipe.monitor == "val_auc" and "auc" not in scores(validation.labels, even(validation, classes)):
-        raise SettingError("monitor='val_auc' needs validation images of every class; use monitor='val_accuracy'.")
+            raise SettingError("without validation images no metric can be monitored; use keep='last' and no patience.")
+    elif recipe.monitor == "val_auc":
+        uniform = np.full((len(validation), dataset.classes), 1 / dataset.classes)
+        if "auc" not in compute_scores(validation.labels, uniform):
+            raise SettingError("monitor='val_auc' needs validation images of every class; use monitor='val_accuracy'.")
 
 
 @contextlib.contextmanager
-def keeping(folder: Path) -> Iterator[Path]:
-    """Give a training's folder; to a worker beside the first, which has to save with it, one that is thrown away."""
-    if worker() == 0:
+def worker_folder(folder: Path) -> Iterator[Path]:
+    """Yield the folder for a worker's checkpoints: for worker 0 the training's, else a temporary one.
+
+    All workers have to save, because saving is a collective operation.
+    """
+    if cluster().worker == 0:
         yield folder
         return
-    with tempfile.TemporaryDirectory() as nowhere:
-        for begun in checkpoints(folder)[-1:]:  # the network that is kept so far may stay the best
-            shutil.copytree(begun, Path(nowhere) / begun.name)
-        yield Path(nowhere)
+    with tempfile.TemporaryDirectory() as temporary:
+        for checkpoint in list_checkpoints(folder)[-1:]:  # its network may remain the best
+            shutil.copytree(checkpoint, Path(temporary) / checkpoint.name)
+        yield Path(temporary)
 
 
-def job_batches(job: Job, dataset: Dataset, epoch: tf.Variable) -> tf.data.Dataset:
-    """Return the training batches of a job."""
+def make_batches(job: Job, dataset: Dataset, batching: Batching, epoch: tf.Variable) -> tf.data.Dataset:
+    """Return the training batches of a job, in the order of the epoch that the variable holds."""
     return training_batches(
         dataset.training,
         classes=dataset.classes,
-        batch_size=usable_batch_size(job, dataset),
+        batch_size=batching.batch_size,
         seed=job.seed,
         epoch=epoch,
-        augmentation=Augmentation(preset=job.recipe.augmentation, mixup=job.recipe.mixup, cutmix=job.recipe.cutmix),
+        recipe=job.recipe,
         class_weights=class_weights(job.recipe, dataset),
         share=cluster(),
     )
 
 
-def even(split: Split, classes: int) -> np.ndarray:
-    """Return predictions that say nothing: every class equally probable, shape (images, classes)."""
-    return np.full((len(split), classes), 1 / classes)
-
-
-def validator(split: Split | None, parts: int) -> Callable[[Any], dict[str, float]]:
-    """Return what measures a network on a split's images, fewer at a time in more parts; nothing without a split."""
+def make_validation(split: Split | None, micro_batches: int) -> Callable[[Any], dict[str, float]]:
+    """Return a function from a network to its validation metrics, which are empty without a validation split."""
     if split is None:
-        return lambda network: {}  # noqa: ARG005
-    batches = evaluation_batches(split.images, max(1, MEASURED_AT_A_TIME // parts))
+        return lambda _: {}
+    batches = evaluation_batches(split.images, max(1, VALIDATION_BATCH_SIZE // micro_batches))
 
     def validate(network: keras.Model) -> dict[str, float]:
-        measured = scores(split.labels, network.predict(batches, verbose=0))
-        return {f"val_{name}": value for name, value in measured.items()}
+        metrics = compute_scores(split.labels, network.predict(batches, verbose=0))
+        return {f"val_{name}": value for name, value in metrics.items()}
 
     return validate
 
 
-def name_images(job: Job, dataset: Dataset, epoch: int, step: int) -> str:
-    """Write which images a step was on; epochs and steps count from 0."""
+def describe_images(job: Job, dataset: Dataset, batching: Batching, epoch: int, step: int) -> str:
+    """Describe the images of a step; epochs and steps count from 0."""
     split = dataset.training
-    places = places_of(len(split), usable_batch_size(job, dataset), job.seed, epoch, step)
-    first = [split.files[place] if split.files else str(place) for place in places[:3]]
-    return f"{len(places)} training images ({', '.join(first)}{', ...' if len(places) > 3 else ''})"
+    indices = step_indices(len(split), batching.batch_size, job.seed, epoch, step)
+    first = [split.files[index] if split.files else str(index) for index in indices[:3]]
+    return f"{len(indices)} training images ({', '.join(first)}{', ...' if len(indices) > 3 else ''})"

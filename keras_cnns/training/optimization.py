@@ -1,4 +1,4 @@
-"""The optimizer, learning rate schedule and loss that a recipe asks for."""
+"""The optimizer, learning rate schedule and loss of a recipe."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 from keras_cnns.lazy import keras
 from keras_cnns.networks.recipe import Recipe
 
-FOCUS = 2.0
-STEPS_DOWN = (0.5, 0.75)
+FOCAL_GAMMA = 2.0
+STEP_FRACTIONS = (0.5, 0.75)  # of the training, after which the schedule "steps" divides the learning rate by 10
 
 
 def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> Any:
-    """Return the recipe's optimizer, its schedule laid over all steps of the training."""
+    """Return the optimizer of a recipe, with the learning rate schedule over all steps of the training."""
     options: dict[str, Any] = {"weight_decay": recipe.weight_decay or None, "global_clipnorm": recipe.clip_norm}
     if recipe.ema:
         options |= {"use_ema": True, "ema_momentum": recipe.ema}
-    rate = learning_rate(recipe, recipe.epochs * steps_per_epoch)
+    rate = make_learning_rate(recipe, recipe.epochs * steps_per_epoch)
     if recipe.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, **options)
     else:
@@ -27,14 +27,14 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> Any:
     return optimizer
 
 
-def learning_rate(recipe: Recipe, steps: int) -> Any:
-    """Return the learning rate: a number, or a schedule over `steps`."""
+def make_learning_rate(recipe: Recipe, steps: int) -> Any:
+    """Return the learning rate of a recipe: a number, or a schedule over `steps`."""
     if recipe.schedule == "constant":
         return recipe.learning_rate
     schedules = keras.optimizers.schedules
     if recipe.schedule == "steps":
         rates = [recipe.learning_rate * factor for factor in (1.0, 0.1, 0.01)]
-        return schedules.PiecewiseConstantDecay([max(1, round(share * steps)) for share in STEPS_DOWN], rates)
+        return schedules.PiecewiseConstantDecay([max(1, round(part * steps)) for part in STEP_FRACTIONS], rates)
     warmup_steps = round(recipe.warmup * steps)
     return schedules.CosineDecay(
         recipe.learning_rate * (0.0 if warmup_steps else 1.0),
@@ -45,12 +45,12 @@ def learning_rate(recipe: Recipe, steps: int) -> Any:
 
 
 def make_loss(recipe: Recipe, task: str) -> Any:
-    """Return the loss for a task of `Dataset`; labels are shares of classes, shape (images, classes)."""
+    """Return the loss of a recipe for a task of `Dataset`; its labels have the shape (images, classes)."""
     losses, smoothing = keras.losses, recipe.label_smoothing
     if recipe.loss == "focal":
         if task == "multi-label":
-            return losses.BinaryFocalCrossentropy(gamma=FOCUS, label_smoothing=smoothing)
-        return losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=FOCUS, label_smoothing=smoothing)
+            return losses.BinaryFocalCrossentropy(gamma=FOCAL_GAMMA, label_smoothing=smoothing)
+        return losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=FOCAL_GAMMA, label_smoothing=smoothing)
     if task == "multi-label":
         return losses.BinaryCrossentropy(label_smoothing=smoothing)
     return losses.CategoricalCrossentropy(label_smoothing=smoothing)

@@ -1,4 +1,4 @@
-"""Whose folder is whose: a new one for new work, the newest unfinished one for work that goes on."""
+"""Run directories: one folder per run, with a lock; new runs create one, resumed runs find theirs."""
 
 from __future__ import annotations
 
@@ -14,79 +14,81 @@ from filelock import FileLock, Timeout
 from keras_cnns.errors import ResumeError, StoreError, TrainingError
 
 FINISHED = "finished"
-SECONDS_TO_WAIT = 120.0
+FIRST_WORKER_TIMEOUT = 120.0  # seconds
 
 
-def claim_new(folder: Path, name: str) -> tuple[Path, FileLock]:
-    """Make a folder for new work and return it with the lock that keeps other processes out.
+def create_directory(folder: Path, name: str) -> tuple[Path, FileLock]:
+    """Create the directory of a new run in a folder, and return it with its lock.
 
     Raises:
-        StoreError: The folder cannot be written.
+        StoreError: The directory cannot be created.
     """
-    place = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     try:
-        place.mkdir(parents=True)
+        path.mkdir(parents=True)
     except OSError as error:
-        message = f"cannot make {place}: {error.strerror}; name a folder that can be written with --folder."
+        message = f"cannot create {path}: {error.strerror}; choose a writable folder with --folder."
         raise StoreError(message) from None
-    return place, FileLock(place / ".lock")
+    return path, FileLock(path / ".lock")
 
 
-def claim_unfinished(
-    folder: Path, record_name: str, identity: Mapping[str, Any], *, wanted: str
+def find_unfinished(
+    folder: Path, record_name: str, identity: Mapping[str, Any], *, description: str
 ) -> tuple[Path, FileLock, dict[str, Any]]:
-    """Return the newest unfinished work with an identity: its folder, its lock, and what was written of it.
+    """Return the directory of the newest unfinished run with an identity, its lock, and its record.
 
     Args:
-        folder: Where to look.
-        record_name: The file, one to each piece of work, that holds its identity and its `run_id`.
-        identity: What must be equal.
-        wanted: What is looked for, in words.
+        folder: The folder with the directories.
+        record_name: The JSON file in each directory with the identity and the `run_id` of the run.
+        identity: The values that the record must have.
+        description: Describes the run in the error message.
 
     Raises:
-        ResumeError: There is none, or another process has it.
+        ResumeError: There is no such run, or another process is running it.
     """
     finished = ""
-    for place, record in same_work(folder, record_name, identity):
-        if (place / FINISHED).exists():
-            finished = finished or f" {place} is finished, as run {record['run_id']}."
-        elif is_claimed(place):
-            raise ResumeError(f"{place} is being worked on by another process; wait for it.")
+    for path, record in find_directories(folder, record_name, identity):
+        if (path / FINISHED).exists():
+            finished = finished or f" {path} is finished, as run {record['run_id']}."
+        elif is_locked(path):
+            raise ResumeError(f"{path} is in use by another process; wait until it ends.")
         else:
-            return place, FileLock(place / ".lock"), record
-    raise ResumeError(f"nothing to resume: no unfinished {wanted} in {folder}.{finished}")
+            return path, FileLock(path / ".lock"), record
+    raise ResumeError(f"nothing to resume: no unfinished {description} in {folder}.{finished}")
 
 
-def join_first_worker(folder: Path, record_name: str, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Return the folder that the first of several workers has claimed for the same work, and what was written of it.
+def wait_for_first_worker(folder: Path, record_name: str, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Return the directory, and its record, in which the first of several workers runs the same training.
 
     Raises:
-        TrainingError: The first worker does not begin it within two minutes.
+        TrainingError: The first worker does not start it within two minutes.
     """
-    end = time.monotonic() + SECONDS_TO_WAIT
+    end = time.monotonic() + FIRST_WORKER_TIMEOUT
     while time.monotonic() < end:
-        for place, record in same_work(folder, record_name, identity):
-            if not (place / FINISHED).exists() and is_claimed(place):
-                return place, record
+        for path, record in find_directories(folder, record_name, identity):
+            if not (path / FINISHED).exists() and is_locked(path):
+                return path, record
         time.sleep(0.2)
     raise TrainingError(
-        f"the first worker has not begun this training in {folder} within {SECONDS_TO_WAIT:.0f} seconds; start all "
-        f"workers with the same command, with a --folder and a --tracking-uri that all of them reach."
+        f"the first worker has not started this training in {folder} within {FIRST_WORKER_TIMEOUT:.0f} seconds; start "
+        f"all workers with the same command, and with a --folder and a --tracking-uri that all of them can access."
     )
 
 
-def same_work(folder: Path, record_name: str, identity: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the folders of work with an identity, the newest first, and what was written of it."""
+def find_directories(
+    folder: Path, record_name: str, identity: Mapping[str, Any]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the directories of runs with an identity, newest first, and their records."""
     for path in sorted(folder.glob(f"*/{record_name}"), key=lambda path: path.stat().st_mtime, reverse=True):
         record = json.loads(path.read_text(encoding="utf-8"))
         if all(record.get(key) == value for key, value in identity.items()):
             yield path.parent, record
 
 
-def is_claimed(place: Path) -> bool:
-    """Return whether a process works in a folder."""
+def is_locked(path: Path) -> bool:
+    """Return whether a process uses a directory."""
     try:
-        with FileLock(place / ".lock", blocking=False):
+        with FileLock(path / ".lock", blocking=False):
             return False
     except Timeout:
         return True

@@ -1,4 +1,4 @@
-"""What makes a training fast on this machine: measured once, then remembered."""
+"""The fastest way to train on this machine, measured once and cached."""
 
 from __future__ import annotations
 
@@ -17,71 +17,71 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_cnns.atomic import write_text
 from keras_cnns.data.streaming import cache_folder
-from keras_cnns.training.checkpoints import write_text
 
 PRECISIONS = ("float32", "mixed_bfloat16")
-# Between two visits to Python; several devices cannot end an epoch within an execution (Keras 3.15).
-MOST_STEPS_PER_EXECUTION = 32
-SECONDS_AN_EXECUTION = 0.25
+MAX_STEPS_PER_EXECUTION = 32
+SECONDS_PER_EXECUTION = 0.25
 SECONDS_TO_MEASURE = 2.0
 SPEED = "speed.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How a training computes.
+    """The settings of a training that determine its speed.
 
     Attributes:
         precision: Keras's dtype policy.
-        steps_per_execution: Steps between two visits to Python.
+        steps_per_execution: Steps that TensorFlow executes without returning to Python.
     """
 
     precision: str
     steps_per_execution: int
 
 
-def settle_speed(folder: Path, facts: Mapping[str, Any], wanted: str, time_step: Callable[[str], float]) -> Speed:
-    """Return how a training computes: as it began, as this machine is known to be fast, or as is measured now.
+def choose_speed(folder: Path, facts: Mapping[str, Any], precision: str, time_step: Callable[[str], float]) -> Speed:
+    """Return the settings with which a training has started or, for a new one, those of its recipe or the fastest.
 
     Args:
-        folder: The training's folder, which keeps what was chosen: another precision would give other weights.
-        facts: What the speed depends on beside the machine, as JSON can hold it.
-        wanted: The recipe's precision.
-        time_step: Returns how many seconds a step takes in a precision.
+        folder: The folder of the training. It stores the settings for a resumed training, because another precision
+            would give other weights.
+        facts: What the speed depends on besides the machine; has to be serializable as JSON.
+        precision: The precision of the recipe.
+        time_step: Returns the seconds per step in a precision.
     """
-    begun = folder / SPEED
-    if begun.exists():
-        return Speed(**json.loads(begun.read_text("utf-8")))
-    if wanted == "auto":
-        speed = remembered({**facts, **machine()}, time_step)
-    else:
-        speed = Speed(precision=wanted, steps_per_execution=MOST_STEPS_PER_EXECUTION)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(begun, json.dumps(asdict(speed)))
-    return speed
+
+    def choose() -> Speed:
+        if precision == "auto":
+            return fastest_speed({**facts, **machine_facts()}, time_step)
+        return Speed(precision=precision, steps_per_execution=MAX_STEPS_PER_EXECUTION)
+
+    return read_or_create(folder / SPEED, choose)
 
 
-def remembered(facts: Mapping[str, Any], time_step: Callable[[str], float]) -> Speed:
-    """Return what was measured for these facts before, or measure it."""
-    known = file_of("speed", facts)
-    if not known.exists():
+def fastest_speed(facts: Mapping[str, Any], time_step: Callable[[str], float]) -> Speed:
+    """Return the fastest settings for these facts, from the cache or measured now."""
+
+    def measure() -> Speed:
         times = {precision: time_step(precision) for precision in PRECISIONS}
         fastest = min(times, key=lambda precision: times[precision])
-        steps = round(SECONDS_AN_EXECUTION / times[fastest])
-        speed = Speed(precision=fastest, steps_per_execution=max(1, min(steps, MOST_STEPS_PER_EXECUTION)))
-        write_text(known, json.dumps(asdict(speed)))
-    return Speed(**json.loads(known.read_text("utf-8")))
+        steps = round(SECONDS_PER_EXECUTION / times[fastest])
+        return Speed(precision=fastest, steps_per_execution=max(1, min(steps, MAX_STEPS_PER_EXECUTION)))
 
-
-def file_of(room: str, facts: Mapping[str, Any]) -> Path:
-    """Return the file that keeps what was measured for these facts, in a room of the cache."""
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-    return cache_folder(room) / f"{key}.json"
+    return read_or_create(cache_folder("speed") / f"{key}.json", measure)
 
 
-def machine() -> dict[str, Any]:
-    """Return what tells machines of other speed apart."""
+def read_or_create(path: Path, create: Callable[[], Speed]) -> Speed:
+    """Return the settings in a file, which is created if it does not exist."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(asdict(create())))
+    return Speed(**json.loads(path.read_text("utf-8")))
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return the properties of this machine that affect its speed."""
     devices = tf.config.list_physical_devices()
     threads = tf.config.threading
     return {
@@ -93,7 +93,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """Return the processor's name, where the system tells it."""
+    """Return the name of the processor, if the system provides it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
             if line.startswith("model name"):
@@ -102,8 +102,8 @@ def processor_name() -> str:
 
 
 @contextlib.contextmanager
-def computing_in(precision: str) -> Iterator[None]:
-    """Let layers that are made meanwhile compute in a precision."""
+def dtype_policy(precision: str) -> Iterator[None]:
+    """Temporarily set Keras's global dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -112,11 +112,11 @@ def computing_in(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def seconds_a_step(model: keras.Model, batch: tuple[Any, ...]) -> float:
-    """Return the median time of a training step, after the first two, which build graph and buffers."""
+def seconds_per_step(model: keras.Model, batch: tuple[Any, ...]) -> float:
+    """Return the median time of a training step, without the first two, which build the graph and buffers."""
     times: list[float] = []
     while len(times) < 5 or (sum(times) < SECONDS_TO_MEASURE and len(times) < 100):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         model.train_on_batch(*batch)
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - start)
     return statistics.median(times[2:])

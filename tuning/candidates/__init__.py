@@ -1,1 +1,1 @@
-"""What can be tried: the space of a family or of all, ranges, and limits that are checked before anything is built."""
+"""Search spaces: their ranges, their candidates, and limits on the costs of candidates."""

@@ -1,224 +1,212 @@
-"""What a sweep is told to search, read: from the command line, from a file, and from Python."""
+"""Parse the entries of a search space: values, choices and ranges, as text or in Python."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeGuard
 
-from keras_cnns.errors import SettingError, nearest
-from keras_cnns.networks.family import Family, Variant
+from keras_cnns.errors import ModelNameError, SettingError, nearest, nearest_or_all
+from keras_cnns.networks.family import Family
 from keras_cnns.networks.recipe import SEARCH as RECIPE_SEARCH
 from keras_cnns.networks.recipe import Recipe
-from keras_cnns.networks.registry import all_families, find_variant
-from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, NoneOr, TupleOf, format_value
+from keras_cnns.networks.registry import all_families, all_variants
+from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, NoneOr, Settings, TupleOf, format_value
 
 ALL = "all"
 RECIPE = "recipe"
-# What trials are compared by, and what the scheduler counts in.
-SHARED = ("epochs", "monitor", "keep")
-PARTS_OF_RANGE = {"low", "high", "step", "log"}
+SHARED_BY_ALL_TRIALS = ("epochs", "monitor", "keep")
+RANGE_KEYS = {"low", "high", "step", "log"}
 
-Base = tuple[str, Family, Variant]
-Choices = dict[str, dict[str, Domain]]
+ParsedSpace = dict[str, dict[str, Domain]]
+"""By "recipe" or the name of a family: the domain of each setting; a `Choice` of one value is fixed."""
+
+
+class Base(NamedTuple):
+    """A network that candidates start from: its variant, family and settings."""
+
+    model: str
+    family: Family
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class UserInput:
+    """An entry of a search space together with where the user wrote it.
+
+    Attributes:
+        value: A value, a choice or a range, in any form that `parse_domain` reads.
+        source: The option or file, with which error messages begin, such as `--set growth_rate=4..24`.
+    """
+
+    value: object
+    source: str
 
 
 def find_bases(name: str) -> list[Base]:
-    """Return the variants that a sweep over `name` starts from, each with its family.
+    """Return the networks that the candidates of a sweep start from.
 
     Args:
-        name: A family, a variant, or "all" for every family.
+        name: A family, a variant, or "all" for one base of every family.
 
     Raises:
         ModelNameError: There is no such family or variant.
     """
-    families = all_families()
-    if name == ALL:
-        return [(family.search.base, family, family.variants[family.search.base]) for family in families.values()]
-    if name in families:
-        name = families[name].search.base
-    return [(name, *find_variant(name))]
+    families, variants = all_families(), all_variants()
+    if name != ALL and name not in families and name not in variants:
+        hint = nearest(name, [*families, *variants])
+        raise ModelNameError(f"unknown family or network {name!r}.{hint} Families: {', '.join(families)}, or all.")
+    names = [family.search.base for family in families.values() if name in (ALL, family.name)] or [name]
+    return [Base(base, variants[base], variants[base].variants[base].settings) for base in names]
 
 
-def read_choices(bases: Sequence[Base], written: Mapping[str, object], *, where: str = "") -> Choices:
-    """Read what each name may be.
+def parse_space(bases: Sequence[Base], entries: Mapping[str, object]) -> ParsedSpace:
+    """Parse the entries of a search space.
 
     Args:
-        bases: What the sweep starts from.
-        written: By the name of a setting or a part of the recipe: a value, a choice or a range, as
-            `tuning.sweep` takes them for `space`.
-        where: What the message of a mistake begins with.
-
-    Returns:
-        By "recipe" and the names of families, what each name may be; a `Choice` of one value is fixed.
+        bases: The networks that the candidates start from.
+        entries: The argument `space` of `tuning.sweep`, whose values may be wrapped in `UserInput`.
 
     Raises:
-        SettingError: A name is unknown, or something outside what is legal.
+        SettingError: A name is unknown, or a value is not valid.
     """
-    found: Choices = {}
-    for name, value in written.items():
-        for owner, setting, legal, usual in find_owners(bases, name, where):
-            label = f"{owner}.{setting}" if len(bases) > 1 and owner != RECIPE else setting
-            try:
-                domain = read_domain(value, legal, usual)
-            except SettingError as error:
-                raise SettingError(f"{where}{label} {error}") from None
-            if setting in SHARED and owner == RECIPE and not is_fixed(domain):
-                raise SettingError(f"{where}{setting} is the same for all trials: give it one value.")
-            found.setdefault(owner, {})[setting] = domain
-    return found
+    parsed: ParsedSpace = {}
+    for name, entry in entries.items():
+        value, prefix = (entry.value, f"{entry.source}: ") if isinstance(entry, UserInput) else (entry, "")
+        try:
+            for owner, setting, valid, default in find_owners(bases, name):
+                label = f"{owner}.{setting}" if len(bases) > 1 and owner != RECIPE else setting
+                parsed.setdefault(owner, {})[setting] = parse_named(label, value, valid, default)
+        except SettingError as error:
+            raise SettingError(f"{prefix}{error}") from None
+    return parsed
 
 
-def find_owners(bases: Sequence[Base], name: str, where: str) -> list[tuple[str, str, Domain, Domain | None]]:
-    """Return who has a setting of this name: the recipe or families, with what is legal and what is usually tried."""
+def parse_named(label: str, value: object, valid: Domain, default: Domain | None) -> Domain:
+    """Parse the domain of a setting, and name the setting in error messages."""
+    try:
+        domain = parse_domain(value, valid, default)
+    except SettingError as error:
+        raise SettingError(f"{label} {error}") from None
+    if label in SHARED_BY_ALL_TRIALS and not is_fixed(domain):
+        raise SettingError(f"{label} must be the same for all trials; give it one value.")
+    return domain
+
+
+def find_owners(bases: Sequence[Base], name: str) -> list[tuple[str, str, Domain, Domain | None]]:
+    """Return owner, setting, valid values and default search domain for each owner of a setting of this name.
+
+    The owner is the recipe, or each family that has such a setting. `FAMILY.SETTING` names one family.
+    """
     if name in Recipe.domains():
         return [(RECIPE, name, Recipe.domain(name), RECIPE_SEARCH.get(name))]
-    prefix, dot, setting = name.rpartition(".")
-    searched = {family.name: family for _, family, _ in bases}
-    if dot and prefix not in searched:
-        raise SettingError(f"{where}{prefix!r} is no family of this sweep: {', '.join(searched)}.")
+    prefix, _, setting = name.rpartition(".")
+    named = [base for base in bases if prefix in ("", base.family.name)]
+    if not named:
+        families = ", ".join(base.family.name for base in bases)
+        raise SettingError(f"{prefix!r} is not a family of this sweep, which searches {families}.")
     owners = [
-        (family.name, setting, domains[setting], family.search.domains.get(setting))
-        for _, family, variant in bases
-        for domains in [type(variant.settings).domains()]
-        if setting in domains and prefix in ("", family.name)
+        (family.name, setting, settings.domains()[setting], family.search.domains.get(setting))
+        for _, family, settings in named
+        if setting in settings.domains()
     ]
     if not owners:
-        within = [variant for _, family, variant in bases if prefix in ("", family.name)]
-        known = dict.fromkeys(known for variant in within for known in type(variant.settings).domains())
-        hint = nearest(setting, [*known, *Recipe.domains()]) or f" There are: {', '.join(known)}."
-        raise SettingError(f"{where}there is no setting {name!r}.{hint}")
+        known = dict.fromkeys(known for base in named for known in (*base.settings.domains(), *Recipe.domains()))
+        raise SettingError(f"unknown setting {name!r}.{nearest_or_all(setting, known)}")
     return owners
 
 
-def is_fixed(domain: Domain) -> bool:
-    """Return whether a domain leaves no choice."""
+def is_fixed(domain: Domain) -> TypeGuard[Choice]:
+    """Return whether a domain has a single value."""
     return isinstance(domain, Choice) and len(domain.values) == 1
 
 
-def read_domain(value: object, legal: Domain, usual: Domain | None = None) -> Domain:
-    """Read what a setting may be.
+def parse_domain(value: object, valid: Domain, default: Domain | None = None) -> Domain:
+    """Parse what a search tries for a setting.
 
     Args:
-        value: A value; text as on a command line; a list of values; a mapping with "low", "high" and perhaps "step"
+        value: A value; text as on a command line; a list of values; a mapping with "low", "high" and optionally "step"
             and "log"; or a `Choice`, `IntRange` or `FloatRange`.
-        legal: The setting's legal values.
-        usual: What a sweep tries by default, which says whether ranges are searched in the logarithm.
+        valid: The valid values of the setting.
+        default: What a sweep searches by default, which determines whether ranges are logarithmic.
 
     Raises:
-        SettingError: It is not legal; the message goes on from the setting's name.
+        SettingError: The value is not valid. The message continues a sentence that starts with the setting's name.
     """
     match value:
         case str():
-            return read_text(value, legal, usual)
+            return parse_text(value, valid, default)
         case Mapping():
-            unknown = set(value) - PARTS_OF_RANGE
-            if unknown or not {"low", "high"} <= set(value):
-                raise SettingError("takes low and high, and perhaps step and log, as a range.")
-            return make_range(legal, usual, **{str(part): number for part, number in value.items()})
+            if set(value) - RANGE_KEYS or not {"low", "high"} <= set(value):
+                raise SettingError("takes low and high, and optionally step and log, as a range.")
+            return make_range(valid, default, **{str(key): number for key, number in value.items()})
         case IntRange() | FloatRange():
-            return make_range(legal, usual, low=value.low, high=value.high, log=value.log, step=step_of(value))
+            step = getattr(value, "step", 1)
+            return make_range(
+                valid, default, low=value.low, high=value.high, log=value.log, step=step if step > 1 else None
+            )
         case Choice(values=values):
-            return make_choice(values, legal)
-        case list() if not holds_tuples(legal) or any(isinstance(item, list | tuple) for item in value):
-            return make_choice(value, legal)
+            return make_choice(values, valid)
+        case list() if not holds_tuples(valid) or any(isinstance(item, list | tuple) for item in value):
+            return make_choice(value, valid)
         case _:
-            return make_choice([value], legal)
+            return make_choice([value], valid)
 
 
-def read_text(text: str, legal: Domain, usual: Domain | None) -> Domain:
-    """Read `value`, `low..high`, `low..high..step`, `a,b,c` or `a|b|c`; of several values together commas are part."""
+def parse_text(text: str, valid: Domain, default: Domain | None) -> Domain:
+    """Parse `value`, `low..high`, `low..high..step`, `a,b,c` or `a|b|c`; in tuples, commas separate the items."""
     if ".." in text:
-        number = number_domain(legal)
+        number = number_domain(valid)
         low, high, *step = [number.parse(part) for part in text.split("..")]
         if len(step) > 1:
             raise SettingError(f"takes low..high or low..high..step as a range, not {text}.")
-        return make_range(legal, usual, low=low, high=high, step=step[0] if step else None)
-    parts = text.split("|" if "|" in text or holds_tuples(legal) else ",")
-    return make_choice(parts, legal)
+        return make_range(valid, default, low=low, high=high, step=step[0] if step else None)
+    return make_choice(text.split("|" if "|" in text or holds_tuples(valid) else ","), valid)
 
 
-def make_choice(values: Sequence[object], legal: Domain) -> Choice:
-    """Return the choice of some values, each checked; text is read as on a command line."""
+def make_choice(values: Sequence[object], valid: Domain) -> Choice:
+    """Return a choice of valid values without duplicates; text is parsed as on a command line."""
     if not values:
-        raise SettingError("has no value to choose from; give one or more.")
-    read = (legal.check(legal.parse(value) if isinstance(value, str) else value) for value in values)
-    return Choice(tuple(dict.fromkeys(read)))
+        raise SettingError("has no values to choose from; give at least one.")
+    checked = (valid.check(valid.parse(value) if isinstance(value, str) else value) for value in values)
+    return Choice(tuple(dict.fromkeys(checked)))
 
 
 def make_range(
-    legal: Domain, usual: Domain | None, *, low: Any, high: Any, step: Any = None, log: Any = None
+    valid: Domain, default: Domain | None, *, low: Any, high: Any, step: Any = None, log: Any = None
 ) -> IntRange | FloatRange:
-    """Return the range between two legal numbers, in the logarithm where the setting usually is."""
-    number = number_domain(legal)
+    """Return the range between two valid numbers, logarithmic if the default search domain is."""
+    number = number_domain(valid)
     low, high = number.check(low), number.check(high)
     if low >= high:
         raise SettingError(f"takes low..high with low below high, not {format_value(low)}..{format_value(high)}.")
     if log is None:
-        of_log = usual if isinstance(usual, IntRange | FloatRange) else number
-        log = of_log.log and low > 0 and step is None
+        scale = default if isinstance(default, IntRange | FloatRange) else number
+        log = scale.log and low > 0 and step is None
     elif not isinstance(log, bool):
         raise SettingError(f"takes true or false for log, not {format_value(log)}.")
     if log and low <= 0:
-        raise SettingError(f"is searched in the logarithm from above 0, not from {format_value(low)}.")
+        raise SettingError(f"needs a low above 0 on a logarithmic scale, not {format_value(low)}.")
     if isinstance(number, FloatRange):
         if step is not None:
-            raise SettingError("is a number, and steps are for whole numbers; name values with commas between them.")
+            raise SettingError("is a real number, and steps are for whole numbers; list values, separated by commas.")
         return FloatRange(low, high, log=log)
-    if step is None:
-        step = number.step
-    step = IntRange(1, number.high).check(step)
+    step = IntRange(1, number.high).check(number.step if step is None else step)
     if step % number.step or (log and step > 1):
-        raise SettingError(
-            f"cannot be searched in steps of {step}" + (" and in the logarithm." if log else f": it is {number}.")
-        )
+        reason = " on a logarithmic scale." if log else f": it is {number}."
+        raise SettingError(f"cannot be searched in steps of {step}{reason}")
     return IntRange(low, high - (high - low) % step, step=step, log=log)
 
 
-def number_domain(legal: Domain) -> IntRange | FloatRange:
-    """Return the numbers that a setting may be."""
-    number = legal.domain if isinstance(legal, NoneOr) else legal
+def number_domain(valid: Domain) -> IntRange | FloatRange:
+    """Return the range of numbers that a setting may have."""
+    number = valid.domain if isinstance(valid, NoneOr) else valid
     if not isinstance(number, IntRange | FloatRange):
-        how = "a|b|c" if holds_tuples(legal) else "a,b,c"
-        raise SettingError(f"is {legal}: write a choice as {how}; low..high is for numbers.")
+        syntax = "a|b|c" if holds_tuples(valid) else "a,b,c"
+        raise SettingError(f"is {valid}: write a choice as {syntax}; low..high is for numbers.")
     return number
 
 
-def step_of(domain: IntRange | FloatRange) -> int | None:
-    """Return the step of a range of whole numbers, where it has one."""
-    return domain.step if isinstance(domain, IntRange) and domain.step > 1 else None
-
-
-def holds_tuples(legal: Domain) -> bool:
-    """Return whether a setting has several values at once, with commas between them."""
-    inner = legal.domain if isinstance(legal, NoneOr) else legal
-    return isinstance(inner, TupleOf)
-
-
-def read_space_file(path: str | Path) -> dict[str, object]:
-    """Read a TOML file that says what to search: names at its top, or in tables settings, recipe and of families.
-
-    Raises:
-        SettingError: It cannot be read, is not TOML, or has a name twice.
-    """
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingError(f"cannot read {path}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise SettingError(f"{path} is not text in UTF-8, as TOML is.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path} is not TOML: {error}.".replace("\n", " ")) from None
-    found: dict[str, object] = {}
-    for name, value in content.items():
-        inner: Mapping[str, object] = {name: value}
-        if isinstance(value, dict) and name in ("settings", RECIPE):
-            inner = value
-        elif isinstance(value, dict) and name in all_families():
-            inner = {f"{name}.{setting}": part for setting, part in value.items()}
-        for setting in inner:
-            if setting in found:
-                raise SettingError(f"{path} says twice what {setting} is.")
-        found |= inner
-    return found
+def holds_tuples(valid: Domain) -> bool:
+    """Return whether the values of a setting are tuples."""
+    return isinstance(valid.domain if isinstance(valid, NoneOr) else valid, TupleOf)

@@ -1,11 +1,11 @@
-"""What a sweep tries: candidates made of what families of networks and the recipe leave free."""
+"""The search space of a sweep: candidates that vary the settings of networks and of the recipe."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,27 +14,52 @@ from keras_cnns.networks.counting import TooSmallError
 from keras_cnns.networks.family import Family
 from keras_cnns.networks.recipe import SEARCH as RECIPE_SEARCH
 from keras_cnns.networks.recipe import Recipe
-from keras_cnns.networks.registry import tally_network
+from keras_cnns.networks.registry import count_network, smallest_side
 from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, Settings
-from tuning.candidates.limits import NO_LIMITS, Limits, Rejected
-from tuning.candidates.ranges import RECIPE, Base, Choices, find_bases, is_fixed, read_choices
+from keras_cnns.units import format_number
+from tuning.candidates.ranges import RECIPE, Base, find_bases, is_fixed, parse_space
 
-MOST_REJECTED = 10_000
-TRIED_OF_A_FAMILY = 500
-TOO_SMALL = 10.0
-LARGEST_GRID = 10_000
+MAX_REJECTED = 10_000
+MAX_GRID_POINTS = 10_000
+TOO_SMALL_EXCESS = 10.0
+EXAMINED = 500
+EXAMINED_SIZES = 10
 
 Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Upper limits on the cost of a candidate, which is computed from its settings before anything is built.
+
+    Attributes:
+        parameters: All weights, trainable or not.
+        macs: Multiply-accumulates for one image.
+    """
+
+    parameters: int | None = None
+    macs: int | None = None
+
+    def pairs(self, costs: Mapping[str, float]) -> list[tuple[str, float, float]]:
+        """Return name, cost and limit for each limit that is set."""
+        return [(name, costs[name], limit) for name, limit in vars(self).items() if limit is not None]
+
+    def excess(self, costs: Mapping[str, float]) -> float:
+        """Return the sum of log(cost / limit) over the exceeded limits; 0 if none is exceeded."""
+        return sum(max(0.0, math.log(cost / limit)) for _, cost, limit in self.pairs(costs) if cost)
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One network and recipe that a sweep tries.
+    """A network and a recipe that a sweep may try.
 
     Attributes:
         model: The variant that the network starts from.
-        settings: All its settings.
-        recipe: How it is trained.
+        settings: All settings of the network.
+        recipe: How the network is trained.
     """
 
     model: str
@@ -42,16 +67,16 @@ class Candidate:
     recipe: Recipe
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Branch:
-    """The part of a space in which the networks are of one family.
+    """The part of a search space with networks of one family.
 
     Attributes:
         model: The variant that its candidates start from.
-        family: Its family.
-        settings: The variant's settings.
-        fixed: What the user fixed of them, which need not fit the others before all are chosen.
-        domains: What is searched of them.
+        family: The family.
+        settings: Settings that its candidates start from.
+        fixed: Settings that the user fixed. They may contradict `settings` as long as they fit the searched ones.
+        domains: Search domain of each searched setting.
     """
 
     model: str
@@ -63,153 +88,211 @@ class Branch:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """All that a sweep may try.
+    """The search space of a sweep.
 
-    A candidate is given by its values: "model", and by name those settings of its family and parts of the recipe that
-    are searched; names of settings and of the recipe do not overlap.
+    A candidate is described by its values: "model", and by name the searched settings of its family and of the recipe.
+    Settings of networks never have the name of a setting of the recipe.
 
     Attributes:
-        name: What the sweep is over: a family, a variant or "all".
-        branches: By variant, what is searched of its family.
-        recipe: The recipe, with what the user fixed.
-        domains: What is searched of it.
+        name: What is searched: a family, a variant or "all".
+        branches: The branch of each family, by its variant.
+        recipe: The recipe, including fixed settings.
+        domains: Search domain of each searched setting of the recipe.
+        limits: Upper limits on the costs of candidates.
         image_shape: Height, width and channels of the images.
-        classes: How many classes they have.
-        limits: What candidates may cost.
-        notes: What a user should know of it.
+        classes: Number of classes.
+        notes: Messages for the user about families that were left out.
     """
 
     name: str
     branches: Mapping[str, Branch]
     recipe: Recipe
     domains: Mapping[str, Domain]
-    image_shape: tuple[int, int, int]
-    classes: int
-    limits: Limits = NO_LIMITS
+    limits: Limits
+    image_shape: tuple[int, int, int] = (0, 0, 0)
+    classes: int = 0
     notes: tuple[str, ...] = ()
+
+    def for_images(self, image_shape: tuple[int, int, int], classes: int) -> Space:
+        """Return the space for images, without families of which no candidate fits the images and limits.
+
+        Raises:
+            SettingError: There are several families, and none fits.
+        """
+        space = replace(self, image_shape=image_shape, classes=classes)
+        if len(space.branches) == 1:
+            return space
+        reasons = {model: space.explain_rejection(model) for model in space.branches}
+        usable = {model: branch for model, branch in space.branches.items() if not reasons[model]}
+        if not usable:
+            raise SettingError(f"no family can be searched: {' '.join(reasons.values())}")
+        notes = [f"{space.branches[model].family.name} is left out: {why}" for model, why in reasons.items() if why]
+        return replace(space, branches=usable, notes=tuple(notes))
+
+    def explain_rejection(self, model: str) -> str:
+        """Examine some candidates of a family, and return why none of them can be used; "" if one can."""
+        space = replace(self, branches={model: self.branches[model]})
+        name, source = self.branches[model].family.name, random.Random(0)  # noqa: S311
+        conflict, too_small = "", list[Settings]()
+        lowest = dict.fromkeys(vars(self.limits), math.inf)
+        for _ in range(EXAMINED):
+            try:
+                settings = space.make_settings(space.draw_values(source))
+                costs = space.count_costs(model, settings)
+            except TooSmallError:
+                too_small.append(settings)
+            except SettingError as error:
+                conflict = str(error)
+            else:
+                if not self.limits.excess(costs):
+                    return ""
+                lowest = {kind: min(lowest[kind], costs[kind]) for kind in lowest}
+        if math.isfinite(lowest["macs"]):
+            exceeded = [
+                f"{format_number(cost)} {kind}, and --max-{kind} (max_{kind}) is {format_number(limit)}"
+                for kind, cost, limit in self.limits.pairs(lowest)
+                if cost > limit
+            ]
+            smallest = f"the smallest of {EXAMINED} has {'; '.join(exceeded)}; " if exceeded else ""
+            return f"no candidate of {name} is within the limits: {smallest}raise the limit or search smaller networks."
+        if not too_small:
+            return f"no candidate of {name} can be built: {conflict}"
+        pixels = f"{self.image_shape[0]}x{self.image_shape[1]}"
+        side = min(smallest_side(self.branches[model].family, settings) for settings in too_small[:EXAMINED_SIZES])
+        return (
+            f"{pixels} images are too small for every candidate of {name}; use images of at least {side}x{side} "
+            f"pixels: --image-size {side} (image_size={side})."
+        )
+
+    def exhausted(self, found: int) -> SettingError:
+        """Return the error that the space has no more candidates than those found."""
+        reasons = [] if found else [self.explain_rejection(model) for model in self.branches]
+        within = " within the limits" if self.limits != NO_LIMITS else ""
+        return SettingError(
+            " ".join(filter(None, reasons))
+            or f"{self.name} has only {found} different candidates{within} for {self.image_shape[0]}x"
+            f"{self.image_shape[1]} images and these fixed settings; request fewer trials, fix fewer settings, or "
+            f"enlarge the images with --image-size (image_size)."
+        )
 
     @property
     def families(self) -> list[str]:
-        """The names of the families, in the order of the branches."""
+        """Names of the families, in the order of the branches."""
         return [branch.family.name for branch in self.branches.values()]
 
     def searched(self) -> dict[str, Domain]:
-        """Return what is searched, by name; with several families, names of settings begin with the family's."""
+        """Return all search domains by name; with several families, `FAMILY.SETTING` for settings of networks."""
         several = len(self.branches) > 1
-        return {
-            **{
-                f"{branch.family.name}.{name}" if several else name: domain
-                for branch in self.branches.values()
-                for name, domain in branch.domains.items()
-            },
-            **self.domains,
+        of_networks = {
+            f"{branch.family.name}.{name}" if several else name: domain
+            for branch in self.branches.values()
+            for name, domain in branch.domains.items()
         }
+        return {**of_networks, **self.domains}
 
     def domains_of(self, model: str) -> dict[str, Domain]:
-        """Return what is searched for candidates that start from a variant."""
+        """Return the search domains of candidates that start from a variant."""
         return {**self.branches[model].domains, **self.domains}
 
     def draw_values(self, source: random.Random) -> dict[str, Any]:
-        """Draw the values of one candidate, which need not fit each other."""
+        """Draw values at random; they may contradict each other."""
         models = list(self.branches)
         model = source.choice(models) if len(models) > 1 else models[0]
         return {"model": model, **{name: draw(domain, source) for name, domain in self.domains_of(model).items()}}
 
     def draw(self, count: int, seed: int) -> list[Candidate]:
-        """Draw different candidates that can all be built for these images, within the limits.
+        """Draw different candidates that can be trained on the images and are within the limits.
 
-        The same seed gives the same candidates, and a larger count begins with those of a smaller one.
+        The same seed gives the same candidates, and a larger count starts with those of a smaller one.
 
         Raises:
-            SettingError: The space does not hold so many.
+            SettingError: The space does not have that many candidates.
         """
         return [candidate for _, candidate in itertools.islice(self.shuffled(seed), count)]
 
     def shuffled(self, seed: int) -> Iterator[tuple[Values, Candidate]]:
-        """Yield different candidates that can be built and are within the limits, drawn at random.
+        """Yield different candidates in random order, each with its values.
 
         Raises:
-            SettingError: No more are found.
+            SettingError: No further candidate is found.
         """
         source = random.Random(seed)  # noqa: S311
         found: set[Candidate] = set()
-        rejected = Rejected()
-        while rejected.count <= MOST_REJECTED:
+        rejected = 0
+        while rejected <= MAX_REJECTED:
             values = self.draw_values(source)
-            candidate = self.candidate(values, rejected)
-            if candidate is None or candidate in found or self.excess(candidate, rejected) > 0:
-                rejected.count += 1
+            candidate = self.make_candidate(values)
+            if candidate is None or candidate in found or self.excess(candidate):
+                rejected += 1
             else:
                 found.add(candidate)
                 yield values, candidate
-        raise SettingError(rejected.explain(self.name, self.limits, self.image_shape, len(found)))
+        raise self.exhausted(len(found))
 
     def grid(self) -> list[tuple[Values, Candidate]]:
-        """Return every candidate that can be built and is within the limits.
+        """Return every candidate that can be trained and is within the limits, each with its values.
 
         Raises:
-            SettingError: A range of numbers has no end of values, or there are too many candidates.
+            SettingError: A domain is continuous, or the grid is too large.
         """
-        named = {name: values_of(name, domain) for name, domain in self.searched().items()}
-        points = sum(
-            math.prod(len(values_of(name, domain)) for name, domain in self.domains_of(model).items())
+        grids = {
+            model: {name: list_values(name, domain) for name, domain in self.domains_of(model).items()}
             for model in self.branches
-        )
-        if points > LARGEST_GRID:
-            widest = max(named, key=lambda name: len(named[name]))
+        }
+        points = sum(math.prod(map(len, grid.values())) for grid in grids.values())
+        if points > MAX_GRID_POINTS:
+            sizes = {name: len(values) for grid in grids.values() for name, values in grid.items()}
             raise SettingError(
-                f"the grid has {points:,} points, and {LARGEST_GRID:,} are the most; fix some settings, such as "
-                f"{widest}, or name fewer values."
+                f"the grid has {points:,} points, more than the maximum of {MAX_GRID_POINTS:,}; fix some settings, "
+                f"such as {max(sizes, key=lambda name: sizes[name])}, or list fewer values."
             )
         found: dict[Candidate, Values] = {}
-        rejected = Rejected()
-        for model in self.branches:
-            domains = self.domains_of(model)
-            for combination in itertools.product(*(values_of(name, domain) for name, domain in domains.items())):
-                values = {"model": model, **dict(zip(domains, combination, strict=True))}
-                candidate = self.candidate(values, rejected)
-                if candidate is not None and candidate not in found and not self.excess(candidate, rejected):
+        for model, grid in grids.items():
+            for combination in itertools.product(*grid.values()):
+                values = {"model": model, **dict(zip(grid, combination, strict=True))}
+                candidate = self.make_candidate(values)
+                if candidate is not None and candidate not in found and not self.excess(candidate):
                     found[candidate] = values
         if not found:
-            raise SettingError(rejected.explain(self.name, self.limits, self.image_shape, 0))
+            raise self.exhausted(0)
         return [(values, candidate) for candidate, values in found.items()]
 
-    def excess(self, candidate: Candidate, seen: Rejected | None = None) -> float:
-        """Return by how much a candidate is above the limits or too large for the images; 0 where it can be trained."""
+    def make_candidate(self, values: Values) -> Candidate | None:
+        """Return the candidate with these values; None if the values contradict each other."""
         try:
-            costs = self.costs(candidate)
-        except TooSmallError:
-            if seen is not None:
-                seen.too_small = True
-            return TOO_SMALL
-        if seen is not None:
-            seen.see(self.limits, costs)
-        return self.limits.excess(costs)
+            settings = self.make_settings(values)
+        except SettingError:
+            return None
+        recipe = self.recipe.replace({name: values[name] for name in self.domains})
+        return Candidate(model=values["model"], settings=settings, recipe=recipe)
 
-    def costs(self, candidate: Candidate) -> dict[str, int]:
-        """Return what a candidate costs, by name.
+    def make_settings(self, values: Values) -> Settings:
+        """Return the settings of the network with these values.
+
+        Raises:
+            SettingError: The values contradict each other.
+        """
+        branch = self.branches[values["model"]]
+        return branch.settings.replace({**branch.fixed, **{name: values[name] for name in branch.domains}})
+
+    def excess(self, candidate: Candidate) -> float:
+        """Return by how much a candidate exceeds the limits or is too deep for the images; 0 if it can be trained."""
+        try:
+            return self.limits.excess(self.count_costs(candidate.model, candidate.settings))
+        except TooSmallError:
+            return TOO_SMALL_EXCESS
+
+    def count_costs(self, model: str, settings: Settings) -> dict[str, int]:
+        """Return the costs of a network by name.
 
         Raises:
             TooSmallError: The images are too small for it.
         """
-        family = self.branches[candidate.model].family
-        return tally_network(family, candidate.settings, self.image_shape, self.classes).counts().as_metrics()
-
-    def candidate(self, values: Values, seen: Rejected | None = None) -> Candidate | None:
-        """Return the candidate with these values, or None where they do not fit each other."""
-        branch = self.branches[values["model"]]
-        try:
-            settings = branch.settings.replace({**branch.fixed, **{name: values[name] for name in branch.domains}})
-        except SettingError as error:
-            if seen is not None:
-                seen.conflict = str(error)
-            return None
-        recipe = self.recipe.replace({name: values[name] for name in self.domains})
-        return Candidate(model=branch.model, settings=settings, recipe=recipe)
+        return count_network(self.branches[model].family, settings, self.image_shape, self.classes).as_metrics()
 
 
-def values_of(name: str, domain: Domain) -> tuple[Any, ...]:
-    """Return all values of a domain that has an end of them."""
+def list_values(name: str, domain: Domain) -> tuple[Any, ...]:
+    """Return all values of a discrete domain."""
     match domain:
         case Choice(values=values):
             return values
@@ -217,12 +300,13 @@ def values_of(name: str, domain: Domain) -> tuple[Any, ...]:
             return tuple(range(low, high + 1, step))
         case _:
             raise SettingError(
-                f"a grid needs values, and {name} is {domain}: name some, as in --set {name}=a,b,c (space), or fix it."
+                f"a grid needs lists of values, but {name} is {domain}: list some with --set {name}=a,b,c (space), or "
+                f"fix it."
             )
 
 
 def draw(domain: Domain, source: random.Random) -> Any:
-    """Draw one value of a domain."""
+    """Draw a value of a domain."""
     match domain:
         case Choice(values=values):
             return source.choice(values)
@@ -231,110 +315,65 @@ def draw(domain: Domain, source: random.Random) -> Any:
         case IntRange(low=low, high=high):
             return round(math.exp(source.uniform(math.log(low), math.log(high))))
         case FloatRange(low=low, high=high, log=log):
-            return rounded(
+            return round_float(
                 math.exp(source.uniform(math.log(low), math.log(high))) if log else source.uniform(low, high), domain
             )
         case _:
             raise SettingError(f"a sweep cannot draw from {domain}; give a choice or a range.")
 
 
-def rounded(value: float, domain: FloatRange) -> float:
-    """Return a number of a range to three digits, so that what is written of it is all of it."""
+def round_float(value: float, domain: FloatRange) -> float:
+    """Round to three significant digits within a range, so that the value is logged exactly."""
     return min(domain.high, max(domain.low, float(f"{value:.3g}")))
-
-
-def fix_recipe(recipe: Recipe, choices: Choices) -> Recipe:
-    """Return the recipe with what was fixed."""
-    return recipe.replace(fixed_values(choices.get(RECIPE, {})))
-
-
-def fixed_values(domains: Mapping[str, Domain]) -> dict[str, Any]:
-    """Return the values of what has only one."""
-    return {
-        name: domain.values[0] for name, domain in domains.items() if isinstance(domain, Choice) and is_fixed(domain)
-    }
-
-
-def searched_domains(usual: Mapping[str, Domain], chosen: Mapping[str, Domain]) -> dict[str, Domain]:
-    """Return what is searched: the usual, but where something was chosen that."""
-    return {name: domain for name, domain in {**usual, **chosen}.items() if not is_fixed(domain)}
 
 
 def make_space(
     name: str,
     *,
     recipe: Recipe,
-    fixed: Mapping[str, object] | None = None,
     space: Mapping[str, object] | None = None,
-    image_shape: tuple[int, int, int],
-    classes: int = 1,
     limits: Limits = NO_LIMITS,
+    bases: Sequence[Base] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    classes: int = 1,
 ) -> Space:
-    """Return what a sweep may try.
+    """Return a search space.
 
     Args:
-        name: A family, whose space starts from the variant it names; another variant to start from; or "all", where
-            the family is searched too.
+        name: A family, a variant, or "all" for all families.
         recipe: The recipe that candidates start from.
-        fixed: Settings and parts of the recipe that all candidates share.
-        space: What others may be, as `tuning.sweep` takes it.
-        image_shape: Height, width and channels of the images.
-        classes: How many classes they have.
-        limits: What candidates may cost.
+        space: What is searched, as `tuning.sweep` takes it.
+        limits: Upper limits on the costs of candidates.
+        bases: The networks that candidates start from; by default those of `name`.
+        image_shape: Height, width and channels of the images, if known; see `Space.for_images`.
+        classes: Number of classes.
 
     Raises:
         ModelNameError: There is no such family or variant.
-        SettingError: A name is unknown or given twice, a value not legal, or nothing fits the images and limits.
+        SettingError: A name is unknown, a value is not valid, or no family fits the images and limits.
     """
-    bases = find_bases(name)
-    twice = set(fixed or {}) & set(space or {})
-    if twice:
-        raise SettingError(f"{', '.join(sorted(twice))}: give it in fixed or in space, not in both.")
-    choices = read_choices(
-        bases, {**{name: Choice((value,)) for name, value in (fixed or {}).items()}, **(space or {})}
-    )
+    bases = bases or find_bases(name)
+    parsed = parse_space(bases, space or {})
+    branches = {}
+    for base in bases:
+        given = parsed.get(base.family.name, {})
+        branches[base.model] = Branch(*base, fixed_values(given), searched(base.family.search.domains, given))
+    of_recipe = parsed.get(RECIPE, {})
     made = Space(
         name=name,
-        branches={model: make_branch((model, family, variant), choices) for model, family, variant in bases},
-        recipe=fix_recipe(recipe, choices),
-        domains=searched_domains(RECIPE_SEARCH, choices.get(RECIPE, {})),
-        image_shape=image_shape,
-        classes=classes,
+        branches=branches,
+        recipe=recipe.replace(fixed_values(of_recipe)),
+        domains=searched(RECIPE_SEARCH, of_recipe),
         limits=limits,
     )
-    return leave_out(made) if len(bases) > 1 else made
+    return made.for_images(image_shape, classes) if image_shape else made
 
 
-def make_branch(base: Base, choices: Choices) -> Branch:
-    """Return what is searched of one family."""
-    model, family, variant = base
-    chosen = choices.get(family.name, {})
-    return Branch(
-        model=model,
-        family=family,
-        settings=variant.settings,
-        fixed=fixed_values(chosen),
-        domains=searched_domains(family.search.domains, chosen),
-    )
+def fixed_values(domains: Mapping[str, Domain]) -> dict[str, Any]:
+    """Return the value of each domain that has only one."""
+    return {name: domain.values[0] for name, domain in domains.items() if is_fixed(domain)}
 
 
-def leave_out(space: Space) -> Space:
-    """Return a space over several families without those of which nothing fits the images and limits."""
-    reasons = {model: nothing_fits(space, branch) for model, branch in space.branches.items()}
-    told = {space.branches[model].family.name: reason for model, reason in reasons.items() if reason}
-    kept = {model: branch for model, branch in space.branches.items() if not reasons[model]}
-    if not kept:
-        raise SettingError(f"no family fits: {'; '.join(f'{family}: {why}' for family, why in told.items())}.")
-    return replace(space, branches=kept, notes=tuple(f"{family} is left out: {why}." for family, why in told.items()))
-
-
-def nothing_fits(space: Space, branch: Branch) -> str:
-    """Say why nothing of a family fits, or return "" where something does."""
-    alone = replace(space, branches={branch.model: branch})
-    source = random.Random(0)  # noqa: S311
-    rejected = Rejected()
-    for _ in range(TRIED_OF_A_FAMILY):
-        candidate = alone.candidate(alone.draw_values(source), rejected)
-        if candidate is not None and not alone.excess(candidate, rejected):
-            return ""
-    return rejected.brief(space.limits, space.image_shape)
+def searched(default: Mapping[str, Domain], given: Mapping[str, Domain]) -> dict[str, Domain]:
+    """Return the search domains: the given ones, else the default, without fixed settings."""
+    return {name: domain for name, domain in {**default, **given}.items() if not is_fixed(domain)}

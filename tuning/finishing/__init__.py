@@ -1,1 +1,1 @@
-"""What follows a search: finalists trained again, the winner trained on all images, what is kept of both."""
+"""After the search: finalists, the best network, and the refit."""

@@ -1,185 +1,140 @@
-"""The winner trained once more, on training and validation images together, and registered.
+"""Refit: train the winner again on training and validation images, and register it.
 
-Nothing is left to choose by, so nothing is chosen: it trains for the epochs that were found, keeps its last network,
-and takes threshold and temperature from the trial that it repeats, which had not seen the validation images.
+Without validation images nothing can be selected: the network trains for the number of epochs that was found before,
+its last epoch is saved, and decision threshold and temperature come from the run that was validated.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
+import keras
 import numpy as np
 
+from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
-from keras_cnns.errors import StoreError, TrainingError
-from keras_cnns.tracking import Run, RunDescription, Store
-from keras_cnns.tracking.registry import FINGERPRINT, Registered, Registry
-from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON
-from keras_cnns.training.checkpoints import write_text
+from keras_cnns.errors import TrainingError
+from keras_cnns.evaluation.run_network import predict_probabilities
+from keras_cnns.tracking import Run, RunDescription
+from keras_cnns.tracking.registry import RegisteredVersion, Registry
+from keras_cnns.tracking.runs import FINGERPRINT, TRAIN_AND_VALIDATION, TRAINED_ON
+from keras_cnns.training.fit import fit
+from keras_cnns.training.job import Job, count_costs
+from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run
 from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.space import Candidate
-from tuning.running.plan import Plan
+from tuning.finishing.finals import Finalist
+from tuning.finishing.result import RefitResult
+from tuning.running.sweep_run import SweepRun
 
 REFIT = "refit"
 
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Winner:
-    """What is trained again.
-
-    Attributes:
-        number: Its trial in the search.
-        name: What that trial is called.
-        candidate: Its network and recipe.
-        epochs: How many epochs are best for it.
-        run: The run that was validated: of the trial or, with repeats, of one of them.
-        settled: The threshold and the temperature that its validation images settled.
-        score: What the monitor reached: over repeats the mean.
-        seeds: Over how many seeds that is.
-    """
-
-    number: int
-    name: str
-    candidate: Candidate
-    epochs: int
-    run: Run
-    settled: Mapping[str, float]
-    score: float
-    seeds: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refit:
-    """The winner, trained on training and validation images.
-
-    Attributes:
-        run_id: Its run in MLflow.
-        epochs: How many epochs it trained for.
-        registered: Where it is in the model registry.
-    """
-
-    run_id: str
-    epochs: int
-    registered: Registered
+Status = Callable[[str], None]
 
 
 def refit(
-    winner: Winner, plan: Plan, store: Store, place: Path, *, parent: str, experiment: str, tell: Tell | None
-) -> Refit:
-    """Train the winner on all that is not the test split, in this process, and register it.
+    winner: Finalist,
+    best: Run,
+    candidate: Candidate,
+    operating_point: Mapping[str, float],
+    sweep: SweepRun,
+    status: Status,
+) -> RefitResult:
+    """Train the winner on all images but the test split, in this process, and register it.
 
-    Done twice it goes on from its last checkpoint, and is registered once.
+    An interrupted refit continues from its last checkpoint. A winner is registered only once.
 
     Args:
-        winner: What to train.
-        plan: The sweep.
-        store: Where the run is recorded.
-        place: The sweep's folder.
-        parent: The sweep's own run.
-        experiment: The experiment's name.
-        tell: Told how far it is.
+        winner: The winner of the finals or, without repeats, the best trial; it determines the number of epochs.
+        best: The validated run of the winner.
+        candidate: The network and the recipe.
+        operating_point: Decision threshold and temperature of the validated run.
+        sweep: The sweep.
+        status: Receives progress messages.
 
     Raises:
-        TrainingError: The loss is no longer finite.
+        TrainingError: The loss is not finite.
     """
-    import keras  # noqa: PLC0415 - the driver of a sweep loads a backend last
-
-    from keras_cnns.training.fit import fit  # noqa: PLC0415
-    from keras_cnns.training.job import Job  # noqa: PLC0415
-    from keras_cnns.training.run import EXAMPLES, Recorder  # noqa: PLC0415
-
-    candidate, dataset = winner.candidate, plan.dataset.joined()
-    recipe = candidate.recipe.replace({"epochs": winner.epochs, "keep": "last", "patience": None})
-    job = Job(model=candidate.model, settings=candidate.settings, recipe=recipe, seed=plan.seed)
-    folder = place / REFIT / f"{winner.number:04d}-{winner.epochs}"
+    epochs = round(winner.epochs)
+    store, dataset = sweep.store, sweep.config.dataset.merge_validation()
+    recipe = candidate.recipe.replace({"epochs": epochs, "keep": "last", "patience": None})
+    job = Job(model=candidate.model, settings=candidate.settings, recipe=recipe, seed=sweep.config.seed)
+    folder = sweep.folder / REFIT / f"{winner.number:04d}-{epochs}"
     folder.mkdir(parents=True, exist_ok=True)
-    run_id = store.start(describe(job, winner, plan, place, parent), experiment=experiment, parent=parent)
+    run_id = store.start(describe_refit(job, winner, best, sweep), experiment=sweep.experiment, parent=sweep.run_id)
     write_text(folder / SPLIT_TABLE, split_table(dataset))
     store.log_files(run_id, folder / SPLIT_TABLE)
-    try:
+    with store.mark_failure(run_id):
         if not (folder / FINISHED).exists():
-            fitted = fit(job, dataset, folder, progress_callback=Recorder(store, run_id, Progress(winner, tell)))
+            progress = RefitProgress(winner.name, epochs, status)
+            fitted = fit(job, dataset, folder, progress_callbacks=(TrackingCallback(store, run_id), progress))
             network = keras.saving.load_model(fitted.best_model, compile=False)
             check_finite(network, dataset, job.recipe.learning_rate)
-            store.log_model(run_id, network, dataset.training.images[:EXAMPLES], class_names=dataset.class_names)
-            store.log_metrics(run_id, {**fitted.kept, **winner.settled})
+            store.log_model(run_id, network, dataset.training.images[:INPUT_EXAMPLES], class_names=dataset.class_names)
+            store.log(run_id, metrics={**fitted.metrics, **operating_point})
             write_text(folder / FINISHED, run_id)
-        registered = register(winner, plan, store, run_id, parent)
+        registered = register(winner, best, sweep, run_id)
         store.finish(run_id, tags={"registered": registered.uri})
-    except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}".splitlines()[0]
-        with contextlib.suppress(StoreError):  # what went wrong first is what matters
-            store.finish(run_id, status="killed" if interrupted else "failed", reason=reason)
-        raise
-    return Refit(run_id=run_id, epochs=winner.epochs, registered=registered)
+    return RefitResult(run_id=run_id, epochs=epochs, registered=registered)
 
 
-def describe(job: Any, winner: Winner, plan: Plan, place: Path, parent: str) -> RunDescription:
-    """Say what is known of the run before it trains; its data are the sweep's, tagged with what it trains on."""
-    from keras_cnns.training.job import measure  # noqa: PLC0415 - loads a backend
-    from keras_cnns.training.run import description  # noqa: PLC0415
-
-    suffix = f"{place.name[-4:]}-{winner.number:04d}"
+def describe_refit(job: Job, winner: Finalist, best: Run, sweep: SweepRun) -> RunDescription:
+    """Return what is known about the refit before it trains; its dataset is the sweep's."""
+    dataset = sweep.config.dataset
+    description = describe_run(job, dataset, count_costs(job, dataset), sweep.folder.name)
     tags = {
-        "sweep": parent,
+        "sweep": sweep.run_id,
         "role": REFIT,
-        "refit_of": winner.run.id,
-        "refit_epochs": str(winner.epochs),
+        "refit_of": best.id,
+        "refit_epochs": str(job.recipe.epochs),
         TRAINED_ON: TRAIN_AND_VALIDATION,
     }
-    known = description(job, plan.dataset, measure(job, plan.dataset), place.name)
-    return replace(known, name=f"{REFIT}-{suffix}", tags=tags)
+    return replace(description, name=f"{REFIT}-{sweep.label}-{winner.number:04d}", tags=tags)
 
 
-def register(winner: Winner, plan: Plan, store: Store, run_id: str, parent: str) -> Registered:
-    """Register the refitted network with what its held-out trial scored."""
-    monitor = plan.space.recipe.monitor
+def register(winner: Finalist, best: Run, sweep: SweepRun, run_id: str) -> RegisteredVersion:
+    """Register the refit together with the score of the run that was validated."""
+    config = sweep.config
+    score = f"held_out.{config.monitor}"
     tags = {
         "run": run_id,
-        "sweep": parent,
-        FINGERPRINT: plan.dataset.fingerprint,
-        "data.name": plan.dataset.name,
+        "sweep": sweep.run_id,
+        FINGERPRINT: config.dataset.fingerprint,
+        "data.name": config.dataset.name,
         TRAINED_ON: TRAIN_AND_VALIDATION,
-        "held_out.run": winner.run.id,
-        "held_out.seeds": str(winner.seeds),
-        f"held_out.{monitor}": f"{winner.score:.6f}",
+        "held_out.run": best.id,
+        "held_out.seeds": str(len(winner.scores)),
+        score: f"{winner.mean:.6f}",
     }
-    return Registry(store).register(run_id, str(plan.register), scored_by=f"held_out.{monitor}", tags=tags)
+    return Registry(sweep.store).register(run_id, str(config.register), scored_by=score, tags=tags)
 
 
 def check_finite(network: Any, dataset: Dataset, learning_rate: float) -> None:
-    """Raise a `TrainingError` where the last step broke the network; no validation would have shown it."""
-    from keras_cnns.evaluation.network import probabilities  # noqa: PLC0415 - loads a backend
-
-    if not np.isfinite(probabilities(network, dataset.training.images[:64])).all():
+    """Raise a `TrainingError` if the last step made the outputs not finite, which no validation would detect."""
+    if not np.isfinite(predict_probabilities(network, dataset.training.images[:64])).all():
         raise TrainingError(
-            f"the refit's last step broke its network: a lower learning_rate than {learning_rate:g} would help."
+            f"after the last step of the refit, the network's outputs are not finite; try a learning_rate below "
+            f"{learning_rate:g}."
         )
 
 
-class Progress:
-    """Tells how far a refit is."""
+class RefitProgress:
+    """A progress callback that turns the progress of a refit into messages."""
 
-    def __init__(self, winner: Winner, tell: Tell | None) -> None:
-        self.winner = winner
-        self.tell = tell
-        self.done = 0
+    def __init__(self, name: str, epochs: int, status: Status) -> None:
+        self.name = name
+        self.epochs = epochs
+        self.status = status
+        self.finished = 0
 
     def step(self, done: int, total: int) -> None:
-        """Tell of a step of the present epoch."""
-        if self.tell is not None:
-            share = (self.done + done / total) / self.winner.epochs
-            epochs = f"{share:.0%} of {self.winner.epochs} epochs"
-            self.tell(f"{self.winner.name} on training and validation images: {epochs}")
+        """Report a step of the current epoch."""
+        share = (self.finished + done / total) / self.epochs
+        self.status(f"{self.name}, on training and validation images: {share:.0%} of {self.epochs} epochs")
 
     def epoch(self, number: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002
-        """Take in that an epoch is done."""
-        self.done = number
+        """Count a finished epoch."""
+        self.finished = number

@@ -1,13 +1,30 @@
-"""What a sweep comes to."""
+"""The result of a sweep."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.tracking import Run
+from keras_cnns.tracking.registry import RegisteredVersion
 from tuning.finishing.finals import Finals
-from tuning.finishing.refit import Refit
+from tuning.running.sweep_run import SweepConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefitResult:
+    """The winner, trained on training and validation images.
+
+    Attributes:
+        run_id: Its run in MLflow.
+        epochs: Number of epochs it was trained for.
+        registered: Its version in the model registry.
+    """
+
+    run_id: str
+    epochs: int
+    registered: RegisteredVersion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,29 +32,40 @@ class SweepResult:
     """A finished sweep.
 
     Attributes:
+        config: The configuration of the sweep.
         run_id: The sweep's own run in MLflow, the parent of its trials.
-        store: The MLflow store.
-        folder: Where the sweep keeps its journal and checkpoints.
-        runs: The trials of its search as MLflow gives them back.
-        best: The best of them or, where finalists were repeated, of the finalist with the highest mean the repeat in
-            the middle; None where all failed.
-        front: Those trials that no other beats in score and cost together, the cheapest first; the cost is `cost`,
-            or the parameters.
-        finals: What came of training the best again with other seeds; None where that was not asked for.
-        refit: The winner trained on training and validation images; None where that was not asked for.
-        notes: What the space left out, and why.
-        seconds: How long this process took over its trials and their repeats.
-        utilization: Seconds inside `fit` of all trials over seconds times the trials that the machines hold at once.
+        store: URI of the MLflow store.
+        folder: Folder of the sweep's journal and checkpoints.
+        runs: The runs of the search, by the number of the trial.
+        comparison: These runs, compared by the monitored metric and the cost.
+        best: The best of them or, after repeats, the median repeat of the finalist with the highest mean; None if all
+            trials failed.
+        finals: The comparison of the finalists; None without repeats.
+        refit: The winner trained on training and validation images; None without a refit.
+        seconds: Time that this process spent on trials and repeats.
+        utilization: Time that all trials spent inside `fit`, divided by `seconds` and by the number of trials that can
+            run at a time.
     """
 
+    config: SweepConfig
     run_id: str
     store: str
     folder: Path
     runs: list[Run]
+    comparison: Comparison
     best: Run | None
-    front: list[Run]
     finals: Finals | None
-    refit: Refit | None
-    notes: tuple[str, ...]
+    refit: RefitResult | None
     seconds: float
     utilization: float
+
+    @property
+    def front(self) -> list[Run]:
+        """The Pareto front of the runs: no other run is both cheaper and better; cheapest first."""
+        front = [row.run for row in self.comparison.rows if row.pareto]
+        return sorted(front, key=lambda run: run.metrics[self.comparison.cost])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages about families that were left out of the search."""
+        return self.config.space.notes

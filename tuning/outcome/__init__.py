@@ -1,1 +1,1 @@
-"""What a sweep says of its settings: importance, pictures, files."""
+"""The outcome of a sweep: hyperparameter importance, plots and tables."""

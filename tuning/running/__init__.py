@@ -1,1 +1,1 @@
-"""How trials run and what is known of them: machines, workers, the journal, and its delivery to MLflow."""
+"""Running trials: the cluster, worker processes, the journal of a sweep, and logging to MLflow."""

@@ -1,4 +1,4 @@
-"""The machines that trials run on: a Ray of our own or a cluster's, and what of them each trial gets."""
+"""The machines that trials run on, this one or a Ray cluster, and the resources of each trial."""
 
 from __future__ import annotations
 
@@ -17,37 +17,29 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import keras_cnns
 from keras_cnns.errors import ClusterError, StoreError
-from keras_cnns.networks.settings import FloatRange, IntRange, NoneOr, checked
-from keras_cnns.units import human
-from tuning.running.storage import Storage, reach, said
+from keras_cnns.networks.settings import FloatRange, IntRange, NoneOr, check_argument
+from keras_cnns.units import format_number
+from tuning.running.storage import CheckpointStorage, brief, open_filesystem
 from tuning.running.workarounds import ENVIRONMENT, shut_down
 
 CORES = IntRange(1, 4096)
 GPUS = NoneOr(FloatRange(0.0, 1024.0))
 MEMORY = NoneOr(IntRange(1, 2**63 - 1))
-CLIENT = "ray://"
-SECONDS_TO_CONNECT = 10.0
-SECONDS_TO_LOOK = 120.0
+CLIENT_PREFIX = "ray://"
+CONNECT_SECONDS = 10.0
+CHECK_SECONDS = 120.0
 RAY_NAMES = {"cores": "CPU", "gpus": "GPU", "memory": "memory"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machines:
-    """What a sweep runs on, and what of it each trial gets.
+class ClusterConfig:
+    """The machines that a sweep runs on, and the resources of each trial.
 
-    Attributes:
-        ray_address: A running cluster: "auto" for the one that this machine belongs to, or "HOST:PORT" of its head;
-            None for a Ray of our own on this machine.
-        cores: How many cores all trials use together; None for all there are.
-        cores_per_trial: How many each trial gets, as threads of its backend.
-        gpus_per_trial: How many GPUs; below 1 several trials share one; None for 1 where there are any.
-        memory_per_trial: Bytes that each trial is counted with, so that fewer run at a time where memory is short; None
-            to leave memory out of account.
-        storage: URI that all machines reach, where trials keep their checkpoints; None for the sweep's folder.
+    The attributes are the arguments of `tuning.sweep`.
 
     Raises:
-        SettingError: A number is not legal.
-        ClusterError: They cannot go together.
+        SettingError: A number is not valid.
+        ClusterError: The values contradict each other.
     """
 
     ray_address: str | None = None
@@ -58,100 +50,86 @@ class Machines:
     storage: str | None = None
 
     def __post_init__(self) -> None:
-        """Check all that can be checked without Ray."""
-        checked("cores", NoneOr(CORES), self.cores)
-        checked("cores_per_trial", CORES, self.cores_per_trial)
-        checked("memory_per_trial", MEMORY, self.memory_per_trial)
-        gpus = checked("gpus_per_trial", GPUS, self.gpus_per_trial) or 0.0
+        """Check everything that can be checked without Ray."""
+        check_argument("cores", NoneOr(CORES), self.cores)
+        check_argument("cores_per_trial", CORES, self.cores_per_trial)
+        check_argument("memory_per_trial", MEMORY, self.memory_per_trial)
+        gpus = check_argument("gpus_per_trial", GPUS, self.gpus_per_trial) or 0.0
         if gpus > 1 and gpus % 1:
-            raise ClusterError(f"gpus_per_trial {gpus:g}: a trial gets whole GPUs, or a part of one.")
+            raise ClusterError(f"gpus_per_trial {gpus:g}: use a whole number of GPUs, or a fraction below 1.")
         if self.cores is not None or self.ray_address is None:
-            used = self.own_cores
-            if self.cores_per_trial > used:
+            cores = self.local_cores
+            if self.cores_per_trial > cores:
                 raise ClusterError(
-                    f"cores_per_trial {self.cores_per_trial}: all trials together have {used}; ask for {used} or fewer."
+                    f"cores_per_trial {self.cores_per_trial}: all trials together have {cores}; request that or less."
                 )
-        if (self.ray_address or "").startswith(CLIENT):
+        if (self.ray_address or "").startswith(CLIENT_PREFIX):
             raise ClusterError(
-                f"ray_address {self.ray_address}: through Ray's client Tune would run on the cluster's head, away from "
-                f"the sweep's folder; run the sweep on a machine of the cluster, with ray_address='auto'."
+                f"ray_address {self.ray_address}: with Ray's client, Tune would run on the head of the cluster, which "
+                f"does not have the sweep's folder; run the sweep on a machine of the cluster, with ray_address='auto'."
             )
 
     @property
-    def own_cores(self) -> int:
-        """How many cores a Ray of our own gets."""
+    def local_cores(self) -> int:
+        """Number of cores if Ray is started on this machine."""
         return self.cores or os.cpu_count() or 1
 
     @property
     def max_concurrent_trials(self) -> int | None:
-        """How many of a cluster's trials are to run at a time; None for as many as it holds."""
+        """Maximum number of trials at a time on a cluster; None for as many as fit."""
         if self.cores is None or self.ray_address is None:
             return None
         return self.cores // self.cores_per_trial
 
-    def kept_in(self, place: Path) -> Storage | None:
-        """Return where the trials of the sweep with this folder keep their checkpoints, if it is not that folder."""
-        return Storage(self.storage, place.name) if self.storage else None
+    def checkpoint_storage(self, folder: Path) -> CheckpointStorage | None:
+        """Return the storage for the checkpoints of the sweep in a folder; None if they stay in the folder."""
+        return CheckpointStorage(self.storage, folder.name) if self.storage else None
 
     def trial_resources(self) -> dict[str, float]:
-        """Return what Ray reserves for each trial, by Ray's names; Ray must be connected."""
+        """Return the resources that Ray reserves for each trial, by Ray's names; Ray must be connected."""
         gpus = self.gpus_per_trial
         if gpus is None:
             gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
-        wanted = {"CPU": float(self.cores_per_trial), "GPU": gpus, "memory": float(self.memory_per_trial or 0)}
-        return {name: amount for name, amount in wanted.items() if amount}
+        resources = {"CPU": float(self.cores_per_trial), "GPU": gpus, "memory": float(self.memory_per_trial or 0)}
+        return {name: amount for name, amount in resources.items() if amount}
 
-    def at_once(self) -> int:
-        """Return how many trials the machines hold at a time; Ray has to be connected.
+    def count_trial_slots(self) -> int:
+        """Return how many trials can run at a time; Ray must be connected.
 
         Raises:
-            ClusterError: Not even one.
+            ClusterError: Not even one fits on a machine.
         """
-        machines = [node["Resources"] for node in alive()]
-        held = trials_that_fit(machines, self.trial_resources())
-        return min(held, self.max_concurrent_trials or held)
+        resources, machines = self.trial_resources(), [node["Resources"] for node in alive_nodes()]
+        slots = sum(trials_on(machine, resources) for machine in machines)
+        if not slots:
+            raise ClusterError(describe_shortage(resources, machines))
+        return min(slots, self.max_concurrent_trials or slots)
 
 
-def trials_that_fit(machines: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> int:
-    """Return how many trials the machines hold at a time, each trial on one machine.
-
-    Args:
-        machines: The resources of each machine, by Ray's names.
-        resources: The resources of each trial.
-
-    Raises:
-        ClusterError: Not even one.
-    """
-    held = sum(fitting(resources, machine) for machine in machines)
-    if not held:
-        raise ClusterError(too_much(resources, machines))
-    return held
+def trials_on(machine: Mapping[str, float], resources: Mapping[str, float]) -> int:
+    """Return how many trials fit on a machine, given the resources of both by Ray's names."""
+    return int(min(machine.get(name, 0.0) / amount + 1e-9 for name, amount in resources.items()))
 
 
-def fitting(wanted: Mapping[str, float], machine: Mapping[str, float]) -> int:
-    """Return how many trials of one worker fit on a machine."""
-    return int(min(machine.get(name, 0.0) / amount + 1e-9 for name, amount in wanted.items()))
-
-
-def too_much(wanted: Mapping[str, float], machines: Sequence[Mapping[str, float]]) -> str:
-    """Say what of a trial's wishes no machine can meet."""
+def describe_shortage(resources: Mapping[str, float], machines: Sequence[Mapping[str, float]]) -> str:
+    """Return which resource of a trial no machine has, as an error message."""
     for argument, name in RAY_NAMES.items():
         most = max((machine.get(name, 0.0) for machine in machines), default=0.0)
-        if wanted.get(name, 0.0) > most:
-            has = f"more than {human_amount(most)}; ask for that or less" if most else "any; leave it out"
-            return f"{argument}_per_trial {human_amount(wanted[name])}: no machine has {has}."
-    together = ", ".join(f"{human_amount(wanted[name])} {name}" for name in RAY_NAMES.values() if name in wanted)
-    return f"a trial is to have {together}, and no machine has all that; ask for less."
+        if resources.get(name, 0.0) > most:
+            has = f"more than {format_amount(most)}; request that or less" if most else "any; leave the option out"
+            return f"{argument}_per_trial {format_amount(resources[name])}: no machine has {has}."
+    together = ", ".join(f"{format_amount(resources[name])} {name}" for name in RAY_NAMES.values() if name in resources)
+    return f"each trial needs {together}, and no machine has all of that; request less."
 
 
-def human_amount(amount: float) -> str:
-    """Write an amount of cores, GPUs or bytes."""
-    return human(amount) if amount >= 10_000 else f"{amount:g}"
+def format_amount(amount: float) -> str:
+    """Format a number of cores, GPUs or bytes."""
+    return format_number(amount) if amount >= 10_000 else f"{amount:g}"
 
 
 @contextlib.contextmanager
-def connected(machines: Machines) -> Iterator[None]:
-    """Connect to Ray: the one that this process has already, the cluster's, or one of our own that ends with it.
+def connect(cluster: ClusterConfig) -> Iterator[None]:
+    """Connect to a cluster, or start Ray on this machine until the context ends; an existing connection is kept.
 
     Raises:
         ClusterError: The cluster cannot be reached.
@@ -162,19 +140,20 @@ def connected(machines: Machines) -> Iterator[None]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if machines.ray_address is None:
-        ray.init(address="local", num_cpus=machines.own_cores, include_dashboard=False, **quiet)
+    address = cluster.ray_address
+    if address is None:
+        ray.init(address="local", num_cpus=cluster.local_cores, include_dashboard=False, **quiet)
     else:
-        check_listening(machines.ray_address)
+        check_listening(address)
         try:
-            ray.init(address=machines.ray_address, **quiet)
+            ray.init(address=address, **quiet)
         except ConnectionError:
             raise ClusterError(
-                f"ray_address {machines.ray_address}: no Ray on this machine lets us in; `ray start "
-                f"--address=HEAD:6379` makes it one of a cluster, and RAY_AUTH_MODE=token shows a cluster its token."
+                f"ray_address {address}: this machine cannot join the cluster; run `ray start --address=HEAD:6379` on "
+                f"it, and set RAY_AUTH_MODE=token if the cluster requires a token."
             ) from None
         except (RuntimeError, ValueError) as error:
-            raise ClusterError(f"ray_address {machines.ray_address}: {said(error)}.") from None
+            raise ClusterError(f"ray_address {address}: {brief(error)}.") from None
     try:
         yield
     finally:
@@ -182,7 +161,7 @@ def connected(machines: Machines) -> Iterator[None]:
 
 
 def check_listening(address: str) -> None:
-    """Raise a ClusterError where nobody listens at an address: Ray itself would wait for a minute, and say a page."""
+    """Raise a `ClusterError` if nothing listens at an address; Ray would first wait for a minute."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -191,50 +170,50 @@ def check_listening(address: str) -> None:
             f"ray_address {address!r}: write auto, or HOST:PORT of the cluster's head, such as head:6379."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
-            f"ray_address {address}: nobody answers ({said(error)}); `ray start --head` or `ray status` on the head "
-            f"say its address."
+            f"ray_address {address}: no answer ({brief(error)}); `ray start --head` and `ray status` on the head print "
+            f"its address."
         ) from None
 
 
-def check_machines(machines: Machines, folder: Path) -> None:
-    """Find out what cannot be met before anything starts: resources, and on a cluster what each machine has to have.
+def check_cluster(cluster: ClusterConfig, folder: Path) -> None:
+    """Check the resources of a trial, and on a cluster the requirements of each machine, before anything starts.
 
     Args:
-        machines: What the sweep is to run on.
-        folder: What sweeps are kept in.
+        cluster: Machines and resources.
+        folder: Folder of all sweeps.
 
     Raises:
-        ClusterError: It cannot be met.
-        StoreError: The storage cannot be written.
+        ClusterError: A requirement is not met.
+        StoreError: The storage is not writable.
     """
-    place = machines.storage or str(folder.resolve())
-    elsewhere = machines.ray_address is not None or machines.storage is not None
-    if elsewhere or machines.gpus_per_trial or machines.memory_per_trial:
-        with connected(machines):
-            machines.at_once()
-            if elsewhere:
-                with written_marker(place) as marker:
-                    check_nodes(place, marker, shared=machines.storage is None)
+    distributed = cluster.ray_address is not None or cluster.storage is not None
+    if distributed or cluster.gpus_per_trial or cluster.memory_per_trial:
+        with connect(cluster):
+            cluster.count_trial_slots()
+            if distributed:
+                uri = cluster.storage or str(folder.resolve())
+                with marker_file(uri) as marker:
+                    check_nodes(uri, marker, shared=cluster.storage is None)
 
 
 @contextlib.contextmanager
-def written_marker(uri: str) -> Iterator[str]:
-    """Write an empty file where checkpoints are to be kept, give its name, and remove it.
+def marker_file(uri: str) -> Iterator[str]:
+    """Write an empty file to a storage, yield its name, and remove it.
 
     Raises:
-        StoreError: It cannot be written there.
+        StoreError: The storage is not writable.
     """
-    filesystem, path = reach(uri)
+    filesystem, path = open_filesystem(uri)
     name = f".keras-cnns-{uuid.uuid4().hex}"
     try:
         filesystem.create_dir(path)
         with filesystem.open_output_stream(f"{path}/{name}"):
             pass
     except OSError as error:
-        raise StoreError(f"{uri} cannot be written: {said(error)}.") from None
+        raise StoreError(f"{uri} is not writable: {brief(error)}.") from None
     try:
         yield name
     finally:
@@ -242,63 +221,60 @@ def written_marker(uri: str) -> Iterator[str]:
             filesystem.delete_file(f"{path}/{name}")
 
 
-def check_nodes(place: str, marker: str, *, shared: bool) -> None:
-    """Ask a process on each machine for its keras_cnns, and whether it sees a file that was just written.
+def check_nodes(uri: str, marker: str, *, shared: bool) -> None:
+    """Check that every machine has the same version of keras-cnns and can read a file that was just written.
 
-    A machine that leaves the cluster meanwhile needs neither.
+    Machines that leave the cluster during the check are ignored.
 
     Args:
-        place: The URI that the file is in.
-        marker: The file's name.
-        shared: Whether that is the sweeps' folder, and no storage.
+        uri: The storage, or the folder of all sweeps.
+        marker: Name of the file.
+        shared: Whether `uri` is the folder of all sweeps.
 
     Raises:
-        ClusterError: One has another version or none, or does not see it.
+        ClusterError: A machine does not meet a requirement.
     """
-    nodes = alive()
-    look = ray.remote(num_cpus=0)(looker())
-    pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    answers = [look.options(scheduling_strategy=strategy).remote(place, marker) for strategy in pinned]
+    nodes = alive_nodes()
+    probe = ray.remote(num_cpus=0)(make_probe())
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    answers = [probe.options(scheduling_strategy=strategy).remote(uri, marker) for strategy in strategies]
     for node, answer in zip(nodes, answers, strict=True):
         machine = f"machine {node['NodeManagerAddress']}"
         try:
-            version, sees = ray.get(answer, timeout=SECONDS_TO_LOOK)
+            version, readable = ray.get(answer, timeout=CHECK_SECONDS)
         except ray.exceptions.RayError as error:
-            if node["NodeID"] not in {left["NodeID"] for left in alive()}:
+            if node["NodeID"] not in {left["NodeID"] for left in alive_nodes()}:
                 continue
-            raise ClusterError(f"{machine} does not answer: {said(error)}.") from None
+            raise ClusterError(f"{machine} does not answer: {brief(error)}.") from None
         if version != keras_cnns.__version__:
-            has = f"has keras-cnns {version}" if version else "has no keras-cnns"
-            raise ClusterError(f"{machine} {has}; install {keras_cnns.__version__} there, as here.")
-        if not sees and shared:
+            installed = f"has keras-cnns {version}" if version else "does not have keras-cnns"
+            raise ClusterError(f"{machine} {installed}; install version {keras_cnns.__version__} there, as here.")
+        if not readable:
+            alternative = "use a --folder on a file system that all machines share, or " if shared else "use "
             raise ClusterError(
-                f"{machine} does not see {place}; give a --folder on a file system that all machines share, or a "
-                f"--storage that they all reach, such as s3://bucket/folder."
-            )
-        if not sees:
-            raise ClusterError(
-                f"{machine} does not see what is written to {place}; give a --storage that all machines reach."
+                f"{machine} cannot read files that this machine writes to {uri}; {alternative}a --storage that all "
+                f"machines reach, such as s3://bucket/folder."
             )
 
 
-def alive() -> list[dict[str, Any]]:
+def alive_nodes() -> list[dict[str, Any]]:
     """Return the machines that are in the cluster now, as Ray describes them."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def looker() -> Any:
-    """Return what looks at a machine; Ray sends it whole, so that it runs where keras_cnns is missing."""
+def make_probe() -> Any:
+    """Return a function that examines a machine; Ray pickles it by value, so it works without keras_cnns."""
 
-    def look(place: str, marker: str) -> tuple[str, bool]:
+    def probe(uri: str, marker: str) -> tuple[str, bool]:
         try:
-            import keras_cnns  # noqa: PLC0415 - that machine's
-            from tuning.running.storage import reach  # noqa: PLC0415
+            import keras_cnns  # noqa: PLC0415 - the version of that machine
+            from tuning.running.storage import open_filesystem  # noqa: PLC0415
         except ImportError:
             return "", False
         try:
-            filesystem, path = reach(place)
+            filesystem, path = open_filesystem(uri)
             return keras_cnns.__version__, bool(filesystem.get_file_info(f"{path}/{marker}").is_file)
         except (ValueError, OSError):
             return keras_cnns.__version__, False
 
-    return look
+    return probe

@@ -1,4 +1,4 @@
-"""What a process keeps on its machine while it lives; after a kill, the next one removes it."""
+"""Temporary files of a process; those of a killed process are removed by the next one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 import psutil
 
-OF_MACHINE = f"keras-cnns-{platform.node()}-"
+MACHINE_PREFIX = f"keras-cnns-{platform.node()}-"
 
 
-def of_process() -> str:
-    """Return what the names of this process's files and folders begin with."""
-    return f"{OF_MACHINE}{os.getpid()}-"
+def process_prefix() -> str:
+    """Return the prefix of the names of this process's temporary files and folders."""
+    return f"{MACHINE_PREFIX}{os.getpid()}-"
 
 
-def drop_left_over(folder: Path) -> None:
-    """Remove what processes of this machine left in a folder that are no more."""
-    for path in folder.glob(f"{OF_MACHINE}*"):
-        number = path.name.removeprefix(OF_MACHINE).partition("-")[0]
-        if not number.isdecimal() or psutil.pid_exists(int(number)):
+def remove_stale_files(folder: Path) -> None:
+    """Remove temporary files that ended processes of this machine left in a folder."""
+    for path in folder.glob(f"{MACHINE_PREFIX}*"):
+        process_id = path.name.removeprefix(MACHINE_PREFIX).partition("-")[0]
+        if not process_id.isdecimal() or psutil.pid_exists(int(process_id)):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Whose sweep it is: a new one, the newest unfinished one, or the newest finished one that is to have more trials."""
+"""The folder of a sweep: a new one, or that of a sweep to resume or extend."""
 
 from __future__ import annotations
 
@@ -9,69 +9,79 @@ from filelock import FileLock
 
 from keras_cnns.errors import ResumeError, SettingError
 from keras_cnns.tracking import Store
-from keras_cnns.training.run_directory import FINISHED, claim_new, claim_unfinished, is_claimed, same_work
+from keras_cnns.training.run_directory import (
+    FINISHED,
+    create_directory,
+    find_directories,
+    find_unfinished,
+    is_locked,
+)
 from tuning.candidates.space import Space
-from tuning.running.plan import Plan
+from tuning.running.sweep_run import SweepConfig
 
 SWEEP = "sweep.json"
 DEFAULT_TRIALS = 16
-LATER = ("repeats", "register")  # what is done once the search is over, and may differ when it is extended
-
-Claim = tuple[Path, FileLock, dict[str, Any]]
+CHANGED_BY_EXTENSION = ("repeats", "register")
 
 
-def claim(folder: Path, plan: Plan, store: Store, *, resume: bool, seed: int | None, trials: int | None) -> Claim:
-    """Return a sweep's folder, the lock that keeps other processes out, and what was written of it.
+def open_directory(
+    folder: Path,
+    config: SweepConfig,
+    store: Store,
+    *,
+    resume: bool = False,
+    extend: int | None = None,
+    seed: int | None = None,
+    trials: int | None = None,
+) -> tuple[Path, FileLock, dict[str, Any]]:
+    """Return the folder of a sweep, a lock that other processes respect, and the sweep's record.
+
+    Args:
+        folder: Folder of all sweeps.
+        config: The configuration.
+        store: The MLflow store.
+        resume: Continue the newest unfinished sweep of the same configuration.
+        extend: Add trials to the newest finished sweep of the same configuration, except for repeats and refit.
+        seed: The seed that the earlier sweep must have; None for any.
+        trials: The number of trials that the earlier sweep must have; None for any.
 
     Raises:
-        ResumeError: There is nothing to resume, or another process has it.
+        ResumeError: There is no such sweep, or another process works on it.
+        SettingError: The space does not have that many candidates.
     """
-    identity = {**plan.identity(), "store": store.uri}
-    if not resume:
-        return *claim_new(folder, plan.name), {**identity, "seed": plan.seed}
-    counted = "" if trials is None else f"{trials} trials and "
-    wanted = f"sweep over {plan.name} with {counted}these settings, recipe and data"
-    return claim_unfinished(folder, SWEEP, asked_for(identity, seed, trials), wanted=wanted)
-
-
-def claim_finished(folder: Path, plan: Plan, store: Store, *, more: int, seed: int | None, trials: int | None) -> Claim:
-    """Return the newest finished sweep of these arguments as `claim` does, what was written of it with more trials.
-
-    Raises:
-        ResumeError: There is none, it is not finished, or another process has it.
-        SettingError: The space does not hold so many.
-    """
-    identity = {**plan.identity(), "store": store.uri}
-    wanted = {name: value for name, value in asked_for(identity, seed, trials).items() if name not in LATER}
-    for place, record in same_work(folder, SWEEP, wanted):
-        if is_claimed(place):
-            raise ResumeError(f"{place} is being worked on by another process; wait for it.")
-        if not (place / FINISHED).exists():
-            raise ResumeError(f"{place} is not finished: go on with it by --resume (resume), then extend it.")
-        extended = record.get("extended", 0) + more
-        count_trials(plan.space, plan.search, record["trials"] + extended, record["seed"])
-        later = {name: identity[name] for name in LATER}
-        return place, FileLock(place / ".lock"), {**record, **later, "extended": extended}
+    identity = {**config.identity(), "store": store.uri}
+    if extend is None and not resume:
+        return *create_directory(folder, config.space.name), {**identity, "seed": config.seed}
+    wanted = identity if seed is None else {**identity, "seed": seed}
+    if trials is None:
+        del wanted["trials"]
+    if extend is None:
+        number = "" if trials is None else f"{trials} trials and "
+        description = f"sweep of {config.space.name} with {number}these settings, recipe and data"
+        return find_unfinished(folder, SWEEP, wanted, description=description)
+    later = {name: wanted.pop(name) for name in CHANGED_BY_EXTENSION}
+    for directory, record in find_directories(folder, SWEEP, wanted):
+        if is_locked(directory):
+            raise ResumeError(f"another process is working on {directory}; wait until it has finished.")
+        if not (directory / FINISHED).exists():
+            raise ResumeError(f"{directory} is not finished: resume it with --resume (resume) first, then extend it.")
+        extended = record.get("extended", 0) + extend
+        resolve_trials(config.space, config.search, record["trials"] + extended, record["seed"])
+        return directory, FileLock(directory / ".lock"), {**record, **later, "extended": extended}
     raise ResumeError(
-        f"nothing to extend: no finished sweep over {plan.name} with these settings, recipe and data in {folder}."
+        f"nothing to extend: no finished sweep of {config.space.name} with these settings, recipe and data in {folder}."
     )
 
 
-def asked_for(identity: dict[str, Any], seed: int | None, trials: int | None) -> dict[str, Any]:
-    """Return what has to be equal: a seed only where one was given, and the number of trials only then too."""
-    wanted = identity if seed is None else {**identity, "seed": seed}
-    return wanted if trials is not None else {name: value for name, value in wanted.items() if name != "trials"}
-
-
-def count_trials(space: Space, search: str, trials: int | None, seed: int) -> int:
-    """Return how many trials there are to be, or say that the space does not hold so many.
+def resolve_trials(space: Space, search: str, trials: int | None, seed: int) -> int:
+    """Return the number of trials: the given one, or by default 16, or all points of a grid.
 
     Raises:
-        SettingError: It does not.
+        SettingError: The space does not have that many candidates.
     """
     if search != "grid":
         return len(space.draw(trials or DEFAULT_TRIALS, seed))
     points = len(space.grid())
     if (trials or points) > points:
-        raise SettingError(f"the grid has {points} points; ask for as many trials or fewer, or for a larger grid.")
+        raise SettingError(f"the grid has {points} points; request at most that many trials, or search a larger grid.")
     return trials or points

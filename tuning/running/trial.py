@@ -1,4 +1,4 @@
-"""One trial: the function that Ray Tune runs in a worker process, and the folder that it trains in."""
+"""A trial: the function that Ray Tune runs in a worker process, and the folder that it trains in."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from ray import tune
 
 from keras_cnns.errors import StoreError
-from tuning.running.images import HandedOver
-from tuning.running.scratch import drop_left_over, of_process
-from tuning.running.storage import Storage
+from tuning.running.scratch import process_prefix, remove_stale_files
+from tuning.running.shared_dataset import SharedDataset
+from tuning.running.storage import CheckpointStorage
 
-FAILURE, FULL, AWAY = "failure", "full", "away"
+FAILURE, DISK_FULL, STORAGE_ERROR = "failure", "disk_full", "storage_error"
 
 
 def trial_folder(folder: Path, number: int) -> Path:
@@ -24,83 +24,80 @@ def trial_folder(folder: Path, number: int) -> Path:
     return folder / "trials" / f"{number:04d}"
 
 
-def fetch_trial_folder(storage: Storage | None, folder: Path, number: int) -> Path:
-    """Return the folder of a trial's checkpoints on this machine, copied from the storage if there is one."""
-    place = trial_folder(folder, number)
+def fetch_trial_folder(storage: CheckpointStorage | None, folder: Path, number: int) -> Path:
+    """Return the folder of a trial's checkpoints on this machine, downloaded from the storage if there is one."""
+    target = trial_folder(folder, number)
     if storage is not None:
-        storage.fetch(number, place)
-    return place
+        storage.download(number, target)
+    return target
 
 
 @contextlib.contextmanager
-def training_folder(folder: Path, number: int, storage: Storage | None) -> Iterator[Path]:
-    """Give the folder that a trial trains in.
+def training_folder(folder: Path, number: int, storage: CheckpointStorage | None) -> Iterator[Path]:
+    """Yield the folder that a trial trains in.
 
-    Without a storage it is the trial's folder in the sweep's. With one it is a temporary folder of this process, which
-    starts with what the storage holds of the trial.
+    Without a storage this is the trial's folder in the sweep's. With one it is a temporary folder of this process,
+    which starts with the trial's last checkpoint in the storage.
     """
     if storage is None:
         yield trial_folder(folder, number)
         return
-    drop_left_over(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=of_process(), ignore_cleanup_errors=True) as scratch:
+    remove_stale_files(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=process_prefix(), ignore_cleanup_errors=True) as scratch:
         yield fetch_trial_folder(storage, Path(scratch), number)
 
 
 def run_trial(
     config: Mapping[str, Any],
     *,
-    images: HandedOver,
-    seed: int,
+    dataset: SharedDataset,
     folder: Path,
     cores: int,
-    storage: Storage | None,
-    recycle_above: int,
+    storage: CheckpointStorage | None,
+    max_growth: int,
 ) -> None:
-    """Train one candidate and report each epoch to Tune.
+    """Train a candidate and report each epoch to Tune.
 
-    Epochs that its checkpoint holds and the journal does not know are reported first. Errors of the candidate are
-    reported, not raised: a trial that Tune sees failing is one whose process died, and it is started again from its
-    checkpoint.
+    Epochs of the checkpoint that are not in the journal are reported first. Errors of the candidate are reported
+    instead of raised: Tune treats a trial that raises as a process that died, and restarts it from its checkpoint.
 
     Args:
-        config: The trial's number, candidate, seed (None for the sweep's), number of epochs known to the journal, and
-            how often its process died.
-        images: The images.
-        seed: The sweep's seed.
-        folder: The sweep's folder.
+        config: Number of the trial, its candidate and seed, the number of its epochs in the journal, and how often its
+            process died.
+        dataset: The images.
+        folder: Folder of the sweep.
         cores: Threads of the backend.
-        storage: Where checkpoints are kept, if not in the folder.
-        recycle_above: Bytes by which a process may grow before it is replaced.
+        storage: Storage of the checkpoints, unless they stay in the folder.
+        max_growth: Bytes by which a process may grow before it is recycled.
     """
-    from tuning.running.worker import train_candidate  # noqa: PLC0415 - the driver imports this module and needs no backend
+    from tuning.running.worker import train_candidate  # noqa: PLC0415 - loads a backend, which the driver does not need
 
     number = config["number"]
-    reached: dict[str, Any] = {config["candidate"].recipe.monitor: 0.0, "epoch": 0}
+    last_report: dict[str, Any] = {config["candidate"].recipe.monitor: 0.0, "epoch": 0}
 
     def report(metrics: Mapping[str, float]) -> None:
-        reached.update(metrics)
+        last_report.update(metrics)
         tune.report(dict(metrics))
 
     try:
-        with training_folder(folder, number, storage) as place:
+        with training_folder(folder, number, storage) as target:
             train_candidate(
-                {**config, "seed": seed if config["seed"] is None else config["seed"]},
-                images.received(),
-                place,
+                config,
+                dataset.load(),
+                target,
                 cores=cores,
-                keep=None if storage is None else lambda: storage.keep(number, place),
-                recycle_above=recycle_above,
+                upload=None if storage is None else lambda: storage.upload(number, target),
+                max_growth=max_growth,
                 report=report,
             )
-    except Exception as error:  # noqa: BLE001 - one candidate's error must not end the sweep
-        kind = kind_of(error)
-        message = str(error) if kind == AWAY else f"{type(error).__name__}: {error}"
-        tune.report({**reached, kind: message.splitlines()[0]})
+    except Exception as error:  # noqa: BLE001 - an error of one candidate must not end the sweep
+        kind = classify_error(error)
+        message = str(error) if kind == STORAGE_ERROR else f"{type(error).__name__}: {error}"
+        tune.report({**last_report, kind: message.splitlines()[0]})
 
 
-def kind_of(error: Exception) -> str:
-    """Return whether an error is the candidate's own failure, a full disk, or a storage that does not answer."""
+def classify_error(error: Exception) -> str:
+    """Return whether an error is a failure of the candidate, a full disk, or a failing storage."""
     if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)):
-        return FULL
-    return AWAY if isinstance(error, StoreError) else FAILURE
+        return DISK_FULL
+    return STORAGE_ERROR if isinstance(error, StoreError) else FAILURE

@@ -1,7 +1,7 @@
-"""What Ray Tune 2.60 needs us to work around, each with its reason. Nothing else in the project does.
+"""Workarounds for Ray Tune 2.60, each with its reason. There are none in other modules.
 
-Tune writes its own state beside a sweep and can restore from it. We do not use that: the journal is the only record of
-a sweep, because Tune's state lags behind by seconds, holds pickles, and cannot be extended or read by other versions.
+Tune can save and restore the state of an experiment. Sweeps do not use that: the journal is their only record, because
+Tune's state lags behind by seconds, consists of pickles, and cannot be extended or read by other versions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import gc
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,29 @@ from ray.tune.search import Searcher
 
 GENERATION, RECYCLE = "generation", "recycle"
 ENVIRONMENT = {
-    # The journal holds the results and Delivery writes them to MLflow: no CSV, JSON or TensorBoard files per trial.
+    # Results are in the journal and in MLflow: no CSV, JSON or TensorBoard files per trial.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Ctrl-C raises KeyboardInterrupt in the driver, as everywhere in Python.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Tune's own snapshots are never read.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    # Tune gives a worker two seconds to end a trial before it kills it, too few on a busy machine.
+    # Tune kills a worker that does not end a trial within two seconds, which is too short on a busy machine.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-    # Workers of trials without a GPU hide the GPUs themselves (`tuning.running.worker.settle_devices`).
+    # Workers of trials without a GPU hide the GPUs themselves (`tuning.running.worker.configure_devices`).
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """Environment variables that Ray reads in the driver."""
 
 
 class StatelessSearcher(Searcher):
-    """A searcher of which Tune stores nothing.
+    """A searcher without state for Tune to store.
 
-    Tune pickles its searcher after every few results, with everything the searcher refers to: minutes of a long sweep.
+    Tune pickles its searcher after every few results, with everything that it refers to, which takes minutes in a long
+    sweep.
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        """Withhold the state from Tune's experiment checkpoints."""
+        """Return no state for Tune's experiment checkpoints."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
@@ -49,7 +50,7 @@ class StatelessSearcher(Searcher):
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: the journal holds all."""
+        """Restore nothing: the state is in the journal."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:  # noqa: ARG002
         """Accept Tune's metric and mode, which our samplers do not need."""
@@ -57,9 +58,9 @@ class StatelessSearcher(Searcher):
 
 
 class NoLiveTrials:
-    """Stands for Tune's controller when schedulers are fed from the journal.
+    """A stand-in for Tune's controller when schedulers are replayed from the journal.
 
-    Schedulers ask the controller only whether other trials could run instead; with none, they never pause a trial.
+    Schedulers only ask the controller for other trials that could run instead. Without any, they never pause a trial.
     """
 
     def get_live_trials(self) -> list[Any]:
@@ -68,11 +69,11 @@ class NoLiveTrials:
 
 
 def in_generation(resources: dict[str, float], generation: int) -> dict[str, float]:
-    """Return a trial's resources with one byte of memory more for each generation of worker processes.
+    """Return a trial's resources with one extra byte of memory for each generation of worker processes.
 
-    Tune gives a reused worker process only to trials that request exactly the same resources, and has no other way to
-    end one. TensorFlow 2.21 keeps some 20 MiB of every training, whatever is cleared, so processes that have grown too
-    much must be replaced.
+    Tune reuses a worker process only for trials with exactly the same resources, and has no other way to end one.
+    TensorFlow 2.21 leaks about 20 MiB per training, whatever is cleared, so workers that have grown too much are
+    recycled.
     """
     if not generation:
         return resources
@@ -80,16 +81,34 @@ def in_generation(resources: dict[str, float], generation: int) -> dict[str, flo
 
 
 def release_metrics(trial: Any) -> None:
-    """Drop the statistics that Tune keeps of each trial (30 KB), which nothing here reads."""
+    """Delete the statistics that Tune keeps of each trial (30 KB), which are not used."""
     trial.metric_analysis.clear()
     trial.metric_n_steps.clear()
 
 
+def rerun_after_deaths(run: Callable[[], None], unfinished: Callable[[], int], deaths: Callable[[], int]) -> None:
+    """Run Tune, and run it again as long as trials are unfinished and worker processes died in the last run.
+
+    Tune does not retry a trial whose process dies before the trial starts: it calls `on_trial_error` and counts the
+    trial as one of those that it was to run. The journal records such a death, and the trial is run again here. A trial
+    fails after a few deaths, so this ends.
+
+    Args:
+        run: Runs Tune for all unfinished trials.
+        unfinished: Counts the unfinished trials.
+        deaths: Counts the deaths of worker processes.
+    """
+    before = -1
+    while unfinished() and deaths() > before:
+        before = deaths()
+        run()
+
+
 @contextlib.contextmanager
 def quiet_tune() -> Iterator[None]:
-    """Keep Tune's tables and tracebacks off the terminal, and raise the error behind a `TuneError`.
+    """Suppress Tune's tables and tracebacks, and raise the cause of a `TuneError`.
 
-    Tune prints tables whatever its verbosity. The journal records why trials fail.
+    Tune prints tables at any verbosity. The journal records why trials fail.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -100,9 +119,9 @@ def quiet_tune() -> Iterator[None]:
 
 
 def shut_down() -> None:
-    """Disconnect from Ray, and end a Ray of our own.
+    """Disconnect from Ray, or stop Ray on this machine.
 
-    Objects of an ended Ray that are collected later, in another thread, end the process: collect them first.
+    Objects of a stopped Ray that are garbage-collected later, in another thread, crash the process: collect them first.
     """
     gc.collect()
     ray.shutdown()

@@ -1,1 +1,1 @@
-"""Which candidate is tried next, and which trial is stopped early."""
+"""Proposing candidates and stopping trials early."""

@@ -1,4 +1,4 @@
-"""How Ray Tune gets one candidate after another."""
+"""The searcher that gives Ray Tune one candidate after another."""
 
 from __future__ import annotations
 
@@ -6,87 +6,84 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from tuning.candidates.space import Candidate, Space
+from tuning.candidates.space import Candidate
 from tuning.running.journal import SEARCH, WAITING, JournalCallback, TrialState
+from tuning.running.sweep_run import SweepRun
 from tuning.running.workarounds import GENERATION, StatelessSearcher
 from tuning.searching.reuse import ReusableResults
 from tuning.searching.samplers import Sampler
 
 
 class Suggester(StatelessSearcher):
-    """Gives Tune first the trials that an earlier process began, then new ones.
+    """Gives Tune first the unfinished trials of an earlier process, then new ones.
 
-    Each trial is in the journal before it trains. Trials that have ended are not given again: the scheduler reads them
-    from the journal. A trial whose training a run of the store has already done takes its result, and Tune never sees
-    it.
+    Each trial is in the journal before it trains. Ended trials are not given to Tune again: the scheduler reads them
+    from the journal. A trial whose training has already been done reuses its result, and Tune does not run it.
 
     Args:
-        space: What may be tried.
+        sweep: The sweep.
         sampler: Proposes new candidates.
-        journal_callback: Knows the trials so far, and writes the journal.
-        reusable: Finished trainings whose results can be reused.
-        trials: The total number of trials of this role.
-        seed: Seed of trials that have none of their own.
-        role: What the trials are for; the sampler sees those of the search only.
+        journal_callback: Holds the trials so far, and writes the journal.
+        reusable: Results that can be reused.
+        trials: The total number of trials of the role.
+        role: The role of the trials; the sampler only knows those of the search.
     """
 
     def __init__(
         self,
-        space: Space,
+        sweep: SweepRun,
         sampler: Sampler,
         journal_callback: JournalCallback,
         reusable: ReusableResults,
         *,
         trials: int,
-        seed: int,
         role: str = SEARCH,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.sweep = sweep
         self.sampler = sampler
         self.journal_callback = journal_callback
         self.reusable = reusable
-        self.seed = seed
         self.trials = trials
         self.role = role
-        known = journal_callback.of_role(role)
-        self.begun = [state for _, state in sorted(known.items()) if not state.ended]
-        self.left = len(self.begun) + trials - len(known)
+        known = journal_callback.with_role(role)
+        self.unfinished = [state for _, state in sorted(known.items()) if not state.ended]
+        self.left = len(self.unfinished) + trials - len(known)
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ARG002
         """Return the configuration of the next trial, or that there is none left."""
         while (state := self.next_trial()) is not None:
-            candidate = self.space.candidate(state.candidate)
+            candidate = self.sweep.candidate(state)
             if not self.reuse(state, candidate):
                 return {
                     "number": state.number,
                     "candidate": candidate,
-                    "seed": state.seed,
+                    "seed": self.sweep.seed(state),
                     "known": len(state.curve),
                     GENERATION: self.journal_callback.generation,
                 }
         return Searcher.FINISHED
 
     def next_trial(self) -> TrialState | None:
-        """Return a trial that an earlier process began, else a new one, else None."""
-        if self.begun:
-            return self.begun.pop(0)
-        if len(self.journal_callback.of_role(self.role)) >= self.trials:
+        """Return an unfinished trial of an earlier process, else a new one, else None."""
+        if self.unfinished:
+            return self.unfinished.pop(0)
+        if len(self.journal_callback.with_role(self.role)) >= self.trials:
             return None
-        number = len(self.journal_callback.known)
-        values = dict(self.sampler.propose(self.journal_callback.of_role(SEARCH)))
-        self.journal_callback.note(number, event="candidate", values=values)
-        return self.journal_callback.known[number]
+        number = len(self.journal_callback.states)
+        values = dict(self.sampler.propose(self.journal_callback.with_role(SEARCH)))
+        self.journal_callback.record(number, event="candidate", values=values)
+        return self.journal_callback.states[number]
 
-    def reuse(self, state: TrialState, candidate: Candidate | None) -> bool:
-        """Take the result of an equal training into the journal, and return whether there was one."""
-        if state.status != WAITING or candidate is None:
+    def reuse(self, state: TrialState, candidate: Candidate) -> bool:
+        """Record the result of an identical training for a trial, and return whether there is one."""
+        if state.status != WAITING:
             return False
-        family = self.space.branches[candidate.model].family.name
-        known = self.reusable.find(candidate, family, self.seed if state.seed is None else state.seed)
-        if known is not None:
-            self.journal_callback.note(state.number, event="reused", **vars(known))
-        return known is not None
+        family = self.sweep.config.space.branches[candidate.model].family.name
+        result = self.reusable.find(candidate, family, self.sweep.seed(state))
+        if result is not None:
+            self.journal_callback.record(state.number, event="reused", **result)
+        return result is not None
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing to do: the journal records how trials end."""
+        """Do nothing: the journal records how trials end."""

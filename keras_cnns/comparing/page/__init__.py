@@ -1,5 +1,1 @@
-"""The page of a comparison: one file that asks no other host for anything."""
-
-from keras_cnns.comparing.page.writing import write_page
-
-__all__ = ["write_page"]
+"""The comparison page: a single HTML file that loads nothing from other hosts."""

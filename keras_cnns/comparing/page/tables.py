@@ -1,92 +1,102 @@
-"""Comparisons as the page's script reads them: columns, and of each row what is shown and what it is sorted by."""
+"""The tables of the comparison page as data for its script."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns.comparing.comparison import COSTS, SCORES, Comparison, Row, group_by_data, less_is_better
-from keras_cnns.comparing.wording import counted, shortened, spelled, written
+from keras_cnns.comparing.comparison import COSTS, SCORES, Comparison, Row, group_by_data, lower_is_better
+from keras_cnns.comparing.formatting import format_count, format_metric, format_setting, metric_label
 from keras_cnns.tracking import Run
 
-MOST_SETTINGS = 24
+MAX_SETTINGS = 24
 Cell = list[Any]
-"""What is shown, and what it is sorted by: a number, words, or null."""
+"""The text of a cell, and the number or text to sort by; None sorts last."""
 
 
-def tables(comparison: Comparison, page: Callable[[Run], str]) -> list[dict[str, Any]]:
-    """Return a table for each set of images; `page` says where a run is seen in MLflow, if anywhere."""
-    return [make_table(comparison, rows, page) for rows in group_by_data(comparison.rows)]
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    cells: list[Cell]
+    is_number: bool = False
+    lower_is_better: bool = False
 
 
-def make_table(comparison: Comparison, rows: Sequence[Row], page: Callable[[Run], str]) -> dict[str, Any]:
-    """Return the rows on one set of images, with the columns that any of them has something in."""
-    columns = [*own_columns(rows), *number_columns(comparison, rows), *setting_columns(rows)]
-    runs = sum(len(row.runs) for row in rows)
+def make_tables(comparison: Comparison, run_url: Callable[[Run], str]) -> list[dict[str, Any]]:
+    """Return a table for each set of images; `run_url` returns the MLflow page of a run, or ""."""
+    return [make_table(comparison, rows, run_url) for rows in group_by_data(comparison.rows)]
+
+
+def make_table(comparison: Comparison, rows: Sequence[Row], run_url: Callable[[Run], str]) -> dict[str, Any]:
+    """Return the table of the rows on one set of images; columns without any value are omitted."""
+    columns = [*text_columns(rows), *metric_columns(comparison, rows), *setting_columns(rows)]
     return {
-        "title": f"{counted(runs)} on {rows[0].data}",
-        "columns": [{"name": name, "number": number, "less": less} for name, number, less, _ in columns],
+        "title": f"{format_count(sum(len(row.runs) for row in rows))} on {rows[0].data}",
+        "columns": [
+            {"name": column.name, "is_number": column.is_number, "lower_is_better": column.lower_is_better}
+            for column in columns
+        ],
         "rows": [
-            {
-                "front": row.pareto,
-                "page": page(row.run),
-                "failed": row.status == "failed",
-                "cells": [of(row) for *_, of in columns],
-            }
-            for row in rows
+            {"front": row.pareto, "url": run_url(row.run), "failed": row.status == "failed", "cells": cells}
+            for row, *cells in zip(rows, *(column.cells for column in columns), strict=True)
         ],
     }
 
 
-Column = tuple[str, bool, bool, Callable[[Row], Cell]]
-"""Its name, whether it has numbers, whether less is better, and what stands in it."""
+def text_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the names of the runs, and their networks and statuses if they are not all the same."""
+    texts = {
+        "run": [row.title for row in rows],
+        "network": [row.run.model for row in rows],
+        "status": [row.status for row in rows],
+    }
+    return [
+        Column(name=name, cells=[[text, text] for text in found])
+        for name, found in texts.items()
+        if name == "run" or len(set(found)) > 1
+    ]
 
 
-def own_columns(rows: Sequence[Row]) -> list[Column]:
-    """Return what runs are called, and their network and state where those are not the same for all."""
-    columns: list[Column] = [("run", False, False, lambda row: [row.title, row.run.name])]
-    if len({row.run.model for row in rows}) > 1:
-        columns.append(("network", False, False, lambda row: [row.run.model, row.run.model]))
-    if len({row.status for row in rows}) > 1:
-        columns.append(("state", False, False, lambda row: [row.status, row.status]))
-    return columns
-
-
-def number_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
-    """Return scores, costs, the p-value and the epochs, where any row has them."""
-    wanted = dict.fromkeys([comparison.sort, *SCORES, *COSTS, "epochs"])
-    columns: list[Column] = [
-        (spelled(name), True, less_is_better(name), partial(number_cell, name=name))
-        for name in wanted
+def metric_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
+    """Return the scores, costs, epochs and p-values that any row has."""
+    columns = [
+        Column(
+            name=metric_label(name),
+            cells=[metric_cell(row, name) for row in rows],
+            is_number=True,
+            lower_is_better=lower_is_better(name),
+        )
+        for name in dict.fromkeys([comparison.sort, *SCORES, *COSTS, "epochs"])
         if any(row.value(name) is not None for row in rows)
     ]
     if any(row.p is not None for row in rows):
-        columns.append(("p", True, True, lambda row: ["" if row.p is None else f"{row.p:.2g}", row.p]))
+        cells = [["" if row.p is None else f"{row.p:.2g}", row.p] for row in rows]
+        columns.append(Column(name="p", cells=cells, is_number=True, lower_is_better=True))
     return columns
 
 
-def number_cell(row: Row, name: str) -> Cell:
-    """Return a number, and what its mean may be off by."""
+def metric_cell(row: Row, name: str) -> Cell:
+    """Return the cell of a metric, with the margin of error of a mean."""
     value = row.value(name)
-    return ["", None] if value is None else [written(name, value, row.reach(name)), value]
+    return ["", None] if value is None else [format_metric(name, value, row.margin(name)), value]
 
 
 def setting_columns(rows: Sequence[Row]) -> list[Column]:
-    """Return the settings and parts of the recipe in which the rows differ."""
-    names = [*dict.fromkeys(name for row in rows for name in row.differences)][:MOST_SETTINGS]
-    return [(name, is_number(rows, name), False, partial(setting_cell, name=name)) for name in names]
+    """Return the settings and recipe fields in which the rows differ."""
+    columns = []
+    for name in [*dict.fromkeys(name for row in rows for name in row.differences)][:MAX_SETTINGS]:
+        cells = [setting_cell(row.differences.get(name, "")) for row in rows]
+        is_number = all(isinstance(value, float | None) for _, value in cells)
+        columns.append(Column(name=name, cells=cells, is_number=is_number))
+    return columns
 
 
-def is_number(rows: Sequence[Row], name: str) -> bool:
-    """Return whether all rows that have a setting have a number there."""
-    return all(isinstance(setting_cell(row, name)[1], float) for row in rows if name in row.differences)
-
-
-def setting_cell(row: Row, name: str) -> Cell:
-    """Return a setting, long fractions to three digits."""
-    text = row.differences.get(name, "")
+def setting_cell(text: str) -> Cell:
+    """Return the cell of a setting, with fractions rounded to three digits."""
     try:
-        return [shortened(text), float(text)]
+        return [format_setting(text), float(text)]
     except ValueError:
         return [text, text or None]

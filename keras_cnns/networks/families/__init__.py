@@ -1,1 +1,1 @@
-"""The architectures, one file each. A new file here is a new family: nothing else has to know of it."""
+"""Architectures, one module per family. Adding a module adds its networks to the package."""

@@ -1,40 +1,29 @@
 """GoogLeNet, Inception v1 (Szegedy et al. 2015, "Going Deeper with Convolutions").
 
-The idea: look at the maps at several scales at once. An Inception module runs 1x1, 3x3 and 5x5 convolutions and a
-pooling side by side and puts what they give behind each other; 1x1 convolutions before the large kernels keep that
-affordable. Auxiliary classifiers in the middle give the early layers a loss of their own while training.
+Idea: Process the feature maps at several scales at once. An Inception module runs 1x1, 3x3 and 5x5 convolutions and
+pooling in parallel and concatenates their outputs; 1x1 convolutions before the larger kernels keep the cost low.
+Auxiliary classifiers in the middle of the network give the early layers an additional loss during training.
 
-What differs between paper and popular code: table 1 of the paper lists 2.7K parameters for the first convolution and
-34M operations, which a plain one (9.4K, 118M) as in all code does not have. Caffe's constants of local response
-normalisation are not AlexNet's (`normalization_constants`). torchvision has batch norm, 3x3 kernels where the paper has
-5x5 (`large_kernel_size`; a known mistake), a 2x2 last pooling (`last_pool_size`), dropout of 0.2, and averages the maps
-of auxiliary classifiers over 4x4 uneven windows instead of 5x5 ones of stride 3 (`auxiliary_pool`).
+Differences between the paper and popular implementations: Table 1 of the paper lists 2.7K parameters and 34M
+operations for the first convolution, whereas an ordinary convolution, which all implementations use, has 9.4K and
+118M. Caffe's constants of local response normalization differ from AlexNet's (`normalization_constants`). torchvision
+uses batch normalization, 3x3 kernels where the paper has 5x5 (`large_kernel_size`; a known mistake), 2x2 windows in
+the last max pooling (`last_pool_size`), a dropout rate of 0.2, and adaptive average pooling to 4x4 in the auxiliary
+classifiers instead of 5x5 windows with a stride of 3 (`auxiliary_pool`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from keras_cnns.errors import SettingError
-from keras_cnns.networks.family import Family, Paper, Result, SearchSpace, Variant
-from keras_cnns.networks.operations import (
-    activation,
-    adaptive_average_pool,
-    batch_norm_relu,
-    concatenate,
-    convolution,
-    dense,
-    dropout,
-    flatten,
-    global_average_pool,
-    local_response_norm,
-    pool,
-)
+from keras_cnns.networks import operations as op
+from keras_cnns.networks.family import Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, setting
 
-# Table 1: maps of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool projection, of each module of stages 3, 4 and 5.
+# Table 1: the number of filters of each convolution of the modules of stages 3, 4 and 5.
+WIDTHS = ("width_1x1", "width_3x3_reduce", "width_3x3", "width_5x5_reduce", "width_5x5", "pool_projection")
 MODULES = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
     (
@@ -51,27 +40,30 @@ MULTIPLIER = FloatRange(0.05, 4.0)
 
 @dataclass(frozen=True, kw_only=True)
 class GoogLeNetSettings(Settings):
-    """Free choices of GoogLeNet (Szegedy et al. 2015, sections 4 and 5).
+    """Settings of GoogLeNet (Szegedy et al. 2015, sections 4 and 5).
 
     Attributes:
-        modules: Inception modules of each of the three stages; more than the paper's repeat its last.
-        module: "reduction" (figure 2b: 1x1 convolutions before the large ones and after the pooling) or "naive"
-            (figure 2a: none of them).
-        width_multiplier: Makes all maps more or fewer.
-        bottleneck_multiplier: Makes those of the 1x1 convolutions before the large ones more or fewer beside.
-        pool_projection_multiplier: The same for those of the 1x1 convolution after the pooling.
-        large_kernel_size: Side of the modules' largest kernels: 5, or 3 as in torchvision.
-        normalization: In the stem local response normalisation ("lrn"), after all convolutions batch norm instead of
-            biases ("batch_norm"), or "none".
-        normalization_constants: Of local response normalisation: AlexNet's "paper"'s or "caffe"'s.
-        last_pool_size: Side of the windows of the pooling before the last stage: 3, or 2 as in torchvision.
-        dropout: Share of the averages that is left out before the classes.
+        modules: Number of Inception modules of each of the three stages; further modules than in the paper repeat the
+            last one of their stage.
+        module: "reduction" modules (figure 2b) have 1x1 convolutions before the large kernels and after the pooling,
+            "naive" modules (figure 2a) do not.
+        width_multiplier: Multiplier of the number of filters in the stem and in all modules.
+        bottleneck_multiplier: Additional multiplier for the 1x1 convolutions before the large kernels.
+        pool_projection_multiplier: Additional multiplier for the 1x1 convolutions after the pooling.
+        large_kernel_size: Size of the modules' largest kernels: 5, or 3 as in torchvision.
+        normalization: "lrn" is local response normalization in the stem, "batch_norm" is batch normalization instead
+            of biases after all convolutions, "none" is no normalization.
+        normalization_constants: Constants of local response normalization: those of AlexNet's "paper" or of "caffe".
+        last_pool_size: Window size of the max pooling before the last stage: 3, or 2 as in torchvision.
+        dropout: Dropout rate before the classifier.
         auxiliary_classifiers: Train with auxiliary classifiers.
-        auxiliary_after: The modules, numbered from 1, after which they stand: the third (4a) and the sixth (4d).
-        auxiliary_weight: What the loss of each counts beside that of the whole.
-        auxiliary_pool: Their average pooling: "paper" is 5x5 of stride 3, "adaptive" torchvision's 4x4 windows.
-        auxiliary_dropout: Share of their hidden units that is left out.
-        batch_norm_epsilon: Added to variances; 1e-3 in torchvision.
+        auxiliary_after: Modules that auxiliary classifiers follow, numbered from 1: the third (4a) and sixth (4d) in
+            the paper.
+        auxiliary_weight: Weight of the loss of each auxiliary classifier, relative to the main loss.
+        auxiliary_pool: Average pooling of the auxiliary classifiers: "paper" has 5x5 windows with a stride of 3,
+            "adaptive" pools to 4x4 as in torchvision.
+        auxiliary_dropout: Dropout rate of the auxiliary classifiers.
+        batch_norm_epsilon: Constant added to the variance in batch normalization; 1e-3 in torchvision.
     """
 
     modules: tuple[int, ...] = setting((2, 5, 2), TupleOf(IntRange(1, 16), 3, 3))
@@ -92,37 +84,36 @@ class GoogLeNetSettings(Settings):
     batch_norm_epsilon: float = setting(1e-3, FloatRange(1e-7, 1e-1, log=True))
 
     def check_together(self) -> None:
-        """Auxiliary classifiers stand after different modules that there are."""
+        """Check that auxiliary classifiers follow different, existing modules."""
         if not self.auxiliary_classifiers:
             return
+        last, count = max(self.auxiliary_after), sum(self.modules)
         if len(set(self.auxiliary_after)) < len(self.auxiliary_after):
             raise SettingError(f"auxiliary_after {self.auxiliary_after} names a module twice; name each once.")
-        if max(self.auxiliary_after) > sum(self.modules):
-            raise SettingError(
-                f"auxiliary_after names module {max(self.auxiliary_after)}, and there are {sum(self.modules)}; use 1 "
-                f"to {sum(self.modules)}."
-            )
+        if last > count:
+            raise SettingError(f"auxiliary_after names module {last}, but there are only {count}; use 1 to {count}.")
 
-    def scaled(self, width: int, multiplier: float = 1.0) -> int:
-        """Return how many maps there are instead of the paper's."""
+    def scale_width(self, width: int, multiplier: float = 1.0) -> int:
+        """Return a number of filters of the paper, scaled by the multipliers."""
         return max(1, round(width * self.width_multiplier * multiplier))
+
+    def scale_module(self, stage: int, index: int) -> dict[str, int]:
+        """Return the scaled numbers of filters of a module, as arguments of `inception_module`."""
+        widths = MODULES[stage][min(index, len(MODULES[stage]) - 1)]
+        bottleneck = self.bottleneck_multiplier
+        multipliers = (1.0, bottleneck, 1.0, bottleneck, 1.0, self.pool_projection_multiplier)
+        return dict(zip(WIDTHS, map(self.scale_width, widths, multipliers), strict=True))
 
 
 def unit(
-    x: Any,
-    width: int,
-    kernel_size: int,
-    *,
-    strides: int = 1,
-    batch_norm_epsilon: float | None = None,
-    name: str,
+    x: Any, width: int, kernel_size: int, *, strides: int = 1, batch_norm_epsilon: float | None = None, name: str
 ) -> Any:
-    """Convolution (with a bias, or batch norm) and ReLU: (h, w, c) -> (h / s, w / s, width)."""
+    """Apply a convolution with a bias or batch normalization, and ReLU: (h, w, c) -> (h / s, w / s, width)."""
     if batch_norm_epsilon is not None:
-        x = convolution(x, width, kernel_size, strides=strides, name=name)
-        return batch_norm_relu(x, batch_norm_epsilon, name=name)
-    x = convolution(x, width, kernel_size, strides=strides, bias=True, initializer="glorot_uniform", name=name)
-    return activation(x, "relu", name=f"{name}_relu")
+        x = op.convolution(x, width, kernel_size, strides=strides, name=name)
+        return op.batch_norm_relu(x, batch_norm_epsilon, name=name)
+    x = op.convolution(x, width, kernel_size, strides=strides, bias=True, initializer="glorot_uniform", name=name)
+    return op.activation(x, "relu", name=f"{name}_relu")
 
 
 def inception_module(
@@ -139,30 +130,31 @@ def inception_module(
     batch_norm_epsilon: float | None = None,
     name: str = "inception",
 ) -> Any:
-    """Convolutions of three sizes and a pooling side by side: (h, w, c) -> (h, w, sum of what they give).
+    """Concatenate convolutions of three sizes and max pooling: (h, w, c) -> (h, w, channels of all branches).
 
     Args:
-        x: Maps.
-        width_1x1: Maps of the 1x1 convolution; the defaults are module 3a's (table 1).
-        width_3x3_reduce: Maps of the 1x1 convolution before the 3x3.
-        width_3x3: Maps of the 3x3 convolution.
-        width_5x5_reduce: Maps of the 1x1 convolution before the 5x5.
-        width_5x5: Maps of the 5x5 convolution.
-        pool_projection: Maps of the 1x1 convolution after the pooling.
-        naive: The naive module (figure 2a): no 1x1 convolutions before the large ones, none after the pooling.
-        large_kernel_size: 3 where torchvision's mistake is wanted.
-        batch_norm_epsilon: Added to the variances of batch norm, which replaces biases; None: biases.
-        name: Begins the names of the layers.
+        x: Input tensor.
+        width_1x1: Filters of the 1x1 convolution. The defaults are those of module 3a (table 1).
+        width_3x3_reduce: Filters of the 1x1 convolution before the 3x3 convolution.
+        width_3x3: Filters of the 3x3 convolution.
+        width_5x5_reduce: Filters of the 1x1 convolution before the 5x5 convolution.
+        width_5x5: Filters of the 5x5 convolution.
+        pool_projection: Filters of the 1x1 convolution after the pooling.
+        naive: Leave out the 1x1 convolutions before the large kernels and after the pooling (figure 2a).
+        large_kernel_size: Kernel size of the 5x5 convolution; 3 reproduces torchvision's mistake.
+        batch_norm_epsilon: Constant added to the variance in batch normalization, which replaces the biases; None for
+            biases and no batch normalization.
+        name: Prefix of the layer names.
     """
     options: dict[str, Any] = {"batch_norm_epsilon": batch_norm_epsilon}
     branches = [unit(x, width_1x1, 1, name=f"{name}_1x1", **options)]
     large = ((width_3x3_reduce, width_3x3, 3, "3x3"), (width_5x5_reduce, width_5x5, large_kernel_size, "5x5"))
     for reduced, width, kernel_size, branch in large:
-        seen = x if naive else unit(x, reduced, 1, name=f"{name}_{branch}_reduce", **options)
-        branches.append(unit(seen, width, kernel_size, name=f"{name}_{branch}", **options))
-    pooled = pool(x, "max", 3, 1, padding=1, name=f"{name}_pool")
+        inputs = x if naive else unit(x, reduced, 1, name=f"{name}_{branch}_reduce", **options)
+        branches.append(unit(inputs, width, kernel_size, name=f"{name}_{branch}", **options))
+    pooled = op.pool(x, "max", 3, 1, padding=1, name=f"{name}_pool")
     branches.append(pooled if naive else unit(pooled, pool_projection, 1, name=f"{name}_pool_projection", **options))
-    return concatenate(branches, name=f"{name}_concat")
+    return op.concatenate(branches, name=f"{name}_concat")
 
 
 def auxiliary_classifier(
@@ -174,40 +166,44 @@ def auxiliary_classifier(
     batch_norm_epsilon: float | None = None,
     name: str = "auxiliary",
 ) -> Any:
-    """Average pooling, 1x1 convolution, a hidden dense layer, classes: (h, w, c) -> (classes,), logits.
+    """Apply average pooling, a 1x1 convolution and two dense layers: (h, w, c) -> (classes,), logits.
 
     Args:
-        x: Maps, of 5x5 at least unless `adaptive`.
-        classes: How many classes.
-        adaptive: Average over 4x4 windows that cover the maps, instead of 5x5 windows of stride 3.
-        dropout_rate: Share of the hidden units that is left out.
-        batch_norm_epsilon: Added to the variances of batch norm, which replaces biases; None: biases.
-        name: Begins the names of the layers.
+        x: Input tensor, with a height and width of at least 5 unless `adaptive`.
+        classes: Number of classes.
+        adaptive: Pool adaptively to 4x4 instead of over 5x5 windows with a stride of 3.
+        dropout_rate: Dropout rate of the hidden layer.
+        batch_norm_epsilon: Constant added to the variance in batch normalization, which replaces the biases; None for
+            biases and no batch normalization.
+        name: Prefix of the layer names.
     """
-    x = adaptive_average_pool(x, 4, name=f"{name}_pool") if adaptive else pool(x, "average", 5, 3, name=f"{name}_pool")
+    x = (
+        op.adaptive_average_pool(x, 4, name=f"{name}_pool")
+        if adaptive
+        else op.pool(x, "average", 5, 3, name=f"{name}_pool")
+    )
     x = unit(x, 128, 1, batch_norm_epsilon=batch_norm_epsilon, name=f"{name}_conv")
-    x = flatten(x, name=f"{name}_flatten")
-    x = activation(dense(x, 1024, name=f"{name}_fc"), "relu", name=f"{name}_fc_relu")
-    x = dropout(x, dropout_rate, name=f"{name}_dropout")
-    return dense(x, classes, name=f"{name}_logits")
+    x = op.flatten(x, name=f"{name}_flatten")
+    x = op.activation(op.dense(x, 1024, name=f"{name}_fc"), "relu", name=f"{name}_fc_relu")
+    x = op.dropout(x, dropout_rate, name=f"{name}_dropout")
+    return op.dense(x, classes, name=f"{name}_logits")
 
 
 def stem(images: Any, settings: GoogLeNetSettings, epsilon: float | None) -> Any:
-    """Three convolutions and two poolings: (h, w, c) -> (h / 8, w / 8, 192)."""
-    normalize: Callable[[Any, str], Any] = lambda x, name: (  # noqa: E731
-        local_response_norm(x, constants=settings.normalization_constants, name=name)
-        if settings.normalization == "lrn"
-        else x
-    )
-    x = unit(images, settings.scaled(64), 7, strides=2, batch_norm_epsilon=epsilon, name="stem_conv1")
-    x = normalize(pool(x, "max", 3, 2, rounding="ceil", name="stem_pool1"), "stem_lrn1")
-    x = unit(x, settings.scaled(64), 1, batch_norm_epsilon=epsilon, name="stem_conv2")
-    x = unit(x, settings.scaled(192), 3, batch_norm_epsilon=epsilon, name="stem_conv3")
-    return pool(normalize(x, "stem_lrn2"), "max", 3, 2, rounding="ceil", name="stem_pool2")
+    """Apply three convolutions and two poolings: (h, w, c) -> (h / 8, w / 8, 192)."""
+    x = unit(images, settings.scale_width(64), 7, strides=2, batch_norm_epsilon=epsilon, name="stem_conv1")
+    x = op.pool(x, "max", 3, 2, rounding="ceil", name="stem_pool1")
+    if settings.normalization == "lrn":
+        x = op.local_response_norm(x, constants=settings.normalization_constants, name="stem_lrn1")
+    x = unit(x, settings.scale_width(64), 1, batch_norm_epsilon=epsilon, name="stem_conv2")
+    x = unit(x, settings.scale_width(192), 3, batch_norm_epsilon=epsilon, name="stem_conv3")
+    if settings.normalization == "lrn":
+        x = op.local_response_norm(x, constants=settings.normalization_constants, name="stem_lrn2")
+    return op.pool(x, "max", 3, 2, rounding="ceil", name="stem_pool2")
 
 
 def network(images: Any, settings: GoogLeNetSettings, classes: int) -> Any:
-    """Stem, three stages of modules with pooling between them, global average, classes; and the auxiliary ones."""
+    """Apply stem, modules, average pooling and classifiers: (h, w, c) -> [(classes,), ...], main logits first."""
     epsilon = settings.batch_norm_epsilon if settings.normalization == "batch_norm" else None
     x = stem(images, settings, epsilon)
     auxiliary: list[Any] = []
@@ -215,18 +211,12 @@ def network(images: Any, settings: GoogLeNetSettings, classes: int) -> Any:
     for stage, count in enumerate(settings.modules):
         if stage > 0:
             size = settings.last_pool_size if stage == 2 else 3
-            x = pool(x, "max", size, 2, rounding="ceil", name=f"pool{stage + 2}")
+            x = op.pool(x, "max", size, 2, rounding="ceil", name=f"pool{stage + 2}")
         for index in range(count):
             number += 1
-            widths = MODULES[stage][min(index, len(MODULES[stage]) - 1)]
             x = inception_module(
                 x,
-                width_1x1=settings.scaled(widths[0]),
-                width_3x3_reduce=settings.scaled(widths[1], settings.bottleneck_multiplier),
-                width_3x3=settings.scaled(widths[2]),
-                width_5x5_reduce=settings.scaled(widths[3], settings.bottleneck_multiplier),
-                width_5x5=settings.scaled(widths[4]),
-                pool_projection=settings.scaled(widths[5], settings.pool_projection_multiplier),
+                **settings.scale_module(stage, index),
                 naive=settings.module == "naive",
                 large_kernel_size=settings.large_kernel_size,
                 batch_norm_epsilon=epsilon,
@@ -242,44 +232,14 @@ def network(images: Any, settings: GoogLeNetSettings, classes: int) -> Any:
                     name=f"auxiliary{len(auxiliary) + 1}",
                 )
                 auxiliary.append(logits)
-    x = dropout(global_average_pool(x, name="pool"), settings.dropout, name="pool_dropout")
-    return [dense(x, classes, name="logits"), *auxiliary]
+    x = op.dropout(op.global_average_pool(x, name="pool"), settings.dropout, name="pool_dropout")
+    return [op.dense(x, classes, name="logits"), *auxiliary]
 
 
 TORCHVISION = GoogLeNetSettings(
-    large_kernel_size=3,
-    normalization="batch_norm",
-    last_pool_size=2,
-    dropout=0.2,
-    auxiliary_pool="adaptive",
+    large_kernel_size=3, normalization="batch_norm", last_pool_size=2, dropout=0.2, auxiliary_pool="adaptive"
 )
-
-VARIANTS = {
-    name: Variant(settings=settings, input_shape=(224, 224, 3), classes=1000)
-    for name, settings in {
-        "googlenet": GoogLeNetSettings(),
-        "googlenet-bn": GoogLeNetSettings(normalization="batch_norm"),
-        "googlenet-caffe": GoogLeNetSettings(normalization_constants="caffe"),
-        "googlenet-torchvision": TORCHVISION,
-    }.items()
-}
-
-RESULTS = (
-    Result(
-        variant="googlenet-caffe",
-        data="ImageNet",
-        measure="top-1 accuracy, %, 1 crop",
-        value=68.7,
-        source="readme of BVLC's model",
-    ),
-    Result(
-        variant="googlenet-torchvision",
-        data="ImageNet",
-        measure="top-1 accuracy, %, 1 crop",
-        value=69.778,
-        source="torchvision's table of weights",
-    ),
-)
+TOP_1 = "top-1 accuracy, %, 1 crop"
 
 FAMILY = Family(
     name="googlenet",
@@ -293,8 +253,18 @@ FAMILY = Family(
         ),
     ),
     network=network,
-    variants=VARIANTS,
-    results=RESULTS,
+    variants={
+        "googlenet": Variant(GoogLeNetSettings(), (224, 224, 3), 1000),
+        "googlenet-bn": Variant(GoogLeNetSettings(normalization="batch_norm"), (224, 224, 3), 1000),
+        "googlenet-caffe": Variant(GoogLeNetSettings(normalization_constants="caffe"), (224, 224, 3), 1000),
+        "googlenet-torchvision": Variant(TORCHVISION, (224, 224, 3), 1000),
+    },
+    results=(
+        *make_results("ImageNet", TOP_1, "readme of BVLC's model", {"googlenet-caffe": 68.7}),
+        *make_results("ImageNet", TOP_1, "torchvision's table of weights", {"googlenet-torchvision": 69.778}),
+    ),
+    paper_recipe="the paper trains with asynchronous SGD and lowers the learning rate by 4 % every 8 epochs, but does "
+    "not give the initial learning rate, the batch size or the number of epochs",
     search=SearchSpace(
         base="googlenet-bn",
         domains={

@@ -1,13 +1,14 @@
 """VGG (Simonyan, Zisserman 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition").
 
-The idea: nothing but small kernels. Two 3x3 convolutions see as far as one of 5x5, three as far as one of 7x7, with
-fewer parameters and more non-linearities; so make the network deep with 3x3 convolutions alone, doubling the maps each
-time that pooling halves them.
+Idea: Use small kernels only. Two 3x3 convolutions have the receptive field of one 5x5 convolution, and three that of
+one 7x7 convolution, with fewer parameters and more non-linearities. The network is therefore a deep stack of 3x3
+convolutions, and the number of filters doubles where pooling halves height and width.
 
-What differs between paper and popular code: configuration C has 1x1 convolutions as the third of a stage
-(`last_kernel_size`), A-LRN a local response normalisation that the paper found useless (`normalization`). Batch norm
-is not in the paper; torchvision keeps the convolutions' biases beside it. `keras.applications` has D and E only, and
-no dropout. Three dense layers hold most of the parameters; a global average instead (`classifier`) is in no VGG paper.
+Differences between the paper and popular implementations: In configuration C, the third convolution of a stage is 1x1
+(`last_kernel_size`); A-LRN has local response normalization, which the paper found useless (`normalization`). Batch
+normalization is not in the paper; torchvision keeps the biases of the convolutions before it. `keras.applications` has
+D and E only, without dropout. The three dense layers hold most of the parameters; replacing the hidden ones by global
+average pooling (`classifier`) is not in the paper.
 """
 
 from __future__ import annotations
@@ -16,36 +17,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_cnns.errors import SettingError
-from keras_cnns.networks.family import Family, Paper, Result, SearchSpace, Variant
-from keras_cnns.networks.operations import (
-    activation,
-    batch_norm,
-    convolution,
-    dense,
-    dropout,
-    flatten,
-    gaussian,
-    global_average_pool,
-    local_response_norm,
-    pool,
-)
+from keras_cnns.networks import operations as op
+from keras_cnns.networks.family import SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.settings import Choice, FloatRange, IntRange, Settings, TupleOf, setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class VGGSettings(Settings):
-    """Free choices of a VGG network (Simonyan and Zisserman 2015, section 2).
+    """Settings of a VGG network (Simonyan and Zisserman 2015, section 2).
 
     Attributes:
-        convolutions: Convolutions of each stage.
-        widths: Maps of each stage's convolutions.
-        last_kernel_size: Side of the third convolution of stages that have three: 3, or 1 in configuration C.
-        normalization: "none"; "batch_norm" after each convolution; "lrn" after the first one (A-LRN).
-        normalization_constants: Of local response normalisation: the "paper"'s or "caffe"'s.
-        classifier: Two hidden "dense" layers, or a "global_average" and none.
-        dense_width: Units of each hidden dense layer.
-        dropout: Share of the units that is left out in training, in both hidden layers or after the global average.
-        batch_norm_epsilon: Added to variances.
+        convolutions: Number of convolutions of each stage.
+        widths: Number of filters of each stage's convolutions.
+        last_kernel_size: Kernel size of the third convolution of a stage: 3, or 1 in configuration C.
+        normalization: "none", "batch_norm" after each convolution, or "lrn" after the first one (A-LRN).
+        normalization_constants: Constants of local response normalization: those of the "paper" or of "caffe".
+        classifier: Two hidden "dense" layers, or "global_average" pooling without hidden layers.
+        dense_width: Number of units of each hidden dense layer.
+        dropout: Dropout rate of both hidden layers, or after global average pooling.
+        batch_norm_epsilon: Constant added to the variance in batch normalization.
     """
 
     convolutions: tuple[int, ...] = setting((2, 2, 3, 3, 3), TupleOf(IntRange(1, 64)))
@@ -59,76 +49,58 @@ class VGGSettings(Settings):
     batch_norm_epsilon: float = setting(1e-5, FloatRange(1e-7, 1e-1, log=True))
 
     def check_together(self) -> None:
-        """Each stage has convolutions and a width."""
+        """Check that `convolutions` and `widths` have the same number of stages."""
         if len(self.convolutions) != len(self.widths):
             raise SettingError(
-                f"convolutions has {len(self.convolutions)} stages and widths {len(self.widths)}; give each stage one "
-                f"of both."
+                f"convolutions has {len(self.convolutions)} stages and widths {len(self.widths)}; give both one value "
+                "per stage."
             )
 
 
 def convolve(x: Any, settings: VGGSettings, stage: int, number: int) -> Any:
-    """One convolution with its normalisation and ReLU: (h, w, c) -> (h, w, width)."""
+    """Apply one convolution with its normalization and ReLU: (h, w, c) -> (h, w, width)."""
     name = f"stage{stage}_conv{number}"
     kernel_size = settings.last_kernel_size if number == 3 else 3
-    x = convolution(x, settings.widths[stage - 1], kernel_size, bias=True, name=name)
+    x = op.convolution(x, settings.widths[stage - 1], kernel_size, bias=True, name=name)
     if settings.normalization == "batch_norm":
-        x = batch_norm(x, settings.batch_norm_epsilon, name=f"{name}_bn")
-    x = activation(x, "relu", name=f"{name}_relu")
+        x = op.batch_norm(x, settings.batch_norm_epsilon, name=f"{name}_bn")
+    x = op.activation(x, "relu", name=f"{name}_relu")
     if settings.normalization == "lrn" and (stage, number) == (1, 1):
-        x = local_response_norm(x, constants=settings.normalization_constants, name=f"{name}_lrn")
+        x = op.local_response_norm(x, constants=settings.normalization_constants, name=f"{name}_lrn")
     return x
 
 
 def network(images: Any, settings: VGGSettings, classes: int) -> Any:
-    """Stages of convolutions, each ending in 2x2 pooling, then the classifier."""
+    """Apply stages of convolutions, each followed by 2x2 max pooling, and the classifier: (h, w, c) -> (classes,)."""
     x = images
     for stage, count in enumerate(settings.convolutions, start=1):
         for number in range(1, count + 1):
             x = convolve(x, settings, stage, number)
-        x = pool(x, "max", 2, 2, name=f"stage{stage}_pool")
-    start = gaussian(x, 0.01)
+        x = op.pool(x, "max", 2, 2, name=f"stage{stage}_pool")
+    weights = op.gaussian_initializer(x, 0.01)
     if settings.classifier == "global_average":
-        x = dropout(global_average_pool(x, name="pool"), settings.dropout, name="pool_dropout")
+        x = op.dropout(op.global_average_pool(x, name="pool"), settings.dropout, name="pool_dropout")
     else:
-        x = flatten(x, name="flatten")
+        x = op.flatten(x, name="flatten")
         for name in ("fc6", "fc7"):
-            x = activation(dense(x, settings.dense_width, initializer=start, name=name), "relu", name=f"{name}_relu")
-            x = dropout(x, settings.dropout, name=f"{name}_dropout")
-    return dense(x, classes, initializer=start, name="logits")
+            x = op.activation(
+                op.dense(x, settings.dense_width, initializer=weights, name=name), "relu", name=f"{name}_relu"
+            )
+            x = op.dropout(x, settings.dropout, name=f"{name}_dropout")
+    return op.dense(x, classes, initializer=weights, name="logits")
 
 
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-
-
-def configuration(depth: int, **settings: Any) -> Variant:
-    """A column of table 1."""
-    chosen = VGGSettings(convolutions=CONVOLUTIONS[depth], **settings)
-    return Variant(settings=chosen, input_shape=(224, 224, 3), classes=1000)
-
-
 BATCH_NORM: dict[str, Any] = {"normalization": "batch_norm"}
 SMALL_IMAGES = VGGSettings(
     convolutions=(1, 1, 2, 2), widths=(64, 128, 256, 512), classifier="global_average", **BATCH_NORM
 )
 
-VARIANTS = (
-    {f"vgg{depth}": configuration(depth) for depth in CONVOLUTIONS}
-    | {f"vgg{depth}-bn": configuration(depth, **BATCH_NORM) for depth in CONVOLUTIONS}
-    | {
-        "vgg11-lrn": configuration(11, normalization="lrn"),
-        "vgg16-c": configuration(16, last_kernel_size=1),
-        "vgg16-c-bn": configuration(16, last_kernel_size=1, **BATCH_NORM),
-        "vgg-small": Variant(settings=SMALL_IMAGES, input_shape=(32, 32, 3), classes=10),
-    }
-)
 
-TABLE_3 = "Table 3, best of the single test scales"
-ERRORS = {"vgg11": 29.6, "vgg11-lrn": 29.7, "vgg13": 28.7, "vgg16-c": 27.3, "vgg16": 25.6, "vgg19": 25.5}
-RESULTS = tuple(
-    Result(variant=name, data="ImageNet", measure="top-1 error, %", value=error, source=TABLE_3)
-    for name, error in ERRORS.items()
-)
+def imagenet(depth: int, **settings: Any) -> Variant:
+    """Return a network of table 1."""
+    return Variant(VGGSettings(convolutions=CONVOLUTIONS[depth], **settings), (224, 224, 3), 1000)
+
 
 FAMILY = Family(
     name="vgg",
@@ -141,8 +113,22 @@ FAMILY = Family(
         ),
     ),
     network=network,
-    variants=VARIANTS,
-    results=RESULTS,
+    variants={
+        **{f"vgg{depth}": imagenet(depth) for depth in CONVOLUTIONS},
+        **{f"vgg{depth}-bn": imagenet(depth, **BATCH_NORM) for depth in CONVOLUTIONS},
+        "vgg11-lrn": imagenet(11, normalization="lrn"),
+        "vgg16-c": imagenet(16, last_kernel_size=1),
+        "vgg16-c-bn": imagenet(16, last_kernel_size=1, **BATCH_NORM),
+        "vgg-small": Variant(SMALL_IMAGES, (32, 32, 3), 10),
+    },
+    results=make_results(
+        "ImageNet",
+        "top-1 error, %",
+        "Table 3, best of the single test scales",
+        {"vgg11": 29.6, "vgg11-lrn": 29.7, "vgg13": 28.7, "vgg16-c": 27.3, "vgg16": 25.6, "vgg19": 25.5},
+    ),
+    # Section 3.1. The paper divides the learning rate by 10 three times, when the validation accuracy stops improving.
+    paper_recipe=SGD_RECIPE.replace({"epochs": 74, "batch_size": 256, "learning_rate": 0.01, "weight_decay": 5e-4}),
     search=SearchSpace(
         base="vgg-small",
         domains={

@@ -1,4 +1,4 @@
-"""Weights of other libraries: into our networks of the same structure, and back."""
+"""Import weights from other libraries into networks of the same structure, and export them."""
 
 from keras_cnns.networks.weights.transfer import from_keras, from_state_dict, to_state_dict
 

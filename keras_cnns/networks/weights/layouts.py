@@ -1,4 +1,4 @@
-"""How other libraries name the weights of each kind of network, by rule from the names of our layers."""
+"""The layer names of other libraries, as rules on the names of our layers."""
 
 from __future__ import annotations
 
@@ -8,60 +8,62 @@ from dataclasses import dataclass
 from typing import Any
 
 KERAS = "keras.applications"
-HEADS = re.compile(r"aux\d+\.")  # in state dicts the entries of auxiliary classifiers begin so
+HEADS = re.compile(r"aux\d+\.")  # prefix of auxiliary classifiers in state dicts
 FIELD = re.compile(r"\{(\w+)([+-]1)?\}")
 
-Places = Callable[[Iterable[str]], dict[str, str]]
+NameMap = Callable[[Iterable[str]], dict[str, str]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Layout:
-    """Where a library keeps the weights of one kind of network.
+    """The names and settings of one kind of network in a library.
 
     Attributes:
-        places: From the names of our layers, in the network's order, to the names of theirs; without those that have
-            no counterpart.
-        settings: What all its networks of this kind have and shapes do not show: values that fit, by setting.
+        names: Maps the names of our layers, in the network's order, to those of the library; layers without a
+            counterpart are left out.
+        settings: Settings of all of the library's networks of this kind that shapes do not show: accepted values by
+            setting.
     """
 
-    places: Places
+    names: NameMap
     settings: Mapping[str, tuple[Any, ...]]
 
 
-def by_table(table: Mapping[str, str]) -> Places:
-    """Make `places` of a table from our names to theirs; the first row that fits a name counts."""
-    rows = [(re.compile(FIELD.sub(r"(?P<\1>[0-9a-z]+)", ours)), theirs) for ours, theirs in table.items()]
+def by_rules(rules: Mapping[str, str]) -> NameMap:
+    """Return a name map from rules such as `"block{b}_conv"` to `"features.{b-1}.conv"`; the first match counts."""
+    rows = [(re.compile(FIELD.sub(r"(?P<\1>[0-9a-z]+)", ours)), theirs) for ours, theirs in rules.items()]
 
-    def places(names: Iterable[str]) -> dict[str, str]:
-        matches = ((name, row.fullmatch(name), theirs) for name in names for row, theirs in reversed(rows))
-        return {name: fill(theirs, found) for name, found, theirs in matches if found}
+    def names(layers: Iterable[str]) -> dict[str, str]:
+        matches = ((layer, row.fullmatch(layer), theirs) for layer in layers for row, theirs in reversed(rows))
+        return {layer: fill(theirs, match) for layer, match, theirs in matches if match}
 
-    return places
-
-
-def fill(template: str, found: re.Match[str]) -> str:
-    """Put what a name has in its fields into a template: `{unit}`, or one more or less, `{unit-1}`."""
-    return FIELD.sub(lambda field: str(int(found[field[1]]) + int(field[2])) if field[2] else found[field[1]], template)
+    return names
 
 
-def numbered(**dense: str) -> Places:
-    """Make `places` for AlexNet and VGG: their features are numbered through, their dense layers are these.
+def fill(template: str, match: re.Match[str]) -> str:
+    """Insert the fields of a matched name into a template: `{unit}`, or a number plus or minus one, `{unit-1}`."""
+    return FIELD.sub(lambda field: str(int(match[field[1]]) + int(field[2])) if field[2] else match[field[1]], template)
 
-    Convolutions, batch norms, ReLUs and poolings have a number each; padding is no step of its own there.
+
+def numbered(**dense: str) -> NameMap:
+    """Return a name map for AlexNet and VGG, whose feature layers are numbered consecutively in PyTorch.
+
+    Convolutions, batch normalizations, ReLUs and poolings each have a number; padding is not a separate layer there.
+
+    Args:
+        **dense: Names of the dense layers.
     """
-    step = re.compile(r"(?:stage\d+_)?(?:conv\d+(?:_bn|_relu|_pool)?|pool)")
+    feature = re.compile(r"(?:stage\d+_)?(?:conv\d+(?:_bn|_relu|_pool)?|pool)")
 
-    def places(names: Iterable[str]) -> dict[str, str]:
-        return {name: f"features.{index}" for index, name in enumerate(filter(step.fullmatch, names))} | dense
+    def names(layers: Iterable[str]) -> dict[str, str]:
+        return {layer: f"features.{index}" for index, layer in enumerate(filter(feature.fullmatch, layers))} | dense
 
-    return places
+    return names
 
 
 RESNET = {
-    "stem_conv": "conv1",
-    "stem_bn": "bn1",
-    "stage{s}_unit{u}_layer{n}_conv": "layer{s}.{u-1}.conv{n}",
-    "stage{s}_unit{u}_layer{n}_bn": "layer{s}.{u-1}.bn{n}",
+    "stem_{kind}": "{kind}1",
+    "stage{s}_unit{u}_layer{n}_{kind}": "layer{s}.{u-1}.{kind}{n}",
     "stage{s}_unit{u}_shortcut_conv": "layer{s}.{u-1}.downsample.0",
     "stage{s}_unit{u}_shortcut_bn": "layer{s}.{u-1}.downsample.1",
     "logits": "fc",
@@ -78,37 +80,28 @@ DENSENET = {
     "final_bn": "features.norm5",
     "logits": "classifier",
 }
-GOOGLENET = {
-    "stem_conv{n}": "conv{n}.conv",
-    "stem_conv{n}_bn": "conv{n}.bn",
-    "inception{m}_1x1": "inception{m}.branch1.conv",
-    "inception{m}_1x1_bn": "inception{m}.branch1.bn",
-    "inception{m}_3x3_reduce": "inception{m}.branch2.0.conv",
-    "inception{m}_3x3_reduce_bn": "inception{m}.branch2.0.bn",
-    "inception{m}_3x3": "inception{m}.branch2.1.conv",
-    "inception{m}_3x3_bn": "inception{m}.branch2.1.bn",
-    "inception{m}_5x5_reduce": "inception{m}.branch3.0.conv",
-    "inception{m}_5x5_reduce_bn": "inception{m}.branch3.0.bn",
-    "inception{m}_5x5": "inception{m}.branch3.1.conv",
-    "inception{m}_5x5_bn": "inception{m}.branch3.1.bn",
-    "inception{m}_pool_projection": "inception{m}.branch4.1.conv",
-    "inception{m}_pool_projection_bn": "inception{m}.branch4.1.bn",
-    "auxiliary{a}_conv": "aux{a}.conv.conv",
-    "auxiliary{a}_conv_bn": "aux{a}.conv.bn",
-    "auxiliary{a}_fc": "aux{a}.fc1",
-    "auxiliary{a}_logits": "aux{a}.fc2",
-    "logits": "fc",
+GOOGLENET_UNITS = {
+    "stem_conv{n}": "conv{n}",
+    "inception{m}_1x1": "inception{m}.branch1",
+    "inception{m}_3x3_reduce": "inception{m}.branch2.0",
+    "inception{m}_3x3": "inception{m}.branch2.1",
+    "inception{m}_5x5_reduce": "inception{m}.branch3.0",
+    "inception{m}_5x5": "inception{m}.branch3.1",
+    "inception{m}_pool_projection": "inception{m}.branch4.1",
+    "auxiliary{a}_conv": "aux{a}.conv",
 }
-# In keras.applications a batch norm that stands before its convolution has the number of the one before.
+GOOGLENET = (
+    {ours: f"{theirs}.conv" for ours, theirs in GOOGLENET_UNITS.items()}
+    | {f"{ours}_bn": f"{theirs}.bn" for ours, theirs in GOOGLENET_UNITS.items()}
+    | {"auxiliary{a}_fc": "aux{a}.fc1", "auxiliary{a}_logits": "aux{a}.fc2", "logits": "fc"}
+)
 RESNET_KERAS = {
-    "stem_conv": "conv1_conv",
-    "stem_bn": "conv1_bn",
-    "stage{s}_unit{u}_layer{n}_conv": "conv{s+1}_block{u}_{n}_conv",
-    "stage{s}_unit{u}_layer{n}_bn": "conv{s+1}_block{u}_{n}_bn",
-    "stage{s}_unit{u}_shortcut_conv": "conv{s+1}_block{u}_0_conv",
-    "stage{s}_unit{u}_shortcut_bn": "conv{s+1}_block{u}_0_bn",
+    "stem_{kind}": "conv1_{kind}",
+    "stage{s}_unit{u}_layer{n}_{kind}": "conv{s+1}_block{u}_{n}_{kind}",
+    "stage{s}_unit{u}_shortcut_{kind}": "conv{s+1}_block{u}_0_{kind}",
     "logits": "predictions",
 }
+# In keras.applications, batch normalization before a convolution has the number of the preceding convolution.
 RESNET_V2_KERAS = {
     "stem_conv": "conv1_conv",
     "stage{s}_unit{u}_layer1_bn": "conv{s+1}_block{u}_preact_bn",
@@ -119,14 +112,12 @@ RESNET_V2_KERAS = {
     "logits": "predictions",
 }
 DENSENET_KERAS = {
-    "stem_conv": "conv1_conv",
-    "stem_bn": "conv1_bn",
+    "stem_{kind}": "conv1_{kind}",
     "block{b}_layer{n}_bottleneck_bn": "conv{b+1}_block{n}_0_bn",
     "block{b}_layer{n}_bottleneck_conv": "conv{b+1}_block{n}_1_conv",
     "block{b}_layer{n}_bn": "conv{b+1}_block{n}_1_bn",
     "block{b}_layer{n}_conv": "conv{b+1}_block{n}_2_conv",
-    "transition{t}_bn": "pool{t+1}_bn",
-    "transition{t}_conv": "pool{t+1}_conv",
+    "transition{t}_{kind}": "pool{t+1}_{kind}",
     "final_bn": "bn",
     "logits": "predictions",
 }
@@ -143,33 +134,29 @@ GOOGLENET_SETTINGS = {
     "batch_norm_epsilon": (1e-3,),
 }
 RESNET_SETTINGS = {"stride_in": ("3x3",), "downsampling": ("first",), "stem_pool": ("padded",)}
-VGG_SETTINGS = {"normalization": ("none", "batch_norm")}
+VGG_SETTINGS = {"normalization": ("none", "batch_norm")} | EPSILON
 
-TIMM = {
-    "densenet": Layout(places=by_table(DENSENET), settings=DENSENET_SETTINGS | EPSILON),
-    "resnet": Layout(places=by_table(RESNET), settings=RESNET_SETTINGS | EPSILON),
-    "vgg": Layout(
-        places=numbered(fc6="pre_logits.fc1", fc7="pre_logits.fc2", logits="head.fc"), settings=VGG_SETTINGS | EPSILON
-    ),
-}
-TORCHVISION = {
-    "alexnet": Layout(
-        places=numbered(fc6="classifier.1", fc7="classifier.4", logits="classifier.6"), settings=ALEXNET_SETTINGS
-    ),
-    "densenet": TIMM["densenet"],
-    "googlenet": Layout(places=by_table(GOOGLENET), settings=GOOGLENET_SETTINGS),
-    "resnet": TIMM["resnet"],
-    "vgg": Layout(
-        places=numbered(fc6="classifier.0", fc7="classifier.3", logits="classifier.6"), settings=VGG_SETTINGS | EPSILON
-    ),
-}
-KERAS_APPLICATIONS = {
-    "densenet": Layout(places=by_table(DENSENET_KERAS), settings=DENSENET_SETTINGS | EPSILON_KERAS),
-    "resnet": Layout(places=by_table(RESNET_KERAS), settings=RESNET_SETTINGS | EPSILON_KERAS | {"stride_in": ("1x1",)}),
-    "resnet v2": Layout(
-        places=by_table(RESNET_V2_KERAS), settings=RESNET_SETTINGS | EPSILON_KERAS | {"downsampling": ("last",)}
-    ),
-    "vgg": Layout(places=by_table(VGG_KERAS), settings={"normalization": ("none",)}),
-}
-LAYOUTS: dict[str, dict[str, Layout]] = {"torchvision": TORCHVISION, "timm": TIMM, KERAS: KERAS_APPLICATIONS}
 STATE_DICTS = ("torchvision", "timm")
+SHARED = {
+    "densenet": Layout(by_rules(DENSENET), DENSENET_SETTINGS | EPSILON),
+    "resnet": Layout(by_rules(RESNET), RESNET_SETTINGS | EPSILON),
+}
+LAYOUTS: dict[str, dict[str, Layout]] = {
+    "torchvision": {
+        "alexnet": Layout(numbered(fc6="classifier.1", fc7="classifier.4", logits="classifier.6"), ALEXNET_SETTINGS),
+        "densenet": SHARED["densenet"],
+        "googlenet": Layout(by_rules(GOOGLENET), GOOGLENET_SETTINGS),
+        "resnet": SHARED["resnet"],
+        "vgg": Layout(numbered(fc6="classifier.0", fc7="classifier.3", logits="classifier.6"), VGG_SETTINGS),
+    },
+    "timm": {
+        **SHARED,
+        "vgg": Layout(numbered(fc6="pre_logits.fc1", fc7="pre_logits.fc2", logits="head.fc"), VGG_SETTINGS),
+    },
+    KERAS: {
+        "densenet": Layout(by_rules(DENSENET_KERAS), DENSENET_SETTINGS | EPSILON_KERAS),
+        "resnet": Layout(by_rules(RESNET_KERAS), RESNET_SETTINGS | EPSILON_KERAS | {"stride_in": ("1x1",)}),
+        "resnet v2": Layout(by_rules(RESNET_V2_KERAS), RESNET_SETTINGS | EPSILON_KERAS | {"downsampling": ("last",)}),
+        "vgg": Layout(by_rules(VGG_KERAS), {"normalization": ("none",)}),
+    },
+}

@@ -1,4 +1,4 @@
-"""What a network is, read off its layers: equal weights give equal outputs only where these settings are equal too."""
+"""The kind and settings of a network, read from its layers, because equal weights alone do not give equal outputs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-# Of each kind layers that no kind below it has.
-SIGNS = {
+# Layers that identify a kind of network; a kind later in the table may have some of them, but not all.
+IDENTIFYING_LAYERS = {
     "alexnet": {"conv5", "fc6"},
     "densenet": {"block1_layer1_concat"},
     "googlenet": {"inception3a_concat"},
@@ -18,112 +18,80 @@ SIGNS = {
 }
 
 Layers = Mapping[str, Any]
-Reader = Callable[[Layers], Any]
 
 
 def kind_of(layers: Collection[str]) -> str | None:
-    """Return the kind of network that has layers of these names, or None."""
-    return next((kind for kind, signs in SIGNS.items() if signs <= set(layers)), None)
+    """Return the kind of network that has layers with these names, or None if it is not known."""
+    return next((kind for kind, names in IDENTIFYING_LAYERS.items() if names <= set(layers)), None)
 
 
-def differences(kind: str, layers: Layers, wanted: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a network, with their values, that are none of those wanted.
+def find_differences(layers: Layers, settings: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    """Yield the name and value of each setting of a network whose value is not accepted.
 
     Args:
-        kind: As `kind_of` says it.
         layers: The network's layers by name.
-        wanted: The values that fit, by the names of settings.
+        settings: Accepted values by setting.
     """
-    for name, values in wanted.items():
-        value = READERS[kind][name](layers)
-        if value is not None and not any(same(value, fit) for fit in values):
+    for name, accepted in settings.items():
+        value = READERS[name](layers)
+        if value is not None and not any(is_equivalent(value, other) for other in accepted):
             yield name, value
 
 
-def same(value: Any, other: Any) -> bool:
-    """Compare two values of a setting; epsilons of 1e-5 and 1.001e-5 make no difference to outputs."""
+def is_equivalent(value: Any, other: Any) -> bool:
+    """Return whether two values of a setting give equal outputs; epsilons of 1e-5 and 1.001e-5 do."""
     return math.isclose(value, other, rel_tol=0.01) if isinstance(other, float) else bool(value == other)
 
 
 def matching(layers: Layers, pattern: str) -> list[re.Match[str]]:
-    """Return the matches of those names that match as a whole."""
-    return [found for name in layers if (found := re.fullmatch(pattern, name))]
+    """Return the matches of layer names that match a pattern completely."""
+    return [match for name in layers if (match := re.fullmatch(pattern, name))]
 
 
-def batch_norm_epsilon(layers: Layers) -> float | None:
-    """Return what the first batch norm adds to variances, or None where there is none."""
-    return next((layers[name].epsilon for name in layers if name.endswith("_bn")), None)
-
-
-def normalization(layers: Layers) -> str:
-    """Return the kind of normalisation."""
+def read_normalization(layers: Layers) -> str:
+    """Return the kind of normalization."""
     if matching(layers, r".*_lrn\d?"):
         return "lrn"
     return "batch_norm" if matching(layers, r".*_bn") else "none"
 
 
-def first_padding(layers: Layers) -> int:
-    """Return the pixels of zeros around AlexNet's images."""
-    return int(layers["conv1_pad"].padding[0][0]) if "conv1_pad" in layers else 0
-
-
-def stride_in(layers: Layers) -> str | None:
-    """Return the convolution of bottleneck units that has the stride, or None where there is no such unit."""
+def read_stride_in(layers: Layers) -> str | None:
+    """Return the strided convolution of bottleneck units, or None if no unit has one."""
     if matching(layers, r".*_layer1_conv_subsample"):
         return "1x1"
     return "3x3" if matching(layers, r".*_layer2_conv_pad") else None
 
 
-def downsampling(layers: Layers) -> str | None:
-    """Return the unit of a stage that has the stride, or None where none has."""
-    units = {int(found[1]) for found in matching(layers, r"stage\d+_unit(\d+)_layer\d_conv_(?:pad|subsample)")}
+def read_downsampling(layers: Layers) -> str | None:
+    """Return which unit of a stage is strided, or None if none is."""
+    units = {int(match[1]) for match in matching(layers, r"stage\d+_unit(\d+)_layer\d_conv_(?:pad|subsample)")}
     return None if not units else "first" if units == {1} else "last"
 
 
-def stem_pool(layers: Layers) -> str | None:
-    """Return the kind of the stem's pooling, or None where there is none."""
+def read_stem_pool(layers: Layers) -> str | None:
+    """Return the kind of the stem's pooling, or None if there is none."""
     if not matching(layers, r"stem_pool(_rows)?"):
         return None
     return "padded" if "stem_pool_pad" in layers else "ceil"
 
 
-def transition_relu(layers: Layers) -> bool | None:
-    """Say whether DenseNet's transitions have a ReLU; None where there is no transition."""
-    return "transition1_relu" in layers if "transition1_bn" in layers else None
-
-
-def last_pool_size(layers: Layers) -> int:
-    """Return the side of the windows before GoogLeNet's last stage."""
-    return int(max(layers["pool4" if "pool4" in layers else "pool4_rows"].pool_size))
-
-
-def auxiliary_pool(layers: Layers) -> str | None:
-    """Return how auxiliary classifiers average, or None where there are none."""
+def read_auxiliary_pool(layers: Layers) -> str | None:
+    """Return the pooling of auxiliary classifiers, or None if there are none."""
     if "auxiliary1_pool" not in layers:
         return None
     return "adaptive" if type(layers["auxiliary1_pool"]).__name__.startswith("Adaptive") else "paper"
 
 
-RESNET: dict[str, Reader] = {
-    "stride_in": stride_in,
-    "downsampling": downsampling,
-    "stem_pool": stem_pool,
-    "batch_norm_epsilon": batch_norm_epsilon,
+READERS: dict[str, Callable[[Layers], Any]] = {
+    "auxiliary_pool": read_auxiliary_pool,
+    "batch_norm_epsilon": lambda layers: next((layers[name].epsilon for name in layers if name.endswith("_bn")), None),
+    "downsampling": read_downsampling,
+    "first_padding": lambda layers: int(layers["conv1_pad"].padding[0][0]) if "conv1_pad" in layers else 0,
+    "first_strides": lambda layers: layers["conv1"].strides[0],
+    "last_pool_size": lambda layers: int(max(layers["pool4" if "pool4" in layers else "pool4_rows"].pool_size)),
+    "normalization": read_normalization,
+    "stem_pool": read_stem_pool,
+    "stride_in": read_stride_in,
+    "transition_relu": lambda layers: "transition1_relu" in layers if "transition1_bn" in layers else None,
 }
-READERS: dict[str, dict[str, Reader]] = {
-    "alexnet": {
-        "first_strides": lambda layers: layers["conv1"].strides[0],
-        "first_padding": first_padding,
-        "normalization": normalization,
-    },
-    "densenet": {"transition_relu": transition_relu, "batch_norm_epsilon": batch_norm_epsilon},
-    "googlenet": {
-        "normalization": normalization,
-        "last_pool_size": last_pool_size,
-        "auxiliary_pool": auxiliary_pool,
-        "batch_norm_epsilon": batch_norm_epsilon,
-    },
-    "resnet": RESNET,
-    "resnet v2": RESNET,
-    "vgg": {"normalization": normalization, "batch_norm_epsilon": batch_norm_epsilon},
-}
+"""Functions that return the value of a setting, or None if the network has no layer that depends on it."""

@@ -1,0 +1,277 @@
+"""The argument parser of every command; it imports nothing heavy, so that `--help` and mistakes answer at once."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, NoReturn
+
+from keras_cnns.cli.arguments import (
+    LARGE_NUMBER,
+    NUMBER,
+    RUN,
+    add_data,
+    add_json,
+    add_network,
+    add_output,
+    add_reading,
+    add_recipe,
+    add_resources,
+    add_run_and_images,
+    add_tracking_uri,
+    add_tta,
+    positive_number,
+)
+from keras_cnns.version import __version__
+
+USER_ERROR = 2
+COSTS = ("parameters", "macs", "seconds")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake and exit with code 2."""
+        self.exit(USER_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001 - argparse has no public name for it
+
+
+def make_parser() -> Parser:
+    """Return the parser of all commands; the parsed `command` is the name of a module in `keras_cnns.cli`."""
+    parser = Parser(prog="keras-cnns", description="Build, train, tune and compare classic convolutional networks.")
+    parser.add_argument("--version", action="version", version=f"keras-cnns {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_train(commands)
+    add_sweep(commands)
+    add_compare(commands)
+    add_evaluate(commands)
+    add_predict(commands)
+    add_explain(commands)
+    add_inspect(commands)
+    add_models(commands)
+    add_describe(commands)
+    add_profile(commands)
+    return parser
+
+
+def add_command(commands: Commands, name: str, summary: str, details: str = "") -> Parser:
+    """Add a command with a summary for the list of commands, and details for its own help."""
+    return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
+
+
+def add_train(commands: Commands) -> None:
+    """Add `keras-cnns train`."""
+    parser = add_command(commands, "train", "train one network and log the run to MLflow")
+    parser.add_argument("model", help="name of a network; `keras-cnns models` lists them")
+    add_data(parser)
+    group = add_recipe(parser, epochs="those of the recipe")
+    group.add_argument("--seed", **NUMBER, default=0, help="random seed (default: 0)")
+    group.add_argument("--test", action="store_true", help="evaluate on the test split after training")
+    add_output(parser, experiment="train")
+
+
+def add_sweep(commands: Commands) -> None:
+    """Add `keras-cnns sweep`."""
+    parser = add_command(
+        commands,
+        "sweep",
+        "search for good architectures and hyperparameters with Ray Tune",
+        "Every trial is logged to MLflow as a run, and the trials are compared at the end.",
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help="a family (densenet, ...), all families (all) or a network to vary; optional with --from-run",
+    )
+    add_data(parser)
+    group = add_recipe(parser, epochs="10")
+    group.add_argument(
+        "--from-run", metavar="RUN", help="start from the network, settings and recipe of a run or a sweep's best trial"
+    )
+    group = parser.add_argument_group("search")
+    group.add_argument("--trials", **NUMBER, help="number of trials (default: 16, or the whole grid)")
+    group.add_argument(
+        "--space", metavar="FILE.toml", help="search space; as in --set, LOW..HIGH is a range and A,B,C are choices"
+    )
+    group.add_argument("--search", default="tpe", help="algorithm: tpe (default), random, or grid (every combination)")
+    group.add_argument(
+        "--scheduler", help="early stopping of trials: asha (default), hyperband, median, or none (default with --cost)"
+    )
+    group.add_argument("--max-parameters", **LARGE_NUMBER, help="skip networks with more parameters, such as 1M")
+    group.add_argument("--max-macs", **LARGE_NUMBER, help="skip networks with more multiply-accumulates, such as 300M")
+    group.add_argument("--cost", help="optimise the score and this cost together: parameters or macs (default: none)")
+    group.add_argument("--seed", **NUMBER, help="seed of the search (default: a random one)")
+    group = parser.add_argument_group("after the search")
+    group.add_argument(
+        "--repeats", **NUMBER, help="retrain the best three with N other seeds, and test whether the winner is better"
+    )
+    group.add_argument(
+        "--refit", action="store_true", help="retrain the best on training and validation images, and register it"
+    )
+    group.add_argument(
+        "--register", metavar="NAME", help="name of the registered model (default: sweep-MODEL-DATA); implies --refit"
+    )
+    group.add_argument("--extend", **NUMBER, help="add N trials to the newest finished sweep with the same arguments")
+    add_resources(parser)
+    group = add_output(parser, experiment="sweep")
+    group.add_argument(
+        "--plot", metavar="FILE.png", help="also save the comparison plot here; the sweep's folder always has it"
+    )
+
+
+def add_compare(commands: Commands) -> None:
+    """Add `keras-cnns compare`."""
+    parser = add_command(
+        commands,
+        "compare",
+        "rank runs, or list the differences of two runs",
+        "The runs of the Pareto front are marked: no other run is both cheaper and better. Runs that differ only in "
+        "the seed share a row. Repeat --tracking-uri to compare runs of several stores.",
+    )
+    parser.add_argument(
+        "experiments",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="MLflow experiments (default: all), or ids or names of two runs",
+    )
+    add_tracking_uri(parser, action="append")
+    parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="metric to rank by (val_accuracy)")
+    parser.add_argument("--cost", default="parameters", choices=COSTS, help="cost to compare (default: parameters)")
+    parser.add_argument(
+        "--where", metavar="CONDITION", help="filter the runs, as in \"parameters < 1e6 and family == 'densenet'\""
+    )
+    parser.add_argument("--columns", metavar="NAME,...", help="metrics, settings and recipe parameters to show")
+    parser.add_argument("--per-run", action="store_true", help="one row per run, without averaging over seeds")
+    parser.add_argument("--limit", type=positive_number, metavar="N", help="show the first N rows per dataset")
+    parser.add_argument(
+        "--plot", metavar="FILE.png", help="plot score against cost, or the learning curves of two runs"
+    )
+    parser.add_argument("--html", metavar="FILE.html", help="write a page with sortable tables, plots and curves")
+    form = parser.add_mutually_exclusive_group()
+    add_json(form)
+    form.add_argument("--csv", action="store_true", help="print the result as CSV")
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Add `keras-cnns evaluate`."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        "evaluate a run on a test split, with confidence intervals",
+        "The report is logged to the run, and every evaluation on a test split is counted. Several runs are evaluated "
+        "as an ensemble: their probabilities are averaged.",
+    )
+    parser.add_argument("references", nargs="+", metavar="RUN", help=RUN)
+    add_tracking_uri(parser)
+    add_data(parser)
+    parser.add_argument(
+        "--split", default="test", help="test (default), validation, or all (of a source that no run was trained on)"
+    )
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="also evaluate each value of this column; repeatable",
+    )
+    parser.add_argument(
+        "--groups",
+        metavar="COLUMN",
+        help="groups that the bootstrap resamples as a whole (default: patients, if known)",
+    )
+    add_tta(parser)
+    parser.add_argument("--report", metavar="FILE.html", help="also write the report to this file")
+    add_json(parser)
+
+
+def add_predict(commands: Commands) -> None:
+    """Add `keras-cnns predict`."""
+    parser = add_command(
+        commands,
+        "predict",
+        "predict the classes of images",
+        "Prints one CSV row per image, with the probability of each class after temperature scaling, where the run has "
+        "a temperature. The decision thresholds are those of evaluate.",
+    )
+    add_run_and_images(parser)
+    parser.add_argument(
+        "--with", action="append", default=[], metavar="RUN", dest="others", help="ensemble with this run; repeatable"
+    )
+    add_tta(parser)
+    add_json(parser, "print JSON instead of CSV, with raw and calibrated probabilities")
+
+
+def add_explain(commands: Commands) -> None:
+    """Add `keras-cnns explain`."""
+    parser = add_command(
+        commands,
+        "explain",
+        "explain predictions with Grad-CAM heatmaps",
+        "Saves a heatmap for each image, and an overview of all.",
+    )
+    add_run_and_images(parser)
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the heatmaps")
+    parser.add_argument(
+        "--class", metavar="NAME", dest="class_name", help="class to explain (default: the predicted class)"
+    )
+    parser.add_argument("--method", default="grad-cam", help="grad-cam (default) or grad-cam++")
+    parser.add_argument(
+        "--layer", metavar="NAME", help="layer to explain (default: the last one with more than one position)"
+    )
+    parser.add_argument("--check", action="store_true", help="sanity check: compare with heatmaps of random weights")
+    add_json(parser)
+
+
+def add_inspect(commands: Commands) -> None:
+    """Add `keras-cnns inspect`."""
+    parser = add_command(
+        commands,
+        "inspect",
+        "summarise a dataset and report its problems",
+        "Problems are files that cannot be read, leaks between splits, duplicate and near-duplicate images, and "
+        "contradictory labels. They do not change the exit code.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="dataset, as for --data of the other commands")
+    add_reading(parser)
+    parser.add_argument("--sheet", metavar="FILE.png", help="save a contact sheet of each class and of duplicates")
+    parser.add_argument(
+        "--augmentation", metavar="PRESET", help="augment its images: light, standard, medical or randaugment"
+    )
+    add_json(parser)
+
+
+def add_models(commands: Commands) -> None:
+    """Add `keras-cnns models`."""
+    parser = add_command(commands, "models", "list the networks")
+    parser.add_argument("pattern", nargs="?", default="*", help="wildcard pattern, such as 'resnet*' (default: all)")
+    parser.add_argument("--family", help="only networks of this family: densenet, lenet, resnet, ...")
+    parser.add_argument("--min-parameters", **LARGE_NUMBER, help="minimum number of parameters, such as 100K")
+    parser.add_argument("--max-parameters", **LARGE_NUMBER, help="maximum number of parameters, such as 1M")
+    parser.add_argument("--year", **NUMBER, help="only networks published in this year")
+    add_json(parser)
+
+
+def add_describe(commands: Commands) -> None:
+    """Add `keras-cnns describe`."""
+    parser = add_command(
+        commands, "describe", "describe a network: papers, published results, settings and costs", "Nothing is built."
+    )
+    add_network(parser)
+    add_json(parser)
+
+
+def add_profile(commands: Commands) -> None:
+    """Add `keras-cnns profile`."""
+    parser = add_command(
+        commands,
+        "profile",
+        "count parameters, MACs and activation memory per block or layer",
+        "Builds the network and counts for one image; also computes receptive fields.",
+    )
+    add_network(parser)
+    parser.add_argument("--by", choices=("block", "layer"), default="block", help="rows of the table (default: block)")
+    parser.add_argument("--plot", metavar="FILE.png", help="save a plot of the costs of the blocks")
+    add_json(parser)

@@ -1,0 +1,1 @@
+"""Decoding of image files: one by one, many in parallel, and once per machine."""

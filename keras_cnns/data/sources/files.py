@@ -1,0 +1,117 @@
+"""Sources of image files: everything is known before decoding but the pixels and the headers of DICOM files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_cnns.data.conversion import Conversion
+from keras_cnns.data.dataset import SPLITS, Dataset, Split, list_examples
+from keras_cnns.data.decoding.cache import decode_cached
+from keras_cnns.data.decoding.decoded_image import COLUMNS, PATIENT_AGE, PATIENT_ID, age_in_years
+from keras_cnns.data.decoding.parallel import DecodedFiles, decode_files, estimate_size
+from keras_cnns.data.streaming import fits_in_memory
+from keras_cnns.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageFiles:
+    """The image files of a source.
+
+    Attributes:
+        name: The name of the dataset in reports.
+        source: The source as `load` accepts it, with an absolute path.
+        root: The folder that the files are relative to.
+        samples: Everything about the images but their pixels; instead of these, `images` has an index for each file.
+        splits: The split of each image, in the order of SPLITS.
+        class_names: The name of each class or label.
+        notes: Remarks for reports.
+    """
+
+    name: str
+    source: str
+    root: Path
+    samples: Split
+    splits: np.ndarray
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_files(files: ImageFiles, conversion: Conversion, *, skip_broken: bool, stream: bool | None) -> Dataset:
+    """Decode and convert all files.
+
+    Args:
+        files: The files.
+        conversion: The size and the channels.
+        skip_broken: Skip files that cannot be read.
+        stream: Keep the images in a file of the cache; None to do so if they do not fit in memory.
+
+    Raises:
+        DataError: Files cannot be read and are not skipped, or the images have different sizes.
+    """
+    names = files.samples.files
+    size = estimate_size(files.root, names, conversion) if stream is None else 0
+    too_large = not fits_in_memory(size)
+    if stream or too_large:
+        decoded = decode_cached(files.root, names, conversion)
+    else:
+        decoded = decode_files(files.root, names, conversion, lambda shape: np.empty(shape, np.uint8))
+    if decoded.broken and not (skip_broken and decoded.kept):
+        raise DataError(describe_broken(files, decoded))
+    kept = np.array(decoded.kept)
+    samples, header_notes = add_headers(files.samples.take(kept), decoded.headers)
+    samples = replace(samples, images=decoded.images)
+    ends = np.cumsum([(files.splits[kept] == name).sum() for name in SPLITS])
+    slices = {name: slice(start, end) for name, start, end in zip(SPLITS, (0, *ends), ends, strict=False)}
+    notes = [*files.notes, *decoding_notes(files, decoded)]
+    if too_large:
+        notes.append(f"The decoded images ({size / 1e9:.2f} GB) are streamed from a file: they do not fit in memory.")
+    return Dataset(
+        name=files.name,
+        source=files.source,
+        splits={name: samples.take(part) for name, part in slices.items() if part.stop > part.start},
+        class_names=files.class_names,
+        notes=(*notes, *header_notes),
+        broken=tuple(decoded.broken),
+    )
+
+
+def describe_broken(files: ImageFiles, decoded: DecodedFiles) -> str:
+    """Return the error message for files that cannot be read."""
+    broken, total = decoded.broken, len(files.samples)
+    skip = ", or skip them with --skip-broken (skip_broken=True)" if len(broken) < total else ""
+    reasons = list_examples(broken, "; ")
+    return f"{files.name}: {len(broken)} of {total} files cannot be read: {reasons}; fix or remove them{skip}."
+
+
+def decoding_notes(files: ImageFiles, decoded: DecodedFiles) -> list[str]:
+    """Return notes on skipped files and on pixels that differ from those in the files."""
+    notes = []
+    if decoded.broken:
+        names = list_examples(file.file for file in decoded.broken)
+        count = f"{len(decoded.broken)} of {len(files.samples)} files"
+        notes.append(f"Skipped because they cannot be read: {count}: {names}.")
+    if decoded.stretched:
+        notes.append(f"DICOM images without a window, each stretched from its range to 0 to 255: {decoded.stretched}.")
+    return notes
+
+
+def add_headers(samples: Split, headers: Sequence[Mapping[str, str]]) -> tuple[Split, list[str]]:
+    """Add the patients and columns of DICOM headers unless they are known already, and return notes."""
+    patients, columns, notes = samples.patients, dict(samples.columns), []
+    ids = [header.get(PATIENT_ID, "") for header in headers]
+    if patients is None and any(ids):
+        if len(ids) > 1 and len(set(ids)) == 1:
+            notes.append(f"Patients are unknown: all DICOM files have the same PatientID {ids[0]!r}.")
+        else:
+            patients = np.array([name or f"unknown: {file}" for name, file in zip(ids, samples.files, strict=True)])
+            if "" in ids:
+                notes.append(f"{ids.count('')} images have no PatientID; each is treated as a separate patient.")
+    for keyword in COLUMNS:
+        values = [header.get(keyword, "") for header in headers]
+        if any(values) and keyword not in columns:
+            columns[keyword] = np.array([age_in_years(age) for age in values] if keyword == PATIENT_AGE else values)
+    return replace(samples, patients=patients, columns=columns), notes

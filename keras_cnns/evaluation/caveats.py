@@ -1,0 +1,145 @@
+"""Caveats of an evaluation: notes on the images, the operating point, the metrics and the intervals."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from keras_cnns.data import Dataset
+from keras_cnns.data.dataset import Split
+from keras_cnns.evaluation.compatibility import ALL
+from keras_cnns.evaluation.ensemble import Ensemble
+from keras_cnns.evaluation.intervals import RESAMPLES
+from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD
+from keras_cnns.evaluation.report.formatting import METRICS
+from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation
+from keras_cnns.evaluation.subgroups import MIN_GROUPS, MIN_IMAGES
+
+LABEL_METRICS = {"auc", "sensitivity", "specificity", "mcc"}
+
+
+def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation: Evaluation) -> Iterator[str]:
+    """Yield the notes of an evaluation of a split of a dataset."""
+    yield from ensemble.notes
+    yield from note_origin(ensemble, dataset, evaluation.split)
+    duplicates = count_training_images(ensemble, dataset, split, evaluation.split)
+    if duplicates:
+        yield f"{duplicates:,} of {len(split):,} images are exact copies of training images."
+    yield from note_operating_point(ensemble, evaluation)
+    yield from dataset.notes
+    yield from note_metrics(evaluation)
+    yield from note_intervals(evaluation)
+
+
+def note_origin(ensemble: Ensemble, dataset: Dataset, split: str) -> Iterator[str]:
+    """Yield notes on whether the runs were trained on this dataset and its classes."""
+    own = ensemble.runs_trained_on(dataset)
+    others = [run.id for run in ensemble.runs if run not in own]
+    run, names = ensemble.first.run, ensemble.first.class_names
+    if not own:
+        yield (
+            f"This is an external dataset ({dataset.name}, fingerprint {dataset.fingerprint}); the run was trained on "
+            f"{run.data_name}, fingerprint {run.data_fingerprint or 'unknown'}."
+        )
+        if run.data_name == dataset.name:
+            yield (
+                "It has the name of the run's own dataset. If it is the same dataset with other splits or another "
+                "image size, the network may have been trained on some of these images."
+            )
+        if split == ALL:
+            yield f"All images of {dataset.name} are evaluated, whatever their split."
+    elif others:
+        yield (
+            f"Runs trained on another dataset, or on other splits of this one: {', '.join(others)}. Whether they were "
+            f"trained on some of these images is not known."
+        )
+    elif split == "validation":
+        chooses_epoch = any(run.recipe.get("keep") != "last" for run in ensemble.runs)
+        chosen = f"{'epoch, ' if chooses_epoch else ''}threshold and temperature"
+        yield f"These images were used to choose the {chosen}: the metrics are too optimistic for new images."
+    if sorted(dataset.class_names) != sorted(names):
+        yield (
+            f"The classes are named {', '.join(dataset.class_names)} in the dataset and {', '.join(names)} in the run; "
+            f"they are assumed to be the same classes in this order."
+        )
+    elif dataset.class_names != names:
+        yield "The classes have another order than in the run; they are matched by name."
+
+
+def count_training_images(ensemble: Ensemble, dataset: Dataset, split: Split, split_name: str) -> int:
+    """Count the images of a split that are also in the training splits of the same dataset, pixel by pixel."""
+    names = ("train", "validation") if ensemble.trained_on_validation else ("train",)
+    training = [dataset.splits[name] for name in names if name in dataset.splits and name != split_name]
+    if split_name == ALL or not training:
+        return 0
+    known = {hashlib.sha256(image.tobytes()).digest() for part in training for image in part.images}
+    return sum(hashlib.sha256(image.tobytes()).digest() in known for image in split.images)
+
+
+def note_operating_point(ensemble: Ensemble, evaluation: Evaluation) -> Iterator[str]:
+    """Yield notes on where the threshold and the temperature come from, and on those that are missing."""
+    threshold = evaluation.operating_point.threshold
+    if ensemble.trained_on_validation:
+        yield (
+            "The run is a refit, trained on training and validation images together. Its threshold and temperature "
+            "come from the trial that it repeats, which was not trained on the validation images."
+        )
+    owner = "The run has" if ensemble.is_single else "The ensemble has"
+    if isinstance(threshold, tuple):
+        thresholds = zip(evaluation.class_names, threshold, strict=True)
+        defaults = [name for name, own in thresholds if own == DEFAULT_THRESHOLD]
+        if defaults:
+            yield f"{owner} no threshold from validation images for {', '.join(defaults)}: 0.5 is used."
+    elif evaluation.is_binary and threshold is None:
+        yield f"{owner} no threshold from validation images: the more probable class is predicted."
+    if evaluation.operating_point.temperature is None:
+        yield f"{owner} no temperature from validation images: there are no metrics after temperature scaling."
+    if evaluation.tta > 1 and evaluation.operating_point.tta == 1 and threshold is not None:
+        yield (
+            f"The threshold and the temperature were fitted without test-time augmentation, and are used with "
+            f"tta={evaluation.tta}."
+        )
+
+
+def note_metrics(evaluation: Evaluation) -> Iterator[str]:
+    """Yield notes on metrics that are not defined, for all images, labels or subgroups."""
+    empty = [name for name, count in evaluation.images_by_class.items() if not count]
+    if empty:
+        yield f"{'Labels' if evaluation.multi_label else 'Classes'} without images: {', '.join(empty)}."
+    missing = [METRICS[name][0] for name in METRICS if name not in evaluation.metrics and not name.endswith("_scaled")]
+    if missing:
+        yield f"Not defined on these images, and left out: {', '.join(missing)}."
+    partial = [name for name, result in evaluation.by_label.items() if not LABEL_METRICS.issubset(result.metrics)]
+    if partial:
+        yield f"Some metrics are not defined for {', '.join(partial)}; the means are over the other labels."
+    subgroups = {f"{column} {name}": result for column, by in evaluation.by.items() for name, result in by.items()}
+    small = [name for name, result in subgroups.items() if not result.metrics]
+    if small:
+        yield (
+            f"Too few images for metrics: {', '.join(small)}. A subgroup needs at least {MIN_IMAGES} images and, if "
+            f"patients are known, {MIN_GROUPS} patients."
+        )
+
+
+def note_intervals(evaluation: Evaluation) -> Iterator[str]:
+    """Yield notes on what the bootstrap resamples, and on intervals that are missing or unreliable."""
+    if evaluation.grouped_by:
+        units = {PATIENTS: "patients, as given by the source", GROUPS: "groups, as passed to evaluate"}
+        by_column = f"groups, as given by the column {evaluation.grouped_by}"
+        yield f"The intervals resample whole {units.get(evaluation.grouped_by, by_column)}."
+    else:
+        yield (
+            "The intervals assume that images are independent. They are too narrow if patients have several images in "
+            "this split."
+        )
+    if evaluation.groups is not None and evaluation.groups < MIN_GROUPS:
+        yield f"The intervals are based on {evaluation.groups} groups; with so few they are not reliable."
+    without = [METRICS[name][0] for name in evaluation.metrics if name not in evaluation.intervals]
+    if without:
+        yield f"No interval for {', '.join(without)}: too few resamples differ. This does not mean certainty."
+    dropped = max((interval.dropped for interval in evaluation.intervals.values()), default=0)
+    if dropped:
+        yield (
+            f"Up to {dropped:,} of {RESAMPLES:,} resamples were left out of an interval because the metric is not "
+            f"defined on them."
+        )

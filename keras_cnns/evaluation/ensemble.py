@@ -1,0 +1,195 @@
+"""Ensembles: the networks of one or several runs, whose predicted probabilities are averaged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from keras_cnns.data import Dataset
+from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, fit_operating_point
+from keras_cnns.evaluation.run_network import Progress, RunNetwork, format_shape, load_run_network, no_progress
+from keras_cnns.tracking import Run, Store
+from keras_cnns.tracking.runs import best_trial, find_sweep, monitored_metric, select_run, strip_prefix
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ensemble:
+    """One network, or several whose probabilities are averaged.
+
+    Attributes:
+        members: The networks. The classes are those of the first one, in its order.
+        notes: How runs were chosen that were not named directly.
+    """
+
+    members: tuple[RunNetwork, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> RunNetwork:
+        """The network whose run stores the result."""
+        return self.members[0]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs of the networks."""
+        return tuple(member.run for member in self.members)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is only one network."""
+        return len(self.members) == 1
+
+    @property
+    def trained_on_validation(self) -> bool:
+        """Whether a network was trained on validation images too."""
+        return any(run.trained_on_validation for run in self.runs)
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the members that does not depend on their order; "" for a single network."""
+        ids = " ".join(sorted(run.id for run in self.runs))
+        return "" if self.is_single else hashlib.sha256(ids.encode()).hexdigest()[:8]
+
+    @property
+    def metric_prefix(self) -> str:
+        """The prefix of the metrics in which the runs store the operating point of the ensemble."""
+        return f"ensemble_{self.key}_"
+
+    def runs_trained_on(self, dataset: Dataset) -> list[Run]:
+        """Return the runs whose dataset this is."""
+        return [run for run in self.runs if run.data_fingerprint == dataset.fingerprint]
+
+    def probabilities(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> np.ndarray:
+        """Return the mean probabilities of the networks, shape (images, classes).
+
+        The arguments are those of `RunNetwork.probabilities`.
+        """
+        names = self.first.class_names
+        probabilities = [
+            member.probabilities(images, tta=tta, progress=progress)[:, find_indices(names, member.class_names)]
+            for member in self.members
+        ]
+        return np.asarray(np.mean(probabilities, axis=0))
+
+    def stored_operating_point(self) -> OperatingPoint:
+        """Return the operating point that the runs store.
+
+        For several networks this is the one that an earlier evaluation fitted for the same ensemble. If there is none,
+        it is the mean of their thresholds, without a temperature.
+        """
+        if self.is_single:
+            return self.first.operating_point
+        for run in self.runs:
+            metrics = strip_prefix(run.metrics, self.metric_prefix)
+            if metrics:
+                return self.first.read_operating_point(metrics, "the validation images of the runs, for this ensemble")
+        source = "the validation images of each run (mean of the thresholds)"
+        return OperatingPoint(threshold=self.mean_threshold(), temperature=None, source=source)
+
+    def mean_threshold(self) -> Threshold:
+        """Return the mean of the thresholds of the networks; None if one of them has none."""
+        thresholds = [member.operating_point.threshold for member in self.members]
+        if self.first.multi_label:
+            names = self.first.class_names
+            orders = [find_indices(names, member.class_names) for member in self.members]
+            rows = [np.array(row)[order] for row, order in zip(thresholds, orders, strict=True)]
+            return tuple(np.mean(rows, axis=0).tolist())
+        known = [threshold for threshold in thresholds if isinstance(threshold, float)]
+        return float(np.mean(known)) if len(known) == len(thresholds) else None
+
+    def fit_metrics(self, dataset: Dataset, *, tta: int = 1, progress: Progress = no_progress) -> dict[str, float]:
+        """Fit the operating point on the validation images of the runs' dataset, see `fit_operating_point`."""
+        validation = dataset.splits["validation"]
+        labels = reorder_labels(validation.labels, dataset.class_names, self.first.class_names)
+        return fit_operating_point(labels, self.probabilities(validation.images, tta=tta, progress=progress))
+
+
+def find_runs(store: Store, references: str | Sequence[str]) -> tuple[list[Run], list[str]]:
+    """Find the runs that the references name.
+
+    Args:
+        store: The store.
+        references: One or several of: a run as `Store.run` finds it, or the id of a sweep, for its best trial.
+
+    Returns:
+        The runs, and a note for each sweep on the trial that was chosen.
+
+    Raises:
+        StoreError: There is no such run.
+        EvaluationError: No run is named, a run is named twice, or a sweep has no finished trial.
+    """
+    names = [references] if isinstance(references, str) else list(references)
+    if not names:
+        raise EvaluationError("no run is named: name one run, or several to evaluate as an ensemble.")
+    stored = store.runs()
+    runs, notes = [], []
+    for name in names:
+        sweep = find_sweep(name, stored)
+        run = select_run(name, stored, store.location) if sweep is None else best_trial(sweep, stored)
+        if run is None:
+            raise EvaluationError(f"sweep {name} has no finished trial; resume it with `keras-cnns sweep --resume`.")
+        if run in runs:
+            raise EvaluationError(f"run {run.id} is named twice; the runs of an ensemble must differ.")
+        if sweep is not None:
+            trials = sum(trial.parent == sweep and trial.tags.get("role", "search") == "search" for trial in stored)
+            score = f"{monitored_metric(run)} {run.metrics[monitored_metric(run)]:.4f}"
+            notes.append(f"{sweep} is a sweep; {run.name} is the best of its {trials} trials ({score}).")
+        runs.append(run)
+    return runs, notes
+
+
+def load_ensemble(
+    store: Store, runs: Sequence[Run], notes: Sequence[str] = (), *, progress: Progress = no_progress
+) -> Ensemble:
+    """Load the networks of runs.
+
+    Args:
+        store: The store.
+        runs: The runs.
+        notes: How they were chosen.
+        progress: Called with a description of each step.
+
+    Raises:
+        StoreError: A run has no saved network.
+        EvaluationError: A network cannot be loaded, or the networks differ in image size or classes.
+    """
+    members: list[RunNetwork] = []
+    for run in runs:
+        progress(f"loading the network of run {run.id[:8]}")
+        members.append(load_run_network(store, run))
+        check_same_task(members[0], members[-1])
+    return Ensemble(members=tuple(members), notes=tuple(notes))
+
+
+def check_same_task(first: RunNetwork, other: RunNetwork) -> None:
+    """Raise an `EvaluationError` if two networks differ in image size or classes."""
+    runs = f"runs {first.run.id} and {other.run.id} cannot form an ensemble"
+    if first.image_shape != other.image_shape:
+        raise EvaluationError(
+            f"{runs}: their images are {format_shape(first.image_shape)} and {format_shape(other.image_shape)}; name "
+            f"runs trained on images of one size."
+        )
+    if sorted(first.class_names) != sorted(other.class_names) or first.multi_label != other.multi_label:
+        raise EvaluationError(
+            f"{runs}: their classes are {', '.join(first.class_names[:5])} and {', '.join(other.class_names[:5])}; "
+            f"name runs trained on the same classes."
+        )
+
+
+def find_indices(names: Sequence[str], others: Sequence[str]) -> list[int]:
+    """Return the index of each name in `others`, which has the same names in any order."""
+    return [list(others).index(name) for name in names]
+
+
+def reorder_labels(labels: np.ndarray, names: Sequence[str], target: Sequence[str]) -> np.ndarray:
+    """Convert labels from one order of the class names to another; return them unchanged if the names differ."""
+    if sorted(names) != sorted(target):
+        return labels
+    if labels.ndim == 2:
+        return labels[:, find_indices(target, names)]
+    return np.asarray(np.array(find_indices(names, target))[labels])

@@ -1,0 +1,152 @@
+"""Evaluation of a run's network on a split, with the result stored in the run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_cnns.data import Dataset, load
+from keras_cnns.evaluation.caveats import find_caveats
+from keras_cnns.evaluation.compatibility import (
+    check_report_path,
+    check_split,
+    check_tta,
+    match_labels,
+    select_groups,
+    select_split,
+)
+from keras_cnns.evaluation.confusion import CONFUSION_FILE
+from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
+from keras_cnns.evaluation.operating_point import OperatingPoint
+from keras_cnns.evaluation.report.page import REPORT_FILE, write_report
+from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
+from keras_cnns.evaluation.run_network import Progress, no_progress
+from keras_cnns.evaluation.subgroups import compute_subgroups, find_incomparable, get_columns, name_subgroups
+from keras_cnns.tracking import Store
+
+METRICS_PER_REQUEST = 500
+
+
+def evaluate(
+    run: str | Sequence[str],
+    data: str | Dataset,
+    *,
+    split: str = "test",
+    groups: np.ndarray | str | None = None,
+    by: str | Sequence[str] = (),
+    tta: int = 1,
+    seed: int = 0,
+    tracking_uri: str | None = None,
+    report: str | Path | None = None,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Evaluate a run's network on a split, and store the result in the run.
+
+    The network, the threshold and the temperature are read from the run; nothing is chosen on the evaluated images.
+    For an ensemble, and with test-time augmentation, the threshold and the temperature are fitted again on the
+    validation images if the dataset is the one that the runs were trained on. Each evaluation on a test split is
+    counted, for each run.
+
+    Args:
+        run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
+            trial. Several are evaluated as an ensemble, by the mean of their probabilities.
+        data: A source that `load` reads, or a dataset.
+        split: "test" or "validation"; "all" evaluates all images of a source that the run was not trained on.
+        groups: Groups of images that the bootstrap resamples as a whole: an array with one group for each image of
+            the split, or the name of a column; by default the patients, if the source has them.
+        by: Columns of the source. The images of each of their values are also evaluated separately.
+        tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
+            copies. The augmentation is that of training.
+        seed: Seed of the bootstrap.
+        tracking_uri: The store of the runs; by default that of MLflow's environment variable, or `./mlflow.db`.
+        report: An additional file, ending in .html, to write the report to. Its plots are written next to it as .png.
+        progress: Called with a description of each step.
+
+    Raises:
+        StoreError: There is no such run, or it has no saved network.
+        DataError: The images cannot be read, or there is no such split.
+        EvaluationError: Network and images are not compatible, or there is no such column.
+        SettingError: The report cannot be written to its path.
+    """
+    check_split(split)
+    check_tta(tta)
+    report_path = check_report_path(report)
+    store = Store(tracking_uri, create=False)
+    runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
+    dataset = load(data) if isinstance(data, str) else data
+    images = select_split(dataset, split)
+    columns = get_columns(images, [by] if isinstance(by, str) else by, dataset.name, "--by")
+    subgroups = {name: name_subgroups(name, column) for name, column in columns.items()}
+    group_of_image, grouped_by = select_groups(groups, images, dataset.name)
+    ensemble = load_ensemble(store, runs, notes, progress=progress)
+    labels = match_labels(ensemble, dataset, images, split)
+    operating_point = choose_operating_point(store, ensemble, dataset, tta=tta, progress=progress)
+    probabilities = ensemble.probabilities(images.images, tta=tta, progress=progress)
+    counts = None
+    for member in reversed(runs if split != "validation" else ()):
+        counts = store.count_test_set_evaluation(member.id, images.fingerprint)
+    progress("computing metrics and intervals")
+    predictions = LabelledPredictions(
+        labels=labels, probabilities=probabilities, operating_point=operating_point, groups=group_of_image, seed=seed
+    )
+    class_names = ensemble.first.class_names
+    label_names = class_names if labels.ndim == 2 else ()
+    augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
+    evaluation = Evaluation(
+        runs=tuple(runs),
+        data_name=dataset.name,
+        data_fingerprint=dataset.fingerprint,
+        split=split,
+        external=not ensemble.runs_trained_on(dataset),
+        class_names=class_names,
+        labels=labels,
+        probabilities=probabilities,
+        overall=predictions.compute(),
+        by_label={name: predictions.select_label(label).compute() for label, name in enumerate(label_names)},
+        by={name: compute_subgroups(predictions, names) for name, names in subgroups.items()},
+        operating_point=operating_point,
+        grouped_by=grouped_by,
+        groups=None if group_of_image is None else len(np.unique(group_of_image)),
+        tta=tta,
+        tta_augmentation=", ".join(augmentations),
+        test_set_evaluations=counts,
+        ensemble_key=ensemble.key,
+    )
+    incomparable = find_incomparable(labels, subgroups, class_names) if evaluation.multi_label else ()
+    evaluation = replace(evaluation, notes=(*find_caveats(ensemble, dataset, images, evaluation), *incomparable))
+    return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
+
+
+def choose_operating_point(
+    store: Store, ensemble: Ensemble, dataset: Dataset, *, tta: int, progress: Progress
+) -> OperatingPoint:
+    """Return the stored operating point or, for an ensemble or test-time augmentation, fit it again where possible.
+
+    It can be fitted if all runs were trained on this dataset, but none of them on its validation images. Each run
+    stores the operating point of an ensemble, which `predict` reads.
+    """
+    all_own = len(ensemble.runs_trained_on(dataset)) == len(ensemble.runs)
+    if not all_own or ensemble.trained_on_validation or (ensemble.is_single and tta == 1):
+        return ensemble.stored_operating_point()
+    metrics = ensemble.fit_metrics(dataset, tta=tta, progress=progress)
+    if tta == 1:
+        for run in ensemble.runs:
+            store.log(run.id, metrics={f"{ensemble.metric_prefix}{name}": value for name, value in metrics.items()})
+    conditions = [] if ensemble.is_single else ["for this ensemble"]
+    conditions += [f"with test-time augmentation (tta={tta})"] if tta > 1 else []
+    return ensemble.first.read_operating_point(metrics, f"the validation images, {' '.join(conditions)}", tta=tta)
+
+
+def store_evaluation(store: Store, evaluation: Evaluation, report_path: Path | None) -> str:
+    """Store the result in the first run, write the additional report, and return the folder of the stored report."""
+    metrics = list(evaluation.to_metrics().items())
+    for begin in range(0, len(metrics), METRICS_PER_REQUEST):
+        store.log(evaluation.run_id, metrics=dict(metrics[begin : begin + METRICS_PER_REQUEST]))
+    with tempfile.TemporaryDirectory() as folder:
+        write_report(evaluation, Path(folder, REPORT_FILE), *([report_path] if report_path is not None else []))
+        Path(folder, CONFUSION_FILE).write_text(evaluation.confusion_matrix.to_json(), "utf-8")
+        return store.log_files(evaluation.run_id, *sorted(Path(folder).iterdir()), into=evaluation.artifact_path)

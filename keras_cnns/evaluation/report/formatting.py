@@ -1,0 +1,138 @@
+"""An evaluation as text, for the report and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from keras_cnns.evaluation.intervals import RESAMPLES
+from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, MetricResult
+
+# The name and the meaning of each metric.
+METRICS = {
+    "accuracy": ("accuracy", "fraction of correct predictions"),
+    "balanced_accuracy": ("balanced accuracy", "mean sensitivity of the classes"),
+    "sensitivity": ("sensitivity", "fraction of the images of {positive} that are predicted as {positive}"),
+    "specificity": ("specificity", "fraction of the other images that are not predicted as {positive}"),
+    "f1": ("F1", "harmonic mean of precision and sensitivity"),
+    "mcc": ("MCC", "Matthews correlation coefficient of labels and predictions, 0 for chance"),
+    "auc": ("AUC", "area under the ROC curve, 0.5 for chance"),
+    "average_precision": ("average precision", "mean precision over all levels of recall"),
+    "brier": ("Brier score", "mean squared error of the probabilities, 0 is best"),
+    "ece": ("ECE", "expected calibration error, 15 bins, 0 is best; the interval corrects for its upward bias"),
+    "brier_scaled": ("Brier score, scaled", "after temperature scaling"),
+    "ece_scaled": ("ECE, scaled", "after temperature scaling"),
+}
+ONE_VERSUS_REST = ("sensitivity", "specificity", "f1", "auc", "average_precision")
+BINARY_TABLE = ("auc", "sensitivity", "specificity", "accuracy")
+MULTI_CLASS_TABLE = ("accuracy", "balanced_accuracy", "auc", "f1")
+
+
+def metric_rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
+    """Yield the rows of the table of metrics."""
+    several = "labels" if evaluation.multi_label else "classes, each against the rest"
+    positive = "the label" if evaluation.multi_label else "the class"
+    if evaluation.is_binary:
+        positive = f"class {evaluation.class_names[1]}"
+    for metric, value in evaluation.metrics.items():
+        name, meaning = METRICS[metric]
+        meaning = meaning.format(positive=positive)
+        if evaluation.multi_label or (not evaluation.is_binary and metric in ONE_VERSUS_REST):
+            meaning += f"; mean over {several}"
+        interval = evaluation.intervals.get(metric)
+        yield {
+            "name": name,
+            "value": f"{value:.4f}",
+            "interval": f"{interval.low:.4f} to {interval.high:.4f}" if interval else "none",
+            "meaning": meaning,
+        }
+
+
+def describe_test_set_evaluations(evaluation: Evaluation) -> str:
+    """Describe how often the test set has been evaluated; "" for validation images."""
+    counts = evaluation.test_set_evaluations
+    if counts is None:
+        return ""
+    if counts.total == 1:
+        return "First evaluation on this test set by any run in this store."
+    others = f"{counts.total} by all {counts.runs} runs" if counts.runs > 1 else "none by other runs"
+    return (
+        f"Evaluations on this test set so far: {counts.by_run} by this run, {others} in this store. Choosing the "
+        f"best of several test-set evaluations overfits the test set: the more there are, the more optimistic the best."
+    )
+
+
+def describe_decision(evaluation: Evaluation) -> str:
+    """Describe how classes are predicted from probabilities."""
+    threshold = evaluation.operating_point.threshold
+    origin = f"which maximises sensitivity + specificity on {evaluation.operating_point.source}"
+    if isinstance(threshold, tuple):
+        thresholds = zip(evaluation.class_names, threshold, strict=True)
+        listed = ", ".join(f"{name} {of_label:.4f}" for name, of_label in thresholds)
+        return f"each label at or above its threshold, {origin}: {listed}"
+    if len(evaluation.class_names) > 2:
+        return "the most probable class"
+    if threshold is None:
+        return "the more probable class; there is no threshold from validation images"
+    return f"class {evaluation.class_names[1]} at or above a probability of {threshold:.4f}, {origin}"
+
+
+def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """Yield the name and the description of each part of the setup: runs, images, threshold and so on."""
+    counts = ", ".join(f"{count:,} of {name}" for name, count in evaluation.images_by_class.items())
+    for run in evaluation.runs:
+        yield "run", f"{run.name} {run.id}"
+    yield "network", ", ".join(dict.fromkeys(run.model for run in evaluation.runs))
+    if evaluation.ensemble_key:
+        yield "ensemble", f"mean of the probabilities of {len(evaluation.runs)} networks"
+    if evaluation.tta > 1:
+        augmentation = f"the image and {evaluation.tta - 1} copies with augmentation {evaluation.tta_augmentation!r}"
+        yield "tta", f"mean of the probabilities of {evaluation.tta} versions: {augmentation}"
+    yield "images", f"{evaluation.data_name}, fingerprint {evaluation.data_fingerprint}"
+    yield "split", f"{evaluation.split}: {len(evaluation.labels):,} images, {counts}"
+    yield "decision", describe_decision(evaluation)
+    if evaluation.operating_point.temperature is not None:
+        yield (
+            "temperature",
+            f"{evaluation.operating_point.temperature:.4f}, fitted on {evaluation.operating_point.source}",
+        )
+    unit = "single images"
+    if evaluation.groups is not None:
+        names = {PATIENTS: "patients", GROUPS: "groups"}
+        grouped_by = names.get(evaluation.grouped_by, f"groups by {evaluation.grouped_by}")
+        unit = f"{evaluation.groups:,} whole {grouped_by}"
+    yield "intervals", f"95 %, bias-corrected and accelerated bootstrap, {RESAMPLES:,} resamples of {unit}"
+
+
+def table_metrics(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return the metrics in the tables of labels and subgroups; the run and `--json` have all of them."""
+    multi_class = len(evaluation.class_names) > 2 and not evaluation.multi_label
+    return MULTI_CLASS_TABLE if multi_class else BINARY_TABLE
+
+
+def format_table(evaluation: Evaluation, results: Mapping[str, MetricResult]) -> dict[str, Any]:
+    """Format a table of labels or subgroups.
+
+    Returns:
+        `columns`, the column names, and `rows`. Each row has a `name`, `counts`, and `cells` of a value and its
+        interval. The first row of a table of subgroups is that of all images.
+    """
+    metrics = table_metrics(evaluation)
+    overall = {} if results is evaluation.by_label else {"all": evaluation.overall}
+    has_positives = any(result.positives is not None for result in results.values())
+    columns = ["", "images", *(["positive"] if has_positives else []), *(METRICS[metric][0] for metric in metrics)]
+    rows = []
+    for name, result in {**overall, **results}.items():
+        counts = [f"{result.images:,}", *([f"{result.positives or 0:,}"] if has_positives else [])]
+        rows.append({"name": name, "counts": counts, "cells": [format_cell(result, metric) for metric in metrics]})
+    return {"columns": columns, "rows": rows}
+
+
+def format_cell(result: MetricResult, metric: str) -> tuple[str, str]:
+    """Format a metric and its interval."""
+    if not result.metrics:
+        return "too few", "images"
+    if metric not in result.metrics:
+        return "not defined", ""
+    interval = result.intervals.get(metric)
+    return f"{result.metrics[metric]:.3f}", f"{interval.low:.3f} to {interval.high:.3f}" if interval else "no interval"

@@ -1,0 +1,89 @@
+"""The HTML report of an evaluation: one file that loads nothing else, and its plots as a PNG file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+
+from keras_cnns.atomic import atomic_write
+from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.plot_style import DARK, LIGHT
+from keras_cnns.evaluation.report.formatting import (
+    describe_setup,
+    describe_test_set_evaluations,
+    format_table,
+    metric_rows,
+)
+from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
+from keras_cnns.evaluation.results import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+REPORT_FILE = "report.html"
+
+
+def write_report(evaluation: Evaluation, *paths: Path) -> None:
+    """Write the HTML report to each path, and its plots next to it as .png.
+
+    Raises:
+        EvaluationError: A file cannot be written.
+    """
+    plots = to_png(draw_evaluation(evaluation))
+    page = render(evaluation, plots).encode()
+    for path in paths:
+        try:
+            for file, content in ((path, page), (path.with_suffix(".png"), plots)):
+                with atomic_write(file) as temporary:
+                    temporary.write_bytes(content)
+        except OSError as error:
+            message = f"cannot write the report {path}: {error.strerror}; use a file name in a writable folder."
+            raise EvaluationError(message) from error
+
+
+def render(evaluation: Evaluation, plots: bytes) -> str:
+    """Return the HTML of the report, given its plots as PNG."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    template = files("keras_cnns.evaluation.report").joinpath("report.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        title=make_title(evaluation),
+        subtitle=f"run{'s' if evaluation.ensemble_key else ''} {', '.join(run.id for run in evaluation.runs)}",
+        test_set_evaluations=describe_test_set_evaluations(evaluation),
+        rows=list(metric_rows(evaluation)),
+        setup=list(describe_setup(evaluation)),
+        notes=evaluation.notes,
+        sections=list(make_sections(evaluation)),
+        light=plots,
+        dark=to_png(draw_evaluation(evaluation, DARK)),
+    )
+
+
+def make_title(evaluation: Evaluation) -> str:
+    """Return the title of the report."""
+    first, *others = evaluation.runs
+    name = f"{first.name or first.model}{f' and {len(others)} more' if others else ''}"
+    images = "all images" if evaluation.split == "all" else f"{evaluation.split} split"
+    return f"{name} on {evaluation.data_name}, {images}"
+
+
+def make_sections(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """Yield the table and the forest plot of the labels and of the subgroups of each column."""
+    groups = {"By label": evaluation.by_label} if evaluation.by_label else {}
+    groups |= {f"By {column}": subgroups for column, subgroups in evaluation.by.items()}
+    for heading, results in groups.items():
+        light, dark = (to_png(draw_forest_plot(evaluation, results, palette)) for palette in (LIGHT, DARK))
+        yield {"heading": heading, "table": format_table(evaluation, results), "light": light, "dark": dark}
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png", facecolor=figure.get_facecolor())
+    return memory.getvalue()

@@ -1,0 +1,156 @@
+"""Plots of an evaluation: confusion matrix, ROC and precision-recall curves, reliability diagram, forest plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import auc, precision_recall_curve, roc_curve
+
+from keras_cnns.evaluation.calibration import (
+    BINS,
+    ReliabilityDiagram,
+    apply_temperature,
+    binary_probabilities,
+    reliability_diagram,
+)
+from keras_cnns.evaluation.confusion import draw_confusion_matrix
+from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
+from keras_cnns.evaluation.report.formatting import METRICS, table_metrics
+from keras_cnns.evaluation.results import Evaluation, MetricResult
+from keras_cnns.plotting import make_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_LABELLED_CURVES = 10
+FOREST_PANELS = 3
+INCHES_PER_ROW = 0.34
+
+
+def draw_evaluation(evaluation: Evaluation, palette: Palette = LIGHT) -> Figure:
+    """Draw the four plots of an evaluation."""
+    figure = make_figure(11, 10, dpi=110, paper=palette.background)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
+    (confusion, roc), (reliability, precision) = figure.subplots(2, 2)
+    for axes in (confusion, roc, reliability, precision):
+        axes.set_facecolor(palette.background)
+        axes.tick_params(colors=palette.text, labelsize=9)
+        axes.spines[:].set_color(palette.faint)
+    draw_confusion_matrix(confusion, evaluation.confusion_matrix, palette)
+    draw_curves(roc, precision, evaluation, palette)
+    draw_reliability_diagram(reliability, evaluation, palette)
+    return figure
+
+
+def draw_curves(roc: Axes, precision: Axes, evaluation: Evaluation, palette: Palette) -> None:
+    """Draw the ROC curve and the precision-recall curve of each class against the rest."""
+    classes = [1] if evaluation.is_binary else list(range(len(evaluation.class_names)))
+    few = len(classes) <= MAX_LABELLED_CURVES
+    roc.plot([0, 1], [0, 1], color=palette.faint, linewidth=1)
+    for number, index in enumerate(classes):
+        positive = evaluation.labels[:, index] == 1 if evaluation.multi_label else evaluation.labels == index
+        if positive.all() or not positive.any():
+            continue
+        probabilities = evaluation.probabilities[:, index]
+        false_positive_rate, true_positive_rate, _ = roc_curve(positive, probabilities)
+        precisions, recalls, _ = precision_recall_curve(positive, probabilities)
+        area = auc(false_positive_rate, true_positive_rate)
+        style: dict[str, Any] = {
+            "color": palette.curves[number] if few else palette.curves[0],
+            "linewidth": 1.6 if few else 0.7,
+            "alpha": 1.0 if few else 0.4,
+            "label": f"{shorten(evaluation.class_names[index])}, AUC {area:.3f}",
+        }
+        roc.plot(false_positive_rate, true_positive_rate, **style)
+        precision.step(recalls, precisions, where="pre", **style)
+    if evaluation.is_binary and evaluation.operating_point.threshold is not None:
+        mark_threshold(roc, precision, evaluation, palette)
+    label_axes(roc, "ROC curve", "1 - specificity", "Sensitivity", palette)
+    label_axes(precision, "Precision-recall curve", "Recall (sensitivity)", "Precision", palette)
+    for axes in (roc, precision):
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+    if few and roc.lines[1:]:
+        roc.legend(fontsize=9, labelcolor=palette.text, frameon=False, loc="lower right")
+
+
+def mark_threshold(roc: Axes, precision: Axes, evaluation: Evaluation, palette: Palette) -> None:
+    """Mark the decision threshold of two classes on both curves."""
+    sensitivity, specificity = evaluation.metrics.get("sensitivity"), evaluation.metrics.get("specificity")
+    if sensitivity is None or specificity is None:
+        return
+    style: dict[str, Any] = {"color": palette.text, "markersize": 7}
+    roc.plot(1 - specificity, sensitivity, "o", label=f"threshold {evaluation.operating_point.threshold:.3f}", **style)
+    positive = evaluation.predicted == 1
+    if positive.any():
+        precision.plot(sensitivity, float((evaluation.labels[positive] == 1).mean()), "o", **style)
+
+
+def draw_reliability_diagram(axes: Axes, evaluation: Evaluation, palette: Palette) -> None:
+    """Draw the accuracy at each confidence, before and after temperature scaling."""
+    curves = [("before scaling", evaluation.probabilities, "o-", "ece")]
+    temperature = evaluation.operating_point.temperature
+    if temperature is not None:
+        scaled = apply_temperature(evaluation.probabilities, temperature, multi_label=evaluation.multi_label)
+        curves.append((f"temperature {temperature:.2f}", scaled, "s--", "ece_scaled"))
+    axes.plot([0, 1], [0, 1], color=palette.faint, linewidth=1)
+    for (name, probabilities, style, metric), colour in zip(curves, palette.curves, strict=False):
+        diagram = compute_reliability(evaluation, probabilities)
+        filled = diagram.images > 0
+        axes.plot(diagram.confidence[filled], diagram.accuracy[filled], style, color=colour, linewidth=1.4,
+                  markersize=5, label=f"{name}, ECE {evaluation.metrics[metric]:.3f}")  # fmt: skip
+    lowest = 0.5 if evaluation.multi_label else 1 / len(evaluation.class_names)
+    fractions = compute_reliability(evaluation, evaluation.probabilities).images / evaluation.labels.size
+    axes.bar((np.arange(BINS) + 0.5) / BINS, fractions, width=0.9 / BINS, color=palette.faint, zorder=0)
+    axes.set_xlim(max(0.0, lowest - 0.05), 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.legend(fontsize=9, labelcolor=palette.text, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12),
+                ncols=2, columnspacing=1.2)  # fmt: skip
+    label_axes(axes, "Reliability diagram", "Confidence (bars: fraction of images)", "Accuracy", palette)
+
+
+def compute_reliability(evaluation: Evaluation, probabilities: np.ndarray) -> ReliabilityDiagram:
+    """Compute the reliability diagram of an evaluation; in multi-label classification, over all labels."""
+    if evaluation.multi_label:
+        return reliability_diagram(evaluation.labels.ravel(), binary_probabilities(probabilities.ravel()))
+    return reliability_diagram(evaluation.labels, probabilities)
+
+
+def draw_forest_plot(evaluation: Evaluation, results: Mapping[str, MetricResult], palette: Palette) -> Figure:
+    """Draw three metrics side by side, with a row for all images and one for each label or subgroup."""
+    rows = {"all": evaluation.overall, **results}
+    figure = make_figure(11, 0.9 + INCHES_PER_ROW * len(rows), dpi=110, paper=palette.background)
+    panels = figure.subplots(1, FOREST_PANELS, sharey=True, gridspec_kw={"wspace": 0.08})
+    for axes, metric in zip(panels, table_metrics(evaluation), strict=False):
+        draw_metric(axes, metric, list(rows.values()), palette)
+    panels[0].set_yticks(range(len(rows)), [shorten(name) for name in rows])
+    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    return figure
+
+
+def draw_metric(axes: Axes, metric: str, rows: Sequence[MetricResult], palette: Palette) -> None:
+    """Draw one metric of all rows. The vertical line is its value for all images, in the first row."""
+    axes.set_facecolor(palette.background)
+    axes.set_title(METRICS[metric][0], loc="left", fontsize=11, color=palette.text)
+    axes.tick_params(colors=palette.text, labelsize=9, left=False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(palette.faint)
+    ends = [1.0]
+    for index, row in enumerate(rows):
+        if metric not in row.metrics:
+            continue
+        value, interval = row.metrics[metric], row.intervals.get(metric)
+        colour = palette.text if index == 0 else palette.curves[0]
+        if interval is not None:
+            axes.plot([interval.low, interval.high], [index, index], color=colour, linewidth=1.6)
+        axes.plot([value], [index], "o" if interval is not None else "x", color=colour, markersize=6)
+        ends += [value, interval.low] if interval is not None else [value]
+        if index == 0:
+            axes.axvline(value, color=palette.faint, linewidth=1, zorder=0)
+    lowest = max(0.0, np.floor(min(ends) * 20 - 0.2) / 20)
+    axes.set_xlim(lowest, 1 + 0.02 * (1 - lowest))
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xticks([tick for tick in axes.get_xticks() if lowest <= tick <= 1])

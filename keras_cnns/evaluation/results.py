@@ -1,0 +1,223 @@
+"""Results of an evaluation, and the labelled predictions that they are computed from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from keras_cnns.evaluation.calibration import binary_probabilities
+from keras_cnns.evaluation.confusion import ConfusionMatrix, compute_confusion_matrix
+from keras_cnns.evaluation.intervals import Interval, bootstrap_intervals
+from keras_cnns.evaluation.metrics import compute_metrics, make_weighted_metrics
+from keras_cnns.evaluation.operating_point import OperatingPoint, predict_classes
+from keras_cnns.tracking import EvaluationCounts, Run
+
+MAX_NAME_LENGTH = 80
+PATIENTS, GROUPS = "patients", "groups"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResult:
+    """Metrics with 95 % confidence intervals.
+
+    Attributes:
+        images: Number of images.
+        positives: Number of images of class 1 of two classes, or with the label; None for more classes, and for
+            several labels together.
+        metrics: Every metric of `WeightedMetrics` that is defined on the images.
+        intervals: The confidence interval of each metric that has one.
+    """
+
+    images: int
+    positives: int | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+    def to_metrics(self, prefix: str) -> dict[str, float]:
+        """Return the metrics and the ends of their intervals under their names in MLflow."""
+        named = {f"{prefix}{name}": value for name, value in self.metrics.items()}
+        for name, interval in self.intervals.items():
+            named[f"{prefix}{name}_low"] = interval.low
+            named[f"{prefix}{name}_high"] = interval.high
+        return named
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledPredictions:
+    """True labels and predicted probabilities of images.
+
+    Attributes:
+        labels: The class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
+        probabilities: Shape (images, classes), or (images, labels).
+        operating_point: The threshold and the temperature.
+        groups: The group of each image, which the bootstrap resamples as a whole; None to resample images.
+        seed: Seed of the bootstrap.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    operating_point: OperatingPoint
+    groups: np.ndarray | None
+    seed: int = 0
+
+    def take(self, indices: np.ndarray) -> LabelledPredictions:
+        """Return the images at these indices."""
+        return replace(
+            self,
+            labels=self.labels[indices],
+            probabilities=self.probabilities[indices],
+            groups=None if self.groups is None else self.groups[indices],
+        )
+
+    def select_label(self, label: int) -> LabelledPredictions:
+        """Return the binary predictions of one of several labels."""
+        return replace(
+            self,
+            labels=self.labels[:, label],
+            probabilities=binary_probabilities(self.probabilities[:, label]),
+            operating_point=self.operating_point.select_label(label),
+        )
+
+    def count(self) -> MetricResult:
+        """Count the images, without computing metrics."""
+        binary = self.labels.ndim == 1 and self.probabilities.shape[1] == 2
+        return MetricResult(images=len(self.labels), positives=int((self.labels == 1).sum()) if binary else None)
+
+    def compute(self) -> MetricResult:
+        """Count the images and compute metrics and intervals."""
+        threshold, temperature = self.operating_point.threshold, self.operating_point.temperature
+        data = (self.labels, self.probabilities)
+        weighted = make_weighted_metrics(*data, threshold=threshold, temperature=temperature)
+        return replace(
+            self.count(),
+            metrics=compute_metrics(*data, threshold=threshold, temperature=temperature),
+            intervals=bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed),
+        )
+
+
+def to_metric_name(text: str) -> str:
+    """Return a text without the characters that MLflow does not allow in metric names."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_")[:MAX_NAME_LENGTH] or "_"
+
+
+def name_metrics(results: Mapping[str, MetricResult], prefix: str) -> dict[str, float]:
+    """Return the metrics of several results under unique names in MLflow."""
+    metrics: dict[str, float] = {}
+    used: set[str] = set()
+    for text, result in results.items():
+        name, number = to_metric_name(text), 1
+        while name in used:
+            number += 1
+            name = f"{to_metric_name(text)}_{number}"
+        used.add(name)
+        metrics |= result.to_metrics(f"{prefix}{name}_")
+    return metrics
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """The performance of a run's network, or of an ensemble of several, on a split.
+
+    Attributes:
+        runs: The runs whose networks were evaluated. The first one stores the result.
+        data_name: Name of the dataset.
+        data_fingerprint: Fingerprint of the dataset with all its splits.
+        split: "validation", "test" or "all".
+        external: Whether the dataset is not the one that the runs were trained on.
+        class_names: The classes or, in multi-label classification, the labels.
+        labels: The true class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
+        probabilities: Predicted probabilities before temperature scaling, shape (images, classes).
+        overall: Metrics and intervals of all images; in multi-label classification, means over labels.
+        by_label: Metrics and intervals of each label; empty in single-label classification.
+        by: Metrics and intervals of each subgroup, by column and value.
+        operating_point: The threshold and the temperature.
+        grouped_by: What the bootstrap resamples: "patients", "groups" (given as an array), the name of a column, or
+            "" for single images.
+        groups: Number of groups that the bootstrap resamples; None if it resamples images.
+        tta: Number of versions of each image, the image itself included, whose probabilities were averaged.
+        tta_augmentation: The augmentation of the other versions.
+        test_set_evaluations: How often the test split has been evaluated; None for validation images.
+        notes: Caveats about the data, the operating point and the intervals.
+        ensemble_key: Identifies the ensemble; "" for a single network.
+        report_folder: Where the first run stores the report and its plots.
+    """
+
+    runs: tuple[Run, ...]
+    data_name: str
+    data_fingerprint: str
+    split: str
+    external: bool
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    overall: MetricResult
+    by_label: Mapping[str, MetricResult]
+    by: Mapping[str, Mapping[str, MetricResult]]
+    operating_point: OperatingPoint
+    grouped_by: str
+    groups: int | None
+    tta: int
+    tta_augmentation: str
+    test_set_evaluations: EvaluationCounts | None
+    notes: tuple[str, ...] = ()
+    ensemble_key: str = ""
+    report_folder: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run that stores the result."""
+        return self.runs[0].id
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics of all images."""
+        return self.overall.metrics
+
+    @property
+    def intervals(self) -> Mapping[str, Interval]:
+        """The 95 % confidence intervals of these metrics."""
+        return self.overall.intervals
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image can have several labels."""
+        return self.labels.ndim == 2
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether each image belongs to one of two classes."""
+        return len(self.class_names) == 2 and not self.multi_label
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The predicted class of each image, or 0 or 1 for each label."""
+        return predict_classes(self.probabilities, self.operating_point.threshold)
+
+    @property
+    def confusion_matrix(self) -> ConfusionMatrix:
+        """How many images of each class are predicted as each class."""
+        return compute_confusion_matrix(self.labels, self.predicted, self.class_names)
+
+    @property
+    def images_by_class(self) -> dict[str, int]:
+        """The number of images of each class, or with each label."""
+        classes = len(self.class_names)
+        counts = self.labels.sum(axis=0) if self.multi_label else np.bincount(self.labels, minlength=classes)
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    @property
+    def artifact_path(self) -> str:
+        """The folder of the report among the files of the first run."""
+        folder = f"ensemble/{self.ensemble_key}" if self.ensemble_key else "evaluation"
+        return f"{folder}/external_{self.split}_{self.data_fingerprint}" if self.external else f"{folder}/{self.split}"
+
+    def to_metrics(self) -> dict[str, float]:
+        """Return all metrics and the ends of their intervals under their names in MLflow."""
+        prefix = f"{'ensemble_' if self.ensemble_key else ''}{'external_' if self.external else ''}{self.split}_"
+        metrics = self.overall.to_metrics(prefix) | name_metrics(self.by_label, f"{prefix}label_")
+        for column, subgroups in self.by.items():
+            metrics |= name_metrics(subgroups, f"{prefix}by_{to_metric_name(column)}_")
+        return metrics

@@ -1,0 +1,153 @@
+"""The network of a run, loaded from the store, and its predictions."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+import keras_cnns.networks.layers  # noqa: F401 - registers the layers of saved networks
+from keras_cnns.data.augmentation import augment_views
+from keras_cnns.data.pipeline import evaluation_batches
+from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPoint, Threshold
+from keras_cnns.networks.auxiliary import MainOutput
+from keras_cnns.networks.graph import graph_nodes
+from keras_cnns.networks.recipe import AUGMENTATIONS
+from keras_cnns.tracking import Run, Store
+
+Progress: TypeAlias = Callable[[str], None]  # called with a description of each step
+MAX_BYTES_PER_CHUNK = 2**28
+MAX_IMAGES_PER_CHUNK = 2048
+
+
+def no_progress(_: str) -> None:
+    """Ignore progress messages."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunNetwork:
+    """The network of a run.
+
+    Attributes:
+        run: The run.
+        model: The network, which takes pixel values from 0 to 255.
+        class_names: The classes or labels that it was trained on.
+    """
+
+    run: Run
+    model: Any
+    class_names: tuple[str, ...]
+
+    @cached_property
+    def multi_label(self) -> bool:
+        """Whether an image can have several labels, each with an independent probability."""
+        return is_multi_label(self.model)
+
+    @property
+    def tta_augmentation(self) -> str:
+        """The augmentation for test-time augmentation: that of training or, if it had none, "light"."""
+        augmentation = self.run.recipe.get("augmentation", "")
+        return augmentation if augmentation in AUGMENTATIONS and augmentation != "none" else "light"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the input images."""
+        height, width, channels = self.model.input_shape[1:]
+        return height, width, channels
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """The threshold and the temperature from the run's validation images."""
+        return self.read_operating_point(self.run.metrics, "the run's validation images")
+
+    def read_operating_point(self, metrics: Mapping[str, float], source: str, *, tta: int = 1) -> OperatingPoint:
+        """Return the operating point in metrics as `fit_operating_point` returns them; labels without one get 0.5."""
+        threshold: Threshold = metrics.get("threshold")
+        if self.multi_label:
+            labels = range(len(self.class_names))
+            threshold = tuple(metrics.get(f"threshold_{label}", DEFAULT_THRESHOLD) for label in labels)
+        return OperatingPoint(threshold=threshold, temperature=metrics.get("temperature"), source=source, tta=tta)
+
+    def probabilities(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> np.ndarray:
+        """Predict the probability of each class, or of each label, in chunks that bound the use of memory.
+
+        Args:
+            images: Shape (images, height, width, channels), uint8.
+            tta: Number of versions of each image to average over: the image itself and `tta - 1` augmented copies.
+            progress: Called with a description of each chunk.
+
+        Returns:
+            Shape (images, classes), float64. Rows sum to 1 unless the network is multi-label.
+
+        Raises:
+            EvaluationError: Some probabilities are not finite.
+        """
+        chunk = max(1, min(MAX_IMAGES_PER_CHUNK, MAX_BYTES_PER_CHUNK // (4 * tta * images[:1].size or 1)))
+        chunks = [np.empty((0, len(self.class_names)))]
+        for begin in range(0, len(images), chunk):
+            end = min(begin + chunk, len(images))
+            progress(f"run {self.run.id[:8]}: images {begin + 1:,} to {end:,} of {len(images):,}")
+            pixels = np.asarray(images[begin:end])
+            total = predict_probabilities(self.model, pixels)
+            if tta > 1:
+                copies = augment_views(pixels, self.tta_augmentation, views=tta - 1, seed=begin)
+                of_copies = predict_probabilities(self.model, copies.reshape(-1, *pixels.shape[1:]))
+                total = (total + of_copies.reshape(tta - 1, len(pixels), -1).sum(axis=0)) / tta
+            chunks.append(total)
+        probabilities = np.concatenate(chunks)
+        broken = int((~np.isfinite(probabilities).all(axis=1)).sum())
+        if broken:
+            raise EvaluationError(
+                f"run {self.run.id}: the network predicts probabilities that are not finite for {broken} of "
+                f"{len(images)} images; train again with a lower learning_rate."
+            )
+        return probabilities
+
+
+def load_run_network(store: Store, run: Run) -> RunNetwork:
+    """Load the network of a run from the store.
+
+    Raises:
+        StoreError: The run has no saved network.
+        EvaluationError: The saved file is not a network that can be loaded safely.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        stored = store.fetch_network(run.id, Path(folder))
+        try:
+            model = keras.saving.load_model(stored.file, compile=False, safe_mode=True)
+        except (OSError, TypeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EvaluationError(
+                f"run {run.id}: its network cannot be loaded ({reason}); use the versions it was saved with, "
+                f"keras {run.tags.get('versions.keras', 'unknown')} and keras-cnns "
+                f"{run.tags.get('versions.keras_cnns', 'unknown')}."
+            ) from error
+    class_names = stored.class_names or tuple(map(str, range(model.output_shape[-1])))
+    return RunNetwork(run=run, model=model, class_names=class_names)
+
+
+def is_multi_label(model: Any) -> bool:
+    """Return whether a network predicts independent probabilities of several labels, i.e. ends in a sigmoid."""
+    nodes = list(graph_nodes(model))
+    last, inputs, _ = nodes[-1]
+    if isinstance(last, MainOutput):
+        last = next(operation for operation, _, outputs in nodes if outputs[0] is inputs[0])
+    return model.output_shape[-1] > 1 and getattr(last, "activation", None) is keras.activations.sigmoid
+
+
+def predict_probabilities(model: Any, images: np.ndarray) -> np.ndarray:
+    """Predict probabilities in float64; unless the network is multi-label, rows are normalised to sum to 1."""
+    predicted = np.asarray(model.predict(evaluation_batches(images), verbose=0), np.float64)
+    return predicted if is_multi_label(model) else predicted / predicted.sum(axis=1, keepdims=True)
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """Format a shape as 28x28x1."""
+    return "x".join(map(str, shape))

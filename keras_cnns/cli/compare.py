@@ -11,16 +11,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from keras_cnns.cli.compare_two import compare_two
 from keras_cnns.cli.parsers import COSTS
 from keras_cnns.cli.printing import make_console
 from keras_cnns.cli.status import show_status
 from keras_cnns.comparing.comparison import SCORES, Comparison, group_by_data
 from keras_cnns.comparing.filtering import filter_runs
 from keras_cnns.comparing.formatting import format_count, format_metric, format_setting
-from keras_cnns.comparing.page.writing import write_page
-from keras_cnns.comparing.pareto_plots import pareto_figure
 from keras_cnns.errors import SettingError, StoreError, nearest
+from keras_cnns.lazy import LazyModule
 from keras_cnns.plotting import save
 from keras_cnns.tracking import Store, Stores
 
@@ -28,8 +26,15 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from keras_cnns.cli import compare_two
+    from keras_cnns.comparing import pareto_plots
     from keras_cnns.comparing.comparison import Row
+    from keras_cnns.comparing.page import writing
     from keras_cnns.tracking import Run
+else:  # the table needs no plots, which take a second to import
+    compare_two = LazyModule("keras_cnns.cli.compare_two")
+    pareto_plots = LazyModule("keras_cnns.comparing.pareto_plots")
+    writing = LazyModule("keras_cnns.comparing.page.writing")
 
 MARK = "*"
 HEADINGS = {"parameters": "params", "seconds": "training"}
@@ -40,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     stores = Stores([Store(uri, create=False) for uri in dict.fromkeys(arguments.tracking_uri or [None])])
     names = arguments.experiments
     if len(names) == 2 and not set(names) & set(stores.experiments()):
-        compare_two(stores, arguments)
+        compare_two.compare_two(stores, arguments)
         return
     runs = stores.runs(names)
     if not runs:
@@ -55,11 +60,11 @@ def run(arguments: argparse.Namespace) -> None:
     columns = read_columns(arguments.columns, comparison)
     shown = comparison.head(arguments.limit) if arguments.limit else comparison
     if arguments.plot:
-        save(pareto_figure(comparison), arguments.plot)
+        save(pareto_plots.pareto_figure(comparison), arguments.plot)
     if arguments.html:
         title = f"Comparison: {', '.join(dict.fromkeys(run.experiment for run in runs))}"
         with show_status("computing hyperparameter importance and writing the page"):
-            write_page(comparison, stores, arguments.html, title=title)
+            writing.write_page(comparison, stores, arguments.html, title=title)
     if arguments.json:
         print(json.dumps(shown.as_dicts(), allow_nan=False))
     elif arguments.csv:

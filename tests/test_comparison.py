@@ -118,7 +118,7 @@ def test_runs_on_different_images_are_ranked_separately() -> None:
     comparison = Comparison([WORSE, OTHER_DATA, LARGE])
     assert run_names(comparison) == ["large", "worse", "other"]
     assert pareto_names(comparison) == {"large", "worse", "other"}
-    assert comparison.notes == ["2 sets of images: runs are ranked and marked only among runs on the same images."]
+    assert comparison.notes == ["2 datasets: runs are ranked and marked only among runs on the same dataset."]
     assert run_names(comparison.head(1)) == ["large", "other"]
     assert comparison.head(1).notes[-1] == "Not shown: 1 more row."
 

@@ -305,3 +305,8 @@ def test_a_plot_has_a_row_for_each_block_from_input_to_output(count: int) -> Non
     tops = [label.get_window_extent() for label in panels[0].get_yticklabels()]
     assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(tops)), "names do not overlap"
     assert min(box.x0 for box in tops) >= 0
+
+
+def test_profile_of_a_name_explains_how_to_build_the_network() -> None:
+    with pytest.raises(SettingError, match=r"profile needs a built model, such as keras_cnns\.build\('lenet5'\)"):
+        profile("lenet5")

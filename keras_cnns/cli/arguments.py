@@ -136,7 +136,7 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cores", **NUMBER, help="cores for all trials together (default: all)")
     group.add_argument("--cores-per-trial", **NUMBER, default=1, help="cores per trial (default: 1)")
     group.add_argument(
-        "--gpus-per-trial", type=float, metavar="N", help="GPUs per trial, also 0.5 (default: 1 if there are GPUs)"
+        "--gpus-per-trial", type=float, metavar="N", help="GPUs per trial, such as 0.5 (default: 1 if there are any)"
     )
     group.add_argument(
         "--memory-per-trial", type=large_number, metavar="BYTES", help="memory to reserve per trial, such as 4G"
@@ -154,7 +154,7 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
 def add_output(parser: argparse.ArgumentParser, *, experiment: str) -> argparse._ArgumentGroup:
     """Add where runs are stored and how the result is printed, and return the group."""
     group = parser.add_argument_group("output")
-    group.add_argument("--resume", action="store_true", help="resume the newest interrupted run of these arguments")
+    group.add_argument("--resume", action="store_true", help="resume the newest interrupted run with these arguments")
     group.add_argument("--experiment", default=experiment, help=f"MLflow experiment (default: {experiment})")
     add_tracking_uri(group)
     group.add_argument("--folder", default="runs", help="folder for checkpoints (default: runs)")

@@ -138,7 +138,7 @@ def add_compare(commands: Commands) -> None:
         help="MLflow experiments (default: all), or ids or names of two runs",
     )
     add_tracking_uri(parser, action="append")
-    parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="metric to rank by (val_accuracy)")
+    parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="rank by (default: val_accuracy)")
     parser.add_argument("--cost", default="parameters", choices=COSTS, help="cost to compare (default: parameters)")
     parser.add_argument(
         "--where", metavar="CONDITION", help="filter the runs, as in \"parameters < 1e6 and family == 'densenet'\""
@@ -238,7 +238,7 @@ def add_inspect(commands: Commands) -> None:
     add_reading(parser)
     parser.add_argument("--sheet", metavar="FILE.png", help="save a contact sheet of each class and of duplicates")
     parser.add_argument(
-        "--augmentation", metavar="PRESET", help="augment its images: light, standard, medical or randaugment"
+        "--augmentation", metavar="PRESET", help="augment the images on it: light, standard, medical or randaugment"
     )
     add_json(parser)
 

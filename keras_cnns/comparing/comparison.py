@@ -251,7 +251,7 @@ class Comparison:
         notes = []
         data = len({row.run.data_fingerprint for row in self.rows})
         if data > 1:
-            notes.append(f"{data} sets of images: runs are ranked and marked only among runs on the same images.")
+            notes.append(f"{data} datasets: runs are ranked and marked only among runs on the same dataset.")
         counts = Counter(run.status for row in self.rows for run in row.runs)
         unfinished = [(words, counts[status]) for status, words in UNFINISHED.items() if status in counts]
         return [*notes, *(f"{words}: {count} of {format_count(counts.total())}." for words, count in unfinished)]

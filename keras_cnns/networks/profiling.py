@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from keras_cnns.errors import SettingError
 from keras_cnns.lazy import keras
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.graph import Node, block_name, graph_nodes
@@ -114,12 +115,15 @@ def profile(model: Any) -> Profile:
         model: A functional or sequential `keras.Model` with a fixed input size.
 
     Raises:
+        SettingError: `model` is not a built model, such as the name of a network.
         ValueError: The input size is not fixed.
 
     Example:
         >>> profile(build("lenet5")).blocks[0].macs
         117600
     """
+    if not isinstance(model, keras.Model):
+        raise SettingError(f"profile needs a built model, such as keras_cnns.build({str(model)!r}).")
     nodes = list(graph_nodes(model))
     layers = tuple(profile_layers(model, nodes))
     return Profile(

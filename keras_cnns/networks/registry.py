@@ -37,15 +37,15 @@ FEATURES = "use keras_cnns.features(model, [...]) for the outputs of layers befo
 HINTS = {
     "weights": NO_PRETRAINED_WEIGHTS,
     "pretrained": NO_PRETRAINED_WEIGHTS,
-    "num_classes": "use classes=...",
+    "num_classes": "use classes",
     "include_top": FEATURES,
     "features_only": FEATURES,
     "pooling": FEATURES + " and add a pooling layer",
     "input_tensor": "call the network on the tensor: build(...)(tensor)",
-    "in_chans": "use input_shape=(height, width, channels)",
+    "in_chans": "use input_shape, which is (height, width, channels)",
     "data_format": "networks take images as (height, width, channels)",
-    "drop_rate": "use dropout=... for networks that have this setting",
-    "aux_logits": "use auxiliary_classifiers=... for networks that have this setting",
+    "drop_rate": "use dropout for networks that have this setting",
+    "aux_logits": "use auxiliary_classifiers for networks that have this setting",
     "classifier_activation": "it is an argument of build only and does not change the counts",
 }
 """Arguments of Keras, timm and torchvision that are not settings, and what to use instead."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.version import __version__
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from keras_cnns.networks.auxiliary import auxiliary_outputs, strip_auxiliary
     from keras_cnns.networks.counting import Counts
     from keras_cnns.networks.description import Description, describe
-    from keras_cnns.networks.families.densenet import dense_block
-    from keras_cnns.networks.families.googlenet import auxiliary_classifier, inception_module
-    from keras_cnns.networks.families.nin import mlpconv
-    from keras_cnns.networks.families.resnet import residual_unit
     from keras_cnns.networks.features import features
     from keras_cnns.networks.profiling import Profile, profile
     from keras_cnns.networks.recipe import Recipe
@@ -37,23 +34,18 @@ _MODULES = {
     "Predictions": "evaluation",
     "Profile": "networks.profiling",
     "Recipe": "networks.recipe",
-    "auxiliary_classifier": "networks.families.googlenet",
     "auxiliary_outputs": "networks.auxiliary",
     "build": "networks.registry",
     "count": "networks.registry",
-    "dense_block": "networks.families.densenet",
     "describe": "networks.description",
     "evaluate": "evaluation",
     "explain": "evaluation",
     "features": "networks.features",
-    "inception_module": "networks.families.googlenet",
     "inspect": "data.inspection",
     "list_models": "networks.registry",
     "load": "data",
-    "mlpconv": "networks.families.nin",
     "predict": "evaluation",
     "profile": "networks.profiling",
-    "residual_unit": "networks.families.resnet",
     "strip_auxiliary": "networks.auxiliary",
     "train": "training.run",
     "weights": "networks.weights",
@@ -71,23 +63,18 @@ __all__ = [
     "Profile",
     "Recipe",
     "__version__",
-    "auxiliary_classifier",
     "auxiliary_outputs",
     "build",
     "count",
-    "dense_block",
     "describe",
     "evaluate",
     "explain",
     "features",
-    "inception_module",
     "inspect",
     "list_models",
     "load",
-    "mlpconv",
     "predict",
     "profile",
-    "residual_unit",
     "strip_auxiliary",
     "train",
     "weights",
@@ -95,14 +82,23 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import keras_cnns` loads no backend."""
-    if name not in _MODULES:
+    """Import a public name, or a block of a family, when it is first used: `import keras_cnns` loads no backend."""
+    if name in _MODULES:
+        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        value = module if name == "weights" else getattr(module, name)
+    elif name.startswith("_") or name not in _blocks():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    value = module if name == "weights" else getattr(module, name)
+    else:
+        value = _blocks()[name]
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_blocks()]
+
+
+def _blocks() -> dict[str, Callable[..., Any]]:
+    """Return the public blocks of all families by name."""
+    blocks: dict[str, Callable[..., Any]] = importlib.import_module("keras_cnns.networks.registry").all_blocks()
+    return blocks

@@ -25,6 +25,10 @@ class ImageSizeError(SettingError):
     """The images are too small for the network, or their shape is not (height, width, channels)."""
 
 
+class CountError(KerasCnnsError):
+    """The operations of a family count other parameters than its networks have."""
+
+
 class WeightsError(KerasCnnsError):
     """Weights do not fit a network, or their file cannot be read."""
 
@@ -50,7 +54,7 @@ class TrainingError(KerasCnnsError):
 
 
 class EvaluationError(KerasCnnsError):
-    """A run's network and the images do not fit, or a report cannot be written."""
+    """A run's network and the images do not fit, a metric cannot be computed, or a report cannot be written."""
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -180,33 +179,6 @@ def test_the_orientation_in_exif_is_applied(tmp_path: Path) -> None:
     assert load(tmp_path).image_shape == (6, 5, 1)
 
 
-def test_a_dataset_of_tensorflow_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tfds = pytest.importorskip("tensorflow_datasets")
-    from keras_cnns.data.sources import tfds as tfds_source
-
-    class TinyDataset(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self) -> Any:
-            labels = tfds.features.ClassLabel(names=["cat", "dog"])
-            features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(6, 5, 1)), "label": labels})
-            return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
-
-        def _split_generators(self, _: Any) -> Any:
-            return {"train": self._generate_examples(20), "test": self._generate_examples(4)}
-
-        def _generate_examples(self, count: int) -> Any:
-            for index in range(count):
-                yield index, {"image": IMAGES[index][..., np.newaxis], "label": index % 2}
-
-    builder = functools.partial(tfds.builder, data_dir=tmp_path)
-    monkeypatch.setattr(tfds_source.tfds, "builder", builder)
-    read = load(f"tfds:{TinyDataset.name}", allow_leaks=True)
-    assert {name: len(split) for name, split in read.splits.items()} == {"train": 16, "validation": 4, "test": 4}
-    assert read.class_names == ("cat", "dog")
-    assert_error("tfds:no_such_set_of_images", "tfds:no_such_set_of_images")
-
-
 # Sizes and channels
 
 
@@ -280,12 +252,6 @@ def test_held_out_images_are_disjoint_stratified_and_reproducible(counts: list[i
 
 
 # Errors
-
-
-def test_the_error_for_a_missing_source_lists_the_kinds_of_sources(tmp_path: Path) -> None:
-    assert_error(tmp_path / "gone.npz", "gone.npz", "does not exist", "digits", "tfds:")
-    (tmp_path / "table.txt").write_text("1,2")
-    assert_error(tmp_path / "table.txt", "table.txt", ".npz")
 
 
 def test_errors_for_broken_archives(tmp_path: Path) -> None:

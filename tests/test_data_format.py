@@ -10,17 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from networks import images, side_for, small
 
 from keras_cnns import Recipe, build, load
 from keras_cnns.data.augmentation import augment_views, make_layers
-from keras_cnns.networks.recipe import AUGMENTATIONS
-from keras_cnns.networks.registry import all_families, network_settings
+from keras_cnns.networks.augmentations import AUGMENTATIONS
+from keras_cnns.networks.registry import network_settings
+from keras_cnns.testing.small_networks import build_small, make_images, small_side
 from keras_cnns.training.job import Job, assemble
 
-# The variant that sweeps start from in each family, and networks with layers that those do not have.
+# Networks with layers that those that sweeps start from, which `test_families` covers, do not have.
 NETWORKS: dict[str, dict[str, Any]] = {
-    **{family.search.base: {} for family in all_families().values()},
     "alexnet": {},
     "densenet121": {"recompute": True},
     "googlenet-torchvision": {"auxiliary_classifiers": True, "auxiliary_after": (1, 2)},
@@ -47,10 +46,10 @@ def configs(model: keras.Model) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_the_same_under_channels_first(name: str) -> None:
-    expected = small(name, **NETWORKS[name])
-    batch = images(2, side=side_for(name))
+    expected = build_small(name, **NETWORKS[name])
+    batch = make_images(2, side=small_side(name))
     with data_format("channels_first"):
-        model = small(name, **NETWORKS[name])
+        model = build_small(name, **NETWORKS[name])
         assert model.count_params() == expected.count_params()
         assert configs(model) == configs(expected)
         model.set_weights(expected.get_weights())

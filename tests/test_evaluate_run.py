@@ -25,8 +25,10 @@ from keras_cnns import Dataset, Recipe, evaluate, load, predict, train
 from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import DataError, EvaluationError, StoreError
+from keras_cnns.evaluation import metrics
 from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.confusion import ConfusionMatrix
+from keras_cnns.evaluation.metrics import METRICS, Metric
 from keras_cnns.evaluation.run_network import load_run_network
 from keras_cnns.tracking import EvaluationCounts, Store
 from keras_cnns.training.run import TrainedRun
@@ -298,6 +300,23 @@ def test_a_mistake_is_reported_in_one_line_and_not_counted(
         assert part in err
     store, fingerprint = Store(f"sqlite:///{fresh}/mlflow.db"), made.data.splits["test"].fingerprint
     assert store.count_test_set_evaluation(made.id, fingerprint).by_run == 1
+
+
+def test_a_metric_that_cannot_be_computed_ends_an_evaluation_before_it_is_counted(
+    made: Made, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Metric(name="broken", title="broken", description="", function=lambda outcomes: outcomes.weights)
+    monkeypatch.setattr(metrics, "METRICS", (*METRICS, broken))
+    metrics.all_metrics.cache_clear()
+    store = Store(f"sqlite:///{fresh}/mlflow.db")
+    before = store.run(made.id).metrics
+    try:
+        with pytest.raises(EvaluationError, match="metric broken: its function returns an array of shape"):
+            evaluate(made.id, made.data)
+    finally:
+        metrics.all_metrics.cache_clear()
+    assert store.run(made.id).metrics == before
+    assert store.count_test_set_evaluation(made.id, made.data.splits["test"].fingerprint).by_run == 1
 
 
 def test_a_run_without_a_network_is_reported(made: Made, fresh: Path) -> None:

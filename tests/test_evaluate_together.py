@@ -16,6 +16,7 @@ from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.compatibility import select_groups
+from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.run_network import load_run_network
 from keras_cnns.tracking import Store
@@ -132,6 +133,19 @@ def test_an_ensemble_on_an_external_dataset_uses_the_mean_threshold(made: Made) 
     assert found.operating_point.temperature is None
     assert found.external
     assert "ensemble_external_test_auc" in Store().run(made.ids[0]).metrics
+
+
+def test_the_mean_threshold_is_that_of_the_first_networks_classes(made: Made) -> None:
+    first, second = (load_run_network(Store(), Store().run(run_id)) for run_id in made.ids)
+    reversed_second = replace(second, class_names=("high", "low"))
+    thresholds = (first.operating_point.threshold, second.operating_point.threshold)
+    assert Ensemble(members=(first, second)).mean_threshold() == pytest.approx(sum(thresholds) / 2)
+    assert Ensemble(members=(first, reversed_second)).mean_threshold() == pytest.approx(
+        (thresholds[0] + 1 - thresholds[1]) / 2
+    )
+    assert Ensemble(members=(reversed_second, first)).mean_threshold() == pytest.approx(
+        (thresholds[1] + 1 - thresholds[0]) / 2
+    )
 
 
 def test_test_time_augmentation_averages_the_image_and_augmented_copies(made: Made) -> None:

@@ -14,12 +14,12 @@ from sklearn import metrics as reference
 
 from keras_cnns.evaluation.calibration import BINS, apply_temperature, fit_temperature, reliability_diagram
 from keras_cnns.evaluation.intervals import bootstrap_intervals
-from keras_cnns.evaluation.metrics import WeightedMetrics, compute_metrics, compute_scores
+from keras_cnns.evaluation.metrics import METRICS, compute_metrics, compute_scores, make_weighted_metrics, sum_terms
 from keras_cnns.evaluation.operating_point import choose_threshold, fit_operating_point, predict_classes
 
 CLOSE = 1e-9
-NAMES = {"accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc", "auc", "average_precision",
-         "brier", "ece"}  # fmt: skip
+NAMES = {metric.name for metric in METRICS if not metric.after_scaling}
+TEMPERATURE = 1.7
 
 
 @dataclass
@@ -47,19 +47,22 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(labels, weights / weights.sum(axis=1, keepdims=True), threshold)
 
 
-def scikit_learn_metrics(case: Case) -> dict[str, float]:
-    """Return the metrics of scikit-learn, without those that it does not define or sets to 0."""
+def reference_metrics(case: Case) -> dict[str, float]:
+    """Return the metrics of scikit-learn, without those that it does not define or sets to 0, and the ECE."""
     labels, probabilities = case.labels, case.probabilities
     classes = probabilities.shape[1]
     predicted = predict_classes(probabilities, case.threshold)
     present = np.unique(labels)
     found = {"accuracy": reference.accuracy_score(labels, predicted)}
+    for suffix, values in (("", probabilities), ("_scaled", apply_temperature(probabilities, TEMPERATURE))):
+        brier = (values[:, 1], {"pos_label": 1}) if classes == 2 else (values, {"labels": np.arange(classes)})
+        found[f"brier{suffix}"] = reference.brier_score_loss(labels, brier[0], **brier[1])
+        found[f"ece{suffix}"] = reliability_diagram(labels, values).error
     if len(present) > 1:
         found["balanced_accuracy"] = reference.balanced_accuracy_score(labels, predicted)
     if len(present) > 1 and len(np.unique(predicted)) > 1:
         found["mcc"] = reference.matthews_corrcoef(labels, predicted)
     if classes == 2:
-        found["brier"] = reference.brier_score_loss(labels, probabilities[:, 1], pos_label=1)
         found["f1"] = reference.f1_score(labels, predicted, zero_division=np.nan)
         for name, label in (("sensitivity", 1), ("specificity", 0)):
             found[name] = reference.recall_score(labels, predicted, pos_label=label, zero_division=np.nan)
@@ -68,12 +71,10 @@ def scikit_learn_metrics(case: Case) -> dict[str, float]:
         if len(present) == 2:
             found["auc"] = reference.roc_auc_score(labels, probabilities[:, 1])
     else:
-        found["brier"] = reference.brier_score_loss(labels, probabilities, labels=np.arange(classes))
         found["f1"] = reference.f1_score(labels, predicted, average="macro")
         found["sensitivity"] = reference.recall_score(labels, predicted, labels=present, average="macro")
-        found["specificity"] = np.mean([
-            reference.recall_score(labels != index, predicted != index, zero_division=np.nan) for index in present
-        ])  # fmt: skip
+        confusions = reference.multilabel_confusion_matrix(labels, predicted, labels=present)
+        found["specificity"] = np.mean(confusions[:, 0, 0] / confusions[:, 0].sum(axis=1))
         if len(present) == classes:
             truth = np.eye(classes)[labels]
             found["average_precision"] = reference.average_precision_score(truth, probabilities, average="macro")
@@ -81,17 +82,33 @@ def scikit_learn_metrics(case: Case) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if not np.isnan(value)}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(case=cases())
-def test_every_metric_equals_that_of_scikit_learn_or_is_left_out(case: Case) -> None:
-    found = compute_metrics(case.labels, case.probabilities, threshold=case.threshold)
+def test_every_metric_equals_its_reference_or_is_left_out(case: Case) -> None:
+    found = compute_metrics(case.labels, case.probabilities, threshold=case.threshold, temperature=TEMPERATURE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = scikit_learn_metrics(case)
-    assert set(found) == {*expected, "ece"}
+        expected = reference_metrics(case)
+    assert set(found) == set(expected)
     for name, value in expected.items():
         assert abs(found[name] - value) < CLOSE, name
-    assert abs(found["ece"] - reliability_diagram(case.labels, case.probabilities).error) < CLOSE
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases())
+def test_every_metric_is_in_its_range_on_all_images_and_in_every_resample(case: Case) -> None:
+    arguments = {"threshold": case.threshold, "temperature": TEMPERATURE}
+    values = compute_metrics(case.labels, case.probabilities, **arguments)
+    weights = np.random.default_rng(0).multinomial(
+        len(case.labels), np.full(len(case.labels), 1 / len(case.labels)), 50
+    )
+    resampled = make_weighted_metrics(case.labels, case.probabilities, **arguments)(weights.T.astype(float))
+    assert list(resampled) == [metric.name for metric in METRICS]
+    for metric in METRICS:
+        totals = sum_terms(resampled[metric.name])
+        defined = totals[np.isfinite(totals)]
+        assert ((defined > metric.minimum - CLOSE) & (defined < metric.maximum + CLOSE)).all(), metric.name
+        assert metric.minimum <= values.get(metric.name, metric.minimum) <= metric.maximum
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,7 +118,7 @@ def test_a_weight_of_two_equals_having_the_image_twice(case: Case, seed: int) ->
     rows = np.repeat(np.arange(len(case.labels)), weights[:, 0])
     if set(case.labels[rows]) != set(case.labels):
         return
-    weighted = WeightedMetrics(case.labels, case.probabilities, threshold=case.threshold)(weights.astype(float))
+    weighted = make_weighted_metrics(case.labels, case.probabilities, threshold=case.threshold)(weights.astype(float))
     repeated = compute_metrics(case.labels[rows], case.probabilities[rows], threshold=case.threshold)
     for name, value in repeated.items():
         assert abs(np.abs(weighted[name]).sum() - abs(value)) < CLOSE, name
@@ -195,9 +212,9 @@ def predictions(images: int, classes: int = 2, seed: int = 0) -> tuple[np.ndarra
 
 def test_intervals_are_reproducible_and_contain_the_value() -> None:
     labels, probabilities = predictions(200)
-    metrics = WeightedMetrics(labels, probabilities, temperature=1.3)
+    metrics = make_weighted_metrics(labels, probabilities, temperature=1.3)
     found = bootstrap_intervals(metrics, 200)
-    assert set(found) == NAMES | {"brier_scaled", "ece_scaled"}
+    assert set(found) == {metric.name for metric in METRICS}
     assert found == bootstrap_intervals(metrics, 200)
     assert found != bootstrap_intervals(metrics, 200, seed=1)
     values = compute_metrics(labels, probabilities)
@@ -207,7 +224,7 @@ def test_intervals_are_reproducible_and_contain_the_value() -> None:
 
 def test_resampling_patients_widens_the_intervals() -> None:
     labels, probabilities = (np.repeat(part, 5, axis=0) for part in predictions(60))
-    metrics = WeightedMetrics(labels, probabilities)
+    metrics = make_weighted_metrics(labels, probabilities)
     single, whole = (bootstrap_intervals(metrics, 300, groups=groups)["auc"] for groups in (None, np.arange(300) // 5))
     assert whole.high - whole.low > 1.7 * (single.high - single.low)
     again = bootstrap_intervals(metrics, 300, groups=np.array([f"patient {number // 5}" for number in range(300)]))
@@ -216,17 +233,25 @@ def test_resampling_patients_widens_the_intervals() -> None:
 
 def test_one_image_one_group_or_constant_metrics_have_no_interval() -> None:
     labels, probabilities = predictions(20)
-    assert bootstrap_intervals(WeightedMetrics(labels[:1], probabilities[:1]), 1) == {}
-    assert bootstrap_intervals(WeightedMetrics(labels, probabilities), 20, groups=np.zeros(20)) == {}
-    perfect = bootstrap_intervals(WeightedMetrics(labels, np.eye(2)[labels]), 20)
+    assert bootstrap_intervals(make_weighted_metrics(labels[:1], probabilities[:1]), 1) == {}
+    assert bootstrap_intervals(make_weighted_metrics(labels, probabilities), 20, groups=np.zeros(20)) == {}
+    perfect = bootstrap_intervals(make_weighted_metrics(labels, np.eye(2)[labels]), 20)
     assert perfect == {}, "20 correct predictions are not certainty"
+
+
+def test_a_metric_that_is_zero_has_an_interval() -> None:
+    labels = np.array([0, 1] * 20)
+    metrics = make_weighted_metrics(labels, np.eye(2)[np.repeat([0, 1], 20)])
+    assert compute_metrics(labels, np.eye(2)[np.repeat([0, 1], 20)])["mcc"] == 0
+    interval = bootstrap_intervals(metrics, 40)["mcc"]
+    assert interval.low < 0 < interval.high
 
 
 def test_resamples_without_a_class_are_dropped_and_counted() -> None:
     labels, probabilities = predictions(30)
     labels[:] = 0
     labels[:2] = 1
-    found = bootstrap_intervals(WeightedMetrics(labels, probabilities), 30)
+    found = bootstrap_intervals(make_weighted_metrics(labels, probabilities), 30)
     assert found["accuracy"].dropped == 0
     assert found["auc"].dropped == pytest.approx(2000 * (28 / 30) ** 30, rel=0.25)
 
@@ -234,9 +259,10 @@ def test_resamples_without_a_class_are_dropped_and_counted() -> None:
 def test_intervals_have_their_nominal_coverage() -> None:
     """A short simulation; benchmarks/interval_coverage.py covers all metrics with more repetitions."""
     covered = []
+    accuracy = [metric for metric in METRICS if metric.name == "accuracy"]
     for seed in range(300):
-        labels, probabilities = predictions(120, seed=seed)
-        found = bootstrap_intervals(WeightedMetrics(labels, probabilities), 120, resamples=500, seed=seed)
+        metrics = make_weighted_metrics(*predictions(120, seed=seed), metrics=accuracy)
+        found = bootstrap_intervals(metrics, 120, resamples=500, seed=seed)
         # The true accuracy: the logits are normal, with a difference of mean 2 and variance 2.
         covered.append(found["accuracy"].low <= 0.92135 <= found["accuracy"].high)
     assert 0.915 <= np.mean(covered) <= 0.985
@@ -244,5 +270,5 @@ def test_intervals_have_their_nominal_coverage() -> None:
 
 def test_intervals_of_600_images_take_less_than_five_seconds() -> None:
     begun = time.perf_counter()
-    bootstrap_intervals(WeightedMetrics(*predictions(600), temperature=1.2), 600)
+    bootstrap_intervals(make_weighted_metrics(*predictions(600), temperature=1.2), 600)
     assert time.perf_counter() - begun < 5

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import DISTINCT, images, side_for, small
 from PIL import Image
 from saved_networks import save_run
 
@@ -21,16 +20,18 @@ from keras_cnns.data import Split
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.grad_cam import METHODS, compute_heatmaps, make_grad_cam_model
 from keras_cnns.evaluation.sanity_check import check_heatmaps
+from keras_cnns.networks.registry import all_families
+from keras_cnns.testing.small_networks import build_small, distinct_variants, make_images, small_side
 from keras_cnns.tracking import Store
 
 
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("name", distinct_variants(tuple(all_families().values())))
 def test_every_network_has_a_heatmap_larger_than_one_pixel(name: str) -> None:
-    network = small(name, classifier_activation="softmax")
+    network = build_small(name, classifier_activation="softmax")
     model = make_grad_cam_model(network)
     before = [weights.copy() for weights in network.get_weights()]
     for method in METHODS:
-        found = compute_heatmaps(model, images(2, side=side_for(name)), np.array([0, 2]), method=method)
+        found = compute_heatmaps(model, make_images(2, side=small_side(name)), np.array([0, 2]), method=method)
         assert found.shape[0] == 2
         assert min(found.shape[1:]) > 1
         assert np.isfinite(found).all()
@@ -41,7 +42,7 @@ def test_every_network_has_a_heatmap_larger_than_one_pixel(name: str) -> None:
 
 def test_auxiliary_classifiers_are_left_out() -> None:
     heads = {"auxiliary_classifiers": True, "modules": (1, 2, 1), "auxiliary_after": (2, 3)}
-    model = make_grad_cam_model(small("googlenet", classifier_activation="softmax", side=96, **heads))
+    model = make_grad_cam_model(build_small("googlenet", classifier_activation="softmax", side=96, **heads))
     assert model.layer == "inception5a_concat"
     assert not any("auxiliary" in layer.name for layer in model.layers)
 
@@ -49,7 +50,7 @@ def test_auxiliary_classifiers_are_left_out() -> None:
 @pytest.mark.parametrize(("name", "layer"), [("resnet-cifar-20", "stage3_unit2_relu"), ("densenet-40", "final_relu")])
 def test_the_default_layer_is_the_last_one_that_no_connection_bypasses(name: str, layer: str) -> None:
     """The last layer in the branch of a residual unit has feature maps too, but the shortcut bypasses it."""
-    assert make_grad_cam_model(small(name, classifier_activation="softmax")).layer == layer
+    assert make_grad_cam_model(build_small(name, classifier_activation="softmax")).layer == layer
 
 
 def tiny() -> keras.Model:

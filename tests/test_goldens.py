@@ -23,10 +23,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 NAIVE = {"inception_module_naive_3a": True, "inception_module_reduce_3a": False}
 
 
-def is_large(name: str) -> bool:
-    return any(depth in name for depth in ("1202", "1001"))
-
-
 def test_every_reference_count_has_build_arguments() -> None:
     assert set(ARGUMENTS) | set(NAIVE) == set(GOLDENS)
 
@@ -50,15 +46,20 @@ def test_counts_from_settings_match_the_reference(name: str) -> None:
     assert costs(count(**arguments_for(name))) == expected_costs(name)
 
 
-# CIFAR-100 networks differ only in the classifier, so the smallest are enough, as is one graph of 1202 layers.
-BUILT = [
-    name
+def smallest_of_each_family() -> set[str]:
+    """Return the reference network with the fewest parameters of each family."""
+    families = tomllib.loads((DATA / "golden_variants.toml").read_text()).values()
+    return {min(family, key=lambda name: GOLDENS[name]["params_total"]) for family in families}
+
+
+# All families show that counts equal those of built graphs, so `make test` builds few networks of full size.
+FULL_SIZE = [
+    pytest.param(name, marks=[] if name in smallest_of_each_family() else [pytest.mark.exhaustive])
     for name in ARGUMENTS
-    if ("cifar100" not in name or "resnet20" in name or "nin" in name) and name != "resnet1202_cifar10_optB"
 ]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * is_large(name)) for name in BUILT])
+@pytest.mark.parametrize("name", FULL_SIZE)
 def test_counts_of_the_built_graph_match_the_reference(name: str) -> None:
     assert costs(profile(build(**arguments_for(name)))) == expected_costs(name)
 

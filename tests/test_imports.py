@@ -17,6 +17,7 @@ FILES = sorted([*ROOT.glob("keras_cnns/**/*.py"), *ROOT.glob("tuning/**/*.py")])
 BELOW = {
     "shared": set[str](),
     "networks": {"shared"},
+    "testing": {"networks", "shared"},
     "data": {"networks", "shared"},
     "tracking": {"networks", "shared"},
     "evaluation": {"data", "tracking", "networks", "shared"},

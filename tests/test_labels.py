@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import small
 from PIL import Image
 from saved_networks import save_run, train_network
 from sklearn import metrics as reference
@@ -25,6 +24,7 @@ from keras_cnns.evaluation.intervals import bootstrap_intervals
 from keras_cnns.evaluation.metrics import compute_metrics, compute_scores, make_weighted_metrics
 from keras_cnns.evaluation.operating_point import choose_threshold, fit_operating_point, predict_classes
 from keras_cnns.evaluation.run_network import is_multi_label
+from keras_cnns.testing.small_networks import build_small
 from keras_cnns.tracking import Store
 
 CLOSE = 1e-9
@@ -168,7 +168,7 @@ def test_a_multi_label_run_predicts_and_explains(
 
 def test_a_sigmoid_at_the_main_output_makes_a_network_multi_label() -> None:
     for activation, labels in (("sigmoid", True), ("softmax", False)):
-        network = small("googlenet", classifier_activation=activation, side=96, **HEADS)
+        network = build_small("googlenet", classifier_activation=activation, side=96, **HEADS)
         assert network.layers[-1].name == "main_output", "auxiliary classifiers are between it and the sigmoid"
         assert is_multi_label(network) == labels
 

@@ -1,187 +1,37 @@
-"""Properties that every network must have, tested on small versions of all networks."""
+"""Arguments of `build`, error messages, and details of single architectures; `test_families` has what all share."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from networks import DISTINCT, images, side_for, small, small_settings
 
 from keras_cnns import Recipe, build, profile
-from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError
-from keras_cnns.networks.registry import all_families, find_variant, smallest_side
+from keras_cnns.errors import ModelNameError, SettingError
+from keras_cnns.networks.registry import all_families
+from keras_cnns.testing.small_networks import make_images
 from keras_cnns.training.presets import get_recipe
 
 
-@pytest.mark.parametrize("name", DISTINCT)
-def test_every_weight_has_a_finite_gradient(name: str) -> None:
-    model = small(name)
-    with tf.GradientTape() as tape:
-        outputs = model(images(3, side=side_for(name)), training=True)
-        loss = -tf.reduce_mean(tf.math.log(tf.gather(outputs, [1], axis=1) + 1e-6))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    assert gradients
-    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-        assert gradient is not None, variable.path
-        assert np.isfinite(gradient.numpy()).all(), variable.path
-
-
-@pytest.mark.parametrize("name", DISTINCT)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_predicts_probabilities_for_single_images_and_odd_batch_sizes(name: str, channels: int) -> None:
-    model = small(name, channels=channels)
-    batch = images(5, channels, side_for(name))
-    together = np.asarray(model(batch))
-    assert together.shape == (5, 3)
-    np.testing.assert_allclose(together.sum(axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(np.asarray(model(batch[:1])), together[:1], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", DISTINCT)
-def test_builds_for_image_sizes_that_are_not_square_or_powers_of_two(name: str) -> None:
-    shape: tuple[int, int, int] = (33, 47, 1)
-    try:
-        model = build(name, input_shape=shape, classes=7, **small_settings(name))
-    except ImageSizeError as error:
-        side = int(re.findall(r"smallest that works with these settings is (\d+)x", str(error))[0])
-        model = build(name, input_shape=(side, side + 14, 5), classes=7, **small_settings(name))
-    assert model.output_shape == (None, 7)
-
-
-@pytest.mark.parametrize("name", DISTINCT)
-def test_accepts_the_smallest_image_size_it_reports_and_no_smaller_one(name: str) -> None:
-    family, variant = find_variant(name)
-    side = smallest_side(family, variant.settings.replace(small_settings(name)))
-    assert np.isfinite(np.asarray(small(name, side=side)(images(2, side=side)))).all()
-    if side > 1:
-        with pytest.raises(ImageSizeError, match=f"smallest that works with these settings is {side}x{side}"):
-            small(name, side=side - 1)
-
-
-@pytest.mark.parametrize("name", DISTINCT)
-def test_the_classifier_activation_is_applied_to_the_logits(name: str) -> None:
-    keras.utils.set_random_seed(1)
-    with_softmax = small(name)
-    logits = small(name, classifier_activation=None)
-    logits.set_weights(with_softmax.get_weights())
-    batch = images(2, side=side_for(name))
-    expected = np.asarray(keras.ops.softmax(logits(batch)))
-    np.testing.assert_allclose(np.asarray(with_softmax(batch)), expected, rtol=1e-4, atol=1e-6)
-
-
-LOAD = """
-import sys
-from pathlib import Path
-import keras, numpy as np
-import keras_cnns.networks.layers
-folder, tolerance, names = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-for path in (folder / f"{name}.keras" for name in names):
-    model = keras.saving.load_model(path)
-    stored = np.load(path.with_suffix(".npz"))
-    # Eager execution is faster in TensorFlow, compilation in JAX.
-    images = stored["images"]
-    outputs = model.predict(images, verbose=0) if keras.backend.backend() == "jax" else model(images).numpy()
-    assert np.abs(outputs - stored["outputs"]).max() <= tolerance * np.abs(stored["outputs"]).max(), path.stem
-    print(path.stem)
-"""
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[frozenset[str], str]]:
-    """Save every network with images and its outputs; return one network per set of layer types as well."""
-    folder = tmp_path_factory.mktemp("saved")
-    by_layer_types: dict[frozenset[str], str] = {}
-    for name in DISTINCT:
-        batch = images(2, side=side_for(name))
-        model = small(name, classifier_activation=None)
-        model.save(folder / f"{name}.keras")
-        np.savez(folder / f"{name}.npz", images=batch, outputs=np.asarray(model(batch)))
-        by_layer_types.setdefault(frozenset(type(layer).__name__ for layer in model.layers), name)
-    return folder, by_layer_types
-
-
-@pytest.mark.xdist_group("saved networks")
-@pytest.mark.parametrize(
-    ("backend", "tolerance"), [("tensorflow", 1e-5), pytest.param("jax", 1e-4, marks=pytest.mark.slow)]
-)
-def test_saved_networks_give_the_same_outputs_in_a_new_process(
-    saved: tuple[Path, dict[frozenset[str], str]], backend: str, tolerance: float
-) -> None:
-    folder, by_layer_types = saved
-    names = [*by_layer_types.values()] if backend == "jax" else DISTINCT  # compiling takes long in JAX
-    fast_to_compile = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOAD, str(folder), str(tolerance), *names],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **fast_to_compile},
-    )
-    assert loaded.returncode == 0, loaded.stderr[-2000:]
-    assert loaded.stdout.split() == names
-
-
-@pytest.mark.parametrize("name", DISTINCT)
-def test_trains_in_mixed_precision_and_predicts_in_float32(name: str) -> None:
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = small(name)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    with tf.GradientTape() as tape:
-        outputs = model(images(3, side=side_for(name)), training=True)
-        loss = -tf.reduce_mean(tf.math.log(outputs[:, 1] + 1e-6))
-    assert outputs.dtype == "float32"
-    for variable, gradient in zip(
-        model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True
-    ):
-        assert variable.dtype == "float32"
-        assert np.isfinite(gradient.numpy()).all(), variable.path
-
-
-@pytest.mark.parametrize("name", DISTINCT)
-def test_layer_names_do_not_change_between_builds(name: str) -> None:
-    assert [layer.name for layer in small(name).layers] == [layer.name for layer in small(name).layers]
-
-
-@pytest.mark.parametrize("family", list(all_families()))
-def test_a_family_has_papers_a_valid_search_space_and_results_of_its_variants(family: str) -> None:
-    found = all_families()[family]
-    assert all(paper.title and paper.authors and 1989 <= paper.year <= 2026 for paper in found.papers)
-    base = found.variants[found.search.base].settings
-    assert found.search.domains
-    for name in found.search.domains:
-        base.domain(name)
-    assert {result.variant for result in found.results} <= set(found.variants)
-
-
-REASONS_FOR_NO_PAPER_RECIPE = {
-    "lenet": "stochastic diagonal Levenberg-Marquardt",
-    "nin": "neither the initial learning rate nor the number of epochs",
-    "googlenet": "does not give the initial learning rate, the batch size or the number of epochs",
-}
-
-
-@pytest.mark.parametrize("family", list(all_families()))
-def test_a_family_has_a_paper_recipe_or_states_why_not(family: str) -> None:
-    found = all_families()[family]
-    if family not in REASONS_FOR_NO_PAPER_RECIPE:
-        assert isinstance(found.paper_recipe, Recipe)
-        assert get_recipe("paper", found) is found.paper_recipe
+@pytest.mark.parametrize("name", all_families())
+def test_a_family_has_a_paper_recipe_or_states_why_not(name: str) -> None:
+    family = all_families()[name]
+    assert get_recipe("modern", family) != get_recipe("plain", family) == Recipe()
+    if isinstance(family.paper_recipe, Recipe):
+        assert get_recipe("paper", family) is family.paper_recipe
         return
-    with pytest.raises(SettingError, match=f"^{family} has no recipe 'paper': the paper .*--recipe modern") as caught:
-        get_recipe("paper", found)
-    assert REASONS_FOR_NO_PAPER_RECIPE[family] in str(caught.value)
+    with pytest.raises(SettingError, match=f"^{name} has no recipe 'paper': the paper .*--recipe modern") as caught:
+        get_recipe("paper", family)
+    assert family.paper_recipe in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert get_recipe("modern", found) != get_recipe("plain", found) == Recipe()
+
+
+def test_a_network_of_a_thousand_layers_is_built_despite_pythons_recursion_limit() -> None:
+    model = build("plain-cifar-20", units=(170,), widths=(2,), stem_width=2, input_shape=(8, 8, 1))
+    assert len(model.layers) > sys.getrecursionlimit()
 
 
 def test_an_unknown_recipe_name_suggests_similar_names() -> None:
@@ -260,7 +110,7 @@ def test_a_partial_convolution_depends_only_on_its_connected_channels() -> None:
     from keras_cnns.networks.layers import PartiallyConnectedConv2D
 
     layer = PartiallyConnectedConv2D(((0, 2), (1,)), 3)
-    batch = images(1, 3, 8)
+    batch = make_images(1, 3, 8)
     before = np.asarray(layer(batch))
     changed = batch.copy()
     changed[..., 1] += 1.0
@@ -314,7 +164,7 @@ def test_recomputation_trains_an_identical_densenet(bottleneck_width: int | None
     )
     copy_weights_to_recomputed(plain, recomputed)
     assert profile(plain).as_metrics() == profile(recomputed).as_metrics()
-    batch = images(8, side=12)
+    batch = make_images(8, side=12)
     for model in (plain, recomputed):
         model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
         for _ in range(3):

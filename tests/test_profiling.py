@@ -15,7 +15,6 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import small
 
 import keras_cnns
 from keras_cnns import build, features, profile
@@ -24,6 +23,7 @@ from keras_cnns.networks.profile_plots import draw_blocks, plot_blocks
 from keras_cnns.networks.profiling import Profile
 from keras_cnns.networks.receptive_fields import output_receptive_field, single_pixel
 from keras_cnns.networks.registry import all_families
+from keras_cnns.testing.small_networks import build_small
 
 FAMILIES = list(all_families())
 
@@ -58,7 +58,7 @@ def test_layers_and_blocks_sum_to_the_total(family: str) -> None:
 
 
 def test_auxiliary_classifiers_are_part_of_the_total() -> None:
-    model = small("googlenet-bn", side=96, auxiliary_classifiers=True, auxiliary_after=(3, 4))
+    model = build_small("googlenet-bn", side=96, auxiliary_classifiers=True, auxiliary_after=(3, 4))
     costs = profile(model)
     assert_sums(model, costs)
     assert {"auxiliary1", "auxiliary2"} <= {block.name for block in costs.blocks}
@@ -161,7 +161,7 @@ def test_a_receptive_field_equals_the_pixels_found_by_tracing_one_value_back_to_
 @pytest.mark.parametrize("name", ["densenet-bc-40", "resnet-cifar-20-v2", "vgg-small", "googlenet-bn"])
 def test_no_pixel_outside_the_receptive_field_has_a_gradient(name: str) -> None:
     keras.utils.set_random_seed(0)
-    model = small(name, side=129, **({"widths": (8, 8, 8, 8)} if name == "vgg-small" else {}))
+    model = build_small(name, side=129, **({"widths": (8, 8, 8, 8)} if name == "vgg-small" else {}))
     layer = [layer for layer in profile(model).layers if layer.receptive_field and layer.receptive_field[0] < 100][-1]
     extractor = features(model, [layer.name])
     image = tf.Variable(np.random.default_rng(0).normal(size=(1, 129, 129, 3)).astype("float32"))
@@ -189,7 +189,7 @@ def test_a_transposed_convolution_halves_the_distance_between_receptive_fields()
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_features_of_each_block_have_its_output_shape_and_share_all_weights(family: str) -> None:
-    model = small(base(family))
+    model = build_small(base(family))
     blocks = [block for block in profile(model).blocks if block.layers > 1]
     network = features(model, [block.name for block in blocks])
     images = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype("float32")
@@ -240,7 +240,7 @@ def test_features_of_a_training_model_are_computed_from_pixels() -> None:
 
 
 def test_features_do_not_include_auxiliary_classifiers() -> None:
-    model = small("googlenet-bn", side=96, auxiliary_classifiers=True, auxiliary_after=(3, 4))
+    model = build_small("googlenet-bn", side=96, auxiliary_classifiers=True, auxiliary_after=(3, 4))
     network = features(model, ["inception3a", "logits"])
     assert not [layer.name for layer in network.layers if layer.name.startswith(("auxiliary", "main"))]
     with pytest.raises(SettingError, match="unknown layer 'auxiliary1'"):

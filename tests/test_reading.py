@@ -1,8 +1,7 @@
-"""Edge cases of sources: broken files, single splits, streaming, multi-label data, TensorFlow Datasets."""
+"""Edge cases of sources: broken files, single splits, streaming, multi-label data."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -350,64 +349,6 @@ def test_statistics_of_images_in_several_chunks_are_exact() -> None:
     data = Dataset(name="a", source="a", splits={"train": Split(images, np.arange(70) % 2)}, class_names=("a", "b"))
     assert data.pixel_mean == pytest.approx((images.mean(),), rel=1e-12)
     assert data.pixel_std == pytest.approx((images.std(dtype=np.float64),), rel=1e-12)
-
-
-# TensorFlow Datasets
-
-
-@pytest.fixture
-def tfds(monkeypatch: pytest.MonkeyPatch) -> Any:
-    found = pytest.importorskip("tensorflow_datasets")
-    monkeypatch.setattr("tensorflow_datasets.core.utils.gcs_utils._is_gcs_disabled", True)  # no network access
-    return found
-
-
-def test_a_prepared_dataset_is_read_offline(tfds: Any, tmp_path: Path) -> None:
-    builder = tfds.builder("mnist", data_dir=tmp_path)
-    folder = tmp_path / "mnist" / str(builder.version)
-    folder.mkdir(parents=True)
-    splits = [{"name": name, "shardLengths": ["30"], "numBytes": "1"} for name in ("train", "test")]
-    info = {"name": "mnist", "version": str(builder.version), "fileFormat": "tfrecord", "splits": splits}
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    with tfds.testing.mock_data(num_examples=200, data_dir=tmp_path):
-        read = load("tfds:mnist", allow_leaks=True)
-    assert {name: len(split) for name, split in read.splits.items()} == {"train": 160, "validation": 40, "test": 200}
-    assert (read.image_shape, read.classes, read.name) == ((28, 28, 1), 10, "tfds:mnist")
-
-
-def test_images_of_different_sizes_need_a_size(tfds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class MixedSizes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
-        VERSION = tfds.core.Version("1.0.0")
-        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="small"), tfds.core.BuilderConfig(name="plain")]  # noqa: RUF012
-
-        def _info(self) -> Any:
-            kind = {
-                "image": tfds.features.Image(shape=(None, None, 3)),
-                "label": tfds.features.ClassLabel(names=["cat", "dog"]),
-            }
-            keys = ("image", "label") if self.builder_config.name == "small" else None
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(kind), supervised_keys=keys)
-
-        def _split_generators(self, _: Any) -> Any:
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self) -> Any:
-            for index in range(20):
-                shape = (6 + index % 3, 5 + index % 3, 3)
-                yield index, {"image": np.full(shape, 10 * index, np.uint8), "label": index % 2}
-
-    real = tfds.builder
-    monkeypatch.setattr(tfds, "builder", lambda name: real(name, data_dir=tmp_path))
-    assert_error("tfds:mixed_sizes/small", "3 different sizes", "--image-size 64")
-    read = load("tfds:mixed_sizes/small", image_size=4)
-    assert read.image_shape == (4, 4, 3)
-    assert sorted(all_images(read)[:, 0, 0, 0].tolist()) == [10 * index for index in range(20)]
-    assert_error("tfds:mixed_sizes/plain", "not images with one class each")
-
-
-@pytest.mark.usefixtures("tfds")
-def test_the_error_for_an_unknown_dataset_suggests_names() -> None:
-    assert_error("tfds:mnits", "'mnist'", "Did you mean")
 
 
 def test_progress_is_shown_on_a_terminal_after_two_seconds(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import add_family
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -20,10 +19,11 @@ import keras_cnns
 import tuning
 from keras_cnns import Recipe
 from keras_cnns.cli import main, make_parser
+from keras_cnns.evaluation.metrics import make_weighted_metrics
+from keras_cnns.networks.augmentations import Augmentation
 from keras_cnns.networks.registry import all_families
 from keras_cnns.networks.weights import to_state_dict
 from keras_cnns.tracking import Store
-from tuning.candidates.space import make_space
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -124,7 +124,7 @@ def test_the_python_code_of_a_page_runs(
     page: Path, text: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     if page.name == "adding.md":
-        pytest.skip("defines a family, which the test below adds")
+        pytest.skip("has parts of modules, which the test below adds")
     if page.name in NOT_RUN:
         monkeypatch.setattr(tuning, "sweep", inspect.signature(tuning.sweep).bind)
     elif "sweep(" in text:
@@ -146,20 +146,22 @@ def test_the_python_code_of_a_page_runs(
     exec(compile(text.replace("epochs=15", "epochs=1"), str(page), "exec"), names)  # noqa: S102 - our own code
 
 
-def test_the_architecture_that_the_docs_add_has_the_counts_of_its_paper(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (text,) = blocks(ROOT / "docs" / "adding.md", "python")
-    with add_family("allcnn", text, tmp_path):
-        counted = keras_cnns.count("all-cnn-c")
-        assert counted.total_parameters == 1_369_738
-        built = keras_cnns.profile(keras_cnns.build("all-cnn-c"))
-        assert (built.total_parameters, built.macs) == (counted.total_parameters, counted.macs)
-        for arguments in commands(ROOT / "docs" / "adding.md"):
-            assert main(arguments) == 0
-        assert "final_relu" in capsys.readouterr().out
-        space = make_space("allcnn", recipe=Recipe(), image_shape=(32, 32, 3))
-        assert len({*space.draw(8, seed=0)}) == 8
+def test_the_source_the_augmentation_and_the_metrics_of_the_docs_can_be_added(tmp_path: Path) -> None:
+    source, augmentation, metrics = blocks(ROOT / "docs" / "adding.md", "python")
+    names: dict[str, Any] = {}
+    for text in (source, metrics):
+        exec(compile(text, "adding.md", "exec"), names)  # noqa: S102 - our own code
+    for name in ("cat.0001", "dog.0001"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{name}.jpg")
+    assert names["SOURCE"].matches(f"names:{tmp_path}")
+    assert names["SOURCE"].read(f"names:{tmp_path}").class_names == ("cat", "dog")
+    (preset,) = eval(f"{{{augmentation}}}", {"Augmentation": Augmentation}).values()  # noqa: S307 - our own code
+    assert preset.unchanged_share == 0.1
+    labels, probabilities = np.array([0, 1, 1]), np.array([[0.5, 0.5], [0.25, 0.75], [0.75, 0.25]])
+    compute = make_weighted_metrics(labels, probabilities, metrics=[names["LOG_LOSS"], names["PRECISION"]])
+    values = compute(np.ones((3, 1)))
+    assert values["log_loss"] == pytest.approx(-np.log([0.5 * 0.75 * 0.25]) / 3)
+    assert values["precision"] == pytest.approx([0.5])
 
 
 @pytest.mark.parametrize("name", all_families())

@@ -96,16 +96,16 @@ def assert_unchanged(model: keras.Model, state: Any, *parts: str, **options: Any
     ("theirs", "ours", "settings"),
     [
         ("VGG16", "vgg16", {}),
-        pytest.param("VGG19", "vgg19", {}, marks=pytest.mark.slow),
+        pytest.param("VGG19", "vgg19", {}, marks=pytest.mark.exhaustive),
         ("ResNet50", "resnet50-keras", {}),
-        pytest.param("ResNet101", "resnet101-keras", {}, marks=pytest.mark.slow),
-        pytest.param("ResNet152", "resnet152-keras", {}, marks=pytest.mark.slow),
+        pytest.param("ResNet101", "resnet101-keras", {}, marks=pytest.mark.exhaustive),
+        pytest.param("ResNet152", "resnet152-keras", {}, marks=pytest.mark.exhaustive),
         ("ResNet50V2", "resnet50-v2-keras", {}),
-        pytest.param("ResNet101V2", "resnet101-v2-keras", {}, marks=pytest.mark.slow),
-        pytest.param("ResNet152V2", "resnet152-v2-keras", {}, marks=pytest.mark.slow),
+        pytest.param("ResNet101V2", "resnet101-v2-keras", {}, marks=pytest.mark.exhaustive),
+        pytest.param("ResNet152V2", "resnet152-v2-keras", {}, marks=pytest.mark.exhaustive),
         ("DenseNet121", "densenet121", EPSILON),
-        pytest.param("DenseNet169", "densenet169", EPSILON, marks=pytest.mark.slow),
-        pytest.param("DenseNet201", "densenet201", EPSILON, marks=pytest.mark.slow),
+        pytest.param("DenseNet169", "densenet169", EPSILON, marks=pytest.mark.exhaustive),
+        pytest.param("DenseNet201", "densenet201", EPSILON, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_network_gives_the_outputs_of_keras_applications(theirs: str, ours: str, settings: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def test_another_network_of_keras_applications_is_rejected() -> None:
     assert_rejected(lambda: from_keras(v1_5, source), "stride_in='3x3'", "stride_in='1x1'")
 
 
-LARGE = ("resnet101", "resnet152", "densenet161", "densenet169", "densenet201", "wide")
+ONE_OF_EACH_LAYOUT = ("alexnet-owt", "densenet121", "googlenet-torchvision", "resnet18", "resnet50-v1.5", "vgg11")
 
 
 def networks() -> list[Any]:
@@ -144,19 +144,13 @@ def networks() -> list[Any]:
     for row in REFERENCES:
         rows.setdefault(f"{row['ours']} {row['settings'] or ''}".strip(), []).append(row)
     return [
-        pytest.param(found, id=name, marks=[pytest.mark.slow] if found[0]["name"].startswith(LARGE) else [])
+        pytest.param(found, id=name, marks=[] if name in ONE_OF_EACH_LAYOUT else [pytest.mark.exhaustive])
         for name, found in rows.items()
     ]
 
 
 def references_with_outputs() -> list[Any]:
-    return [
-        pytest.param(
-            row, id=f"{row['library']} {row['name']}", marks=[pytest.mark.slow] if row["name"] == "vgg11" else []
-        )
-        for row in REFERENCES
-        if "outputs" in row
-    ]
+    return [pytest.param(row, id=f"{row['library']} {row['name']}") for row in REFERENCES if "outputs" in row]
 
 
 @pytest.mark.parametrize("rows", networks())

@@ -8,16 +8,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras_cnns
 from diagrams import diagram
 from keras_cnns.cli import make_parser
+from keras_cnns.data.sources import all_sources
+from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.lazy import keras
+from keras_cnns.networks.augmentations import AUGMENTATIONS
 from keras_cnns.networks.description import DIFFERENCES, IDEA, describe_settings, find_paragraph
-from keras_cnns.networks.family import Family
+from keras_cnns.networks.family import Block, Family
 from keras_cnns.networks.registry import all_families, count, smallest_side
 from keras_cnns.networks.settings import format_value
 from keras_cnns.units import format_number
@@ -33,47 +36,8 @@ RESULT = re.compile(r"\{\{(\w+)\}\}")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 
 
-def part(shape: tuple[int, int, int], block: Callable[..., Any], **options: Any) -> Callable[[], Any]:
-    """Return a function that makes a model of one block for an input shape."""
-
-    def make() -> Any:
-        x = keras.Input(shape)
-        return keras.Model(x, block(x, **options))
-
-    return make
-
-
-DRAWN: Mapping[str, Mapping[str, Callable[[], Any]]] = {
-    "densenet": {
-        "A dense block of three layers with bottlenecks, growth rate 12": part(
-            (32, 32, 24), keras_cnns.dense_block, layers=3, growth_rate=12
-        ),
-    },
-    "googlenet": {
-        "Inception module 3a": part((28, 28, 192), keras_cnns.inception_module),
-        "The naive module with the same widths": part((28, 28, 192), keras_cnns.inception_module, naive=True),
-        "The first auxiliary classifier": part((14, 14, 512), keras_cnns.auxiliary_classifier, classes=1000),
-    },
-    "resnet": {
-        "A residual unit of the first paper with stride 2": part(
-            (56, 56, 64), keras_cnns.residual_unit, width=128, stride=2
-        ),
-        "A bottleneck unit of the first paper": part(
-            (56, 56, 256), keras_cnns.residual_unit, width=64, kind="bottleneck"
-        ),
-        "A pre-activation bottleneck unit of the second paper": part(
-            (56, 56, 256), keras_cnns.residual_unit, width=64, kind="bottleneck", pre_activation=True
-        ),
-    },
-    "nin": {
-        "An mlpconv block": part((32, 32, 3), keras_cnns.mlpconv, width=192, kernel_size=5, pointwise_widths=(160, 96)),
-    },
-    "vgg": {"Configuration A": lambda: keras_cnns.build("vgg11")},
-    "alexnet": {"The paper's network": lambda: keras_cnns.build("alexnet")},
-    "lenet": {"The modern variant, for 28×28 pixels": lambda: keras_cnns.build("lenet5")},
-}
-LAYERS_OF = {"densenet": "densenet-bc-40", "resnet": "resnet-cifar-20"}
-"""The network whose layers are listed, if the family's first network has hundreds."""
+MAX_LAYERS = 200
+"""Most layers of a network that are listed; the first network of some families has hundreds."""
 
 
 def on_config(config: Any) -> Any:
@@ -87,10 +51,10 @@ def on_files(files: Files, config: Any) -> Files:
     """Generate a page for each family without a handwritten one."""
     from mkdocs.structure.files import File  # noqa: PLC0415 - the sections below need no mkdocs
 
-    for name in by_year():
+    for name, family in by_year().items():
         uri = f"{FOLDER}/{name}.md"
         if uri not in files.src_uris:
-            files.append(File.generated(config, uri, content=f"# {name}\n"))
+            files.append(File.generated(config, uri, content=f"# {title(family)}\n"))
     return files
 
 
@@ -102,8 +66,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if path.parent.name == EXPERIMENTS:
         markdown = with_results(markdown, Path(page.file.abs_src_path))
     if path.name == "networks.md":
+        links = [f"[{title(family)}]({FOLDER}/{name}.md)" for name, family in by_year().items()]
+        markdown = markdown.replace("ARCHITECTURES", f"{', '.join(links[:-1])} and {links[-1]}")
         markdown = markdown.replace("PUBLISHED", f'<div class="picture">{published_plot()}</div>')
         markdown = f"{markdown.rstrip()}\n\n{networks_table(by_year().values())}"
+    if path.name == "images.md":
+        markdown = markdown.replace("SOURCES", sources_table())
+    if path.name == "training.md":
+        markdown = markdown.replace("AUGMENTATIONS", augmentations_table())
+    if path.name == "evaluation.md":
+        markdown = markdown.replace("METRICS", metrics_table())
     if path.name == "commands.md":
         markdown = f"{markdown.rstrip()}\n\n{commands()}"
     pieces = CODE.split(markdown)
@@ -133,6 +105,11 @@ def by_year() -> dict[str, Family]:
     return dict(sorted(all_families().items(), key=lambda item: item[1].papers[0].year))
 
 
+def title(family: Family) -> str:
+    """Return the name of an architecture: what its docstring says before the paper in parentheses."""
+    return family.about.partition(" (")[0]
+
+
 def equation(found: re.Match[str]) -> str:
     """Convert an equation to MathML, which browsers render without scripts."""
     import latex2mathml.converter  # noqa: PLC0415
@@ -149,8 +126,9 @@ def sections(family: Family) -> Iterator[str]:
         ["*Published in*", "", *(f"- {paper.authors}: “{paper.title}”, {paper.year}" for paper in family.papers)]
     )
     yield "## Diagrams"
-    for caption, make in DRAWN.get(family.name, {"The network that a sweep starts from": whole(family)}).items():
-        yield f'<figure markdown="0">\n{diagram(make(), caption)}\n<figcaption>{caption}</figcaption>\n</figure>'
+    for caption, shown in (family.diagrams or {"The network that a sweep starts from": family.search.base}).items():
+        figure = diagram(make_model(shown), caption)
+        yield f'<figure markdown="0">\n{figure}\n<figcaption>{caption}</figcaption>\n</figure>'
     yield "## Differences between paper and popular implementations\n\n" + find_paragraph(family.about, DIFFERENCES)
     yield "## Networks\n\n" + networks_table([family])
     if family.results:
@@ -161,14 +139,22 @@ def sections(family: Family) -> Iterator[str]:
                 for found in family.results
             ],
         )
-    yield "## Layers\n\n" + layers_table(LAYERS_OF.get(family.name, next(iter(family.variants))))
+    yield "## Layers\n\n" + layers_table(family)
     yield "## Settings\n\n" + settings_table(family)
     yield "## Examples\n\n" + examples(family)
+    if family.blocks:
+        names = [f"{block.__module__}.{block.__name__}" for block in family.blocks]
+        yield "\n\n".join(
+            ["## Blocks", "For other networks, as attributes of `keras_cnns`.", *map("::: {}".format, names)]
+        )
 
 
-def whole(family: Family) -> Callable[[], Any]:
-    """Return a function that builds the network that a sweep starts from."""
-    return lambda: keras_cnns.build(family.search.base)
+def make_model(shown: Block | str) -> Any:
+    """Return a model of a block, or the network of a variant."""
+    if isinstance(shown, str):
+        return keras_cnns.build(shown)
+    x = keras.Input(shown.input_shape)
+    return keras.Model(x, shown.function(x, **shown.arguments))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
@@ -196,9 +182,43 @@ def networks_table(families: Any) -> str:
     return table(("network", "parameters", "MACs", "images", "classes", "smallest images"), rows, right=numbers)
 
 
-def layers_table(name: str) -> str:
-    """Return a table of the layers of a network with their costs, counted from its graph."""
+def sources_table() -> str:
+    """Return a table of the sources of images."""
+    return table(("source", "format"), [(f"`{kind.usage}`", kind.description) for kind in all_sources()])
+
+
+def augmentations_table() -> str:
+    """Return a table of the presets of augmentation."""
+    rows = [(f"`{name}`", augmentation.description) for name, augmentation in AUGMENTATIONS.items()]
+    return table(("preset", "operations on each image"), rows)
+
+
+def metrics_table() -> str:
+    """Return a table of the metrics of an evaluation."""
+    rows = [
+        (
+            metric.title,
+            f"`{metric.name}`",
+            metric.description.replace("{positive}", "the class"),
+            metric.range,
+            "higher" if metric.higher_is_better else "lower",
+            "mean, each against the rest" if metric.one_versus_rest else "",
+        )
+        for metric in all_metrics().values()
+    ]
+    return table(("metric", "name", "meaning", "range", "better", "more than two classes"), rows)
+
+
+def layers_table(family: Family) -> str:
+    """Return a table of the layers of a network with their costs, counted from its graph.
+
+    The network is the family's first one, or that which a sweep starts from if the first one is very deep.
+    """
+    name = next(iter(family.variants))
     costs = keras_cnns.profile(keras_cnns.build(name))
+    if len(costs.layers) > MAX_LAYERS:
+        name = family.search.base
+        costs = keras_cnns.profile(keras_cnns.build(name))
     rows = [
         (
             f"`{layer.name}`",

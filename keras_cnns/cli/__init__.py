@@ -6,10 +6,14 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from keras_cnns.cli.parsers import USER_ERROR, make_parser
 from keras_cnns.errors import KerasCnnsError
+from keras_cnns.plugins import PluginWarning
 
 INTERRUPTED = 130
 
@@ -25,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    arguments = make_parser().parse_args(argv)
     try:
-        command = importlib.import_module(f"keras_cnns.cli.{arguments.command}")
-        command.run(arguments)
+        with plugin_warnings_in_one_line():
+            arguments = make_parser().parse_args(argv)
+            command = importlib.import_module(f"keras_cnns.cli.{arguments.command}")
+            command.run(arguments)
         sys.stdout.flush()
     except KerasCnnsError as error:
         return report_error(" ".join(str(error).split()))
@@ -45,6 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard_output()
         return report_error(f"{error.filename or 'the output'} cannot be written: {error.strerror}.")
     return 0
+
+
+@contextmanager
+def plugin_warnings_in_one_line() -> Iterator[None]:
+    """Print warnings about plugins without the line of code that causes them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_in_one_line(message: Warning | str, category: type[Warning], *arguments: Any, **more: Any) -> None:
+            if issubclass(category, PluginWarning):
+                print(f"keras-cnns: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            else:
+                show(message, category, *arguments, **more)
+
+        warnings.showwarning = show_in_one_line
+        yield
 
 
 def report_error(message: str) -> int:

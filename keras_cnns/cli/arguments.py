@@ -9,6 +9,16 @@ from keras_cnns.units import parse_number
 
 RUN = "id of a run, the beginning of it, or a unique run name; the id of a sweep stands for its best trial"
 
+SOURCES = "{SOURCES}"
+"""Stands for `list_sources()` in help texts, because listing the sources imports NumPy."""
+
+
+def list_sources() -> str:
+    """Return the kinds of sources with their descriptions, for help texts."""
+    from keras_cnns.data.sources import all_sources  # noqa: PLC0415 - imports NumPy and plugins
+
+    return "; ".join(f"{kind.usage} ({kind.description})" for kind in all_sources()).replace("%", "%%")
+
 
 def whole_number(text: str) -> int:
     """Parse a whole number."""
@@ -76,11 +86,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the dataset and how to load it."""
     group = parser.add_argument_group("data")
     group.add_argument(
-        "--data",
-        default="digits",
-        metavar="SOURCE",
-        help="a folder SPLIT/CLASS/image or CLASS/image, a table .csv or .parquet, an .npz file, tfds:NAME, or digits "
-        "(default)",
+        "--data", default="digits", metavar="SOURCE", help=f"images to read (default: digits): {SOURCES}"
     )
     add_reading(group)
     group.add_argument(

@@ -102,7 +102,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     print_lines(console, (f"{name:12}{value}" for name, value in describe_setup(evaluation)))
     table = make_table(("metric", "value", "95 % interval"), text_columns=1)
     for row in metric_rows(evaluation):
-        table.add_row(row["name"], row["value"], row["interval"])
+        table.add_row(escape(row["name"]), row["value"], row["interval"])
     console.print()
     console.print(table)
     if evaluation.by_label:

@@ -9,6 +9,7 @@ from keras_cnns.cli.arguments import (
     LARGE_NUMBER,
     NUMBER,
     RUN,
+    SOURCES,
     add_data,
     add_json,
     add_network,
@@ -19,8 +20,10 @@ from keras_cnns.cli.arguments import (
     add_run_and_images,
     add_tracking_uri,
     add_tta,
+    list_sources,
     positive_number,
 )
+from keras_cnns.networks.augmentations import AUGMENTATIONS
 from keras_cnns.version import __version__
 
 USER_ERROR = 2
@@ -29,6 +32,13 @@ COSTS = ("parameters", "macs", "seconds")
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line."""
+
+    def format_help(self) -> str:
+        """Return the help text, with the kinds of sources."""
+        for action in self._actions:
+            if action.help and SOURCES in action.help:
+                action.help = action.help.replace(SOURCES, list_sources())
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and exit with code 2."""
@@ -234,12 +244,11 @@ def add_inspect(commands: Commands) -> None:
         "Problems are files that cannot be read, leaks between splits, duplicate and near-duplicate images, and "
         "contradictory labels. They do not change the exit code.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="dataset, as for --data of the other commands")
+    parser.add_argument("source", metavar="SOURCE", help=f"images to read: {SOURCES}")
     add_reading(parser)
     parser.add_argument("--sheet", metavar="FILE.png", help="save a contact sheet of each class and of duplicates")
-    parser.add_argument(
-        "--augmentation", metavar="PRESET", help="augment the images on it: light, standard, medical or randaugment"
-    )
+    presets = ", ".join(AUGMENTATIONS)
+    parser.add_argument("--augmentation", metavar="PRESET", help=f"show augmented images on it, too: {presets}")
     add_json(parser)
 
 

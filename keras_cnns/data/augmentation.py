@@ -9,37 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_cnns.errors import SettingError, nearest_or_all
+from keras_cnns.networks.augmentations import find_augmentation
 from keras_cnns.networks.recipe import Recipe
 
 OPTIONS = {"dtype": "float32", "data_format": "channels_last"}
-REFLECT = {"fill_mode": "reflect"}
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "none": {},
-    "light": {
-        "RandomRotation": {"factor": 10 / 360, **REFLECT},
-        "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1, **REFLECT},
-        "RandomZoom": {"height_factor": 0.1, "width_factor": 0.1, **REFLECT},
-    },
-    # The augmentation of the ResNet and DenseNet papers for CIFAR, 4 of 32 pixels (He et al. 2016, section 4.2).
-    "standard": {
-        "RandomTranslation": {"height_factor": 1 / 8, "width_factor": 1 / 8, "fill_mode": "constant"},
-        "RandomFlip": {"mode": "horizontal"},
-    },
-    # Brightness and contrast differ between scanners. No flips, because left and right differ.
-    "medical": {
-        "RandomRotation": {"factor": 20 / 360, **REFLECT},
-        "RandomTranslation": {"height_factor": 1 / 8, "width_factor": 1 / 8, **REFLECT},
-        "RandomZoom": {"height_factor": (-0.25, 0.25), "width_factor": (-0.25, 0.25), **REFLECT},
-        "RandomShear": {"x_factor": 0.1, "y_factor": 0.1, **REFLECT},
-        "RandomBrightness": {"factor": 0.3},
-        "RandomContrast": {"factor": (0.5, 0.5)},  # a single number would only increase the contrast (Keras 3.15)
-        "RandomErasing": {"factor": (0.25, 0.25), "scale": (0.02, 0.2), "fill_value": 0.0},
-    },
-    "randaugment": {"RandAugment": {"num_ops": 2, "factor": 0.1}},
-}
-"""The Keras layers of each preset, in their order, with their arguments."""
-UNCHANGED_SHARE = {"medical": 0.15}
-"""The share of the images that a preset does not change, so that the network also learns from original images."""
+AUGMENTATION_METHOD = "get_random_transformation"
+"""The method that distinguishes augmentation layers from other layers of Keras."""
 BATCH_SIZE = 256
 
 
@@ -77,8 +53,21 @@ def make_layers(recipe: Recipe) -> tuple[list[Any], list[Any]]:
 
 
 def make_preset_layers(preset: str) -> list[Any]:
-    """Create the layers of a preset, for pixels of 0 to 255."""
-    return [getattr(keras.layers, name)(**arguments, **OPTIONS) for name, arguments in PRESETS[preset].items()]
+    """Create the layers of a preset, for pixels of 0 to 255.
+
+    Raises:
+        SettingError: There is no such preset, or Keras has no such augmentation layer.
+    """
+    layers = []
+    for name, arguments in find_augmentation(preset).layers.items():
+        layer: Any = getattr(keras.layers, name, None)
+        if not hasattr(layer, AUGMENTATION_METHOD):
+            known = [other for other in dir(keras.layers) if hasattr(getattr(keras.layers, other), AUGMENTATION_METHOD)]
+            raise SettingError(
+                f"augmentation {preset!r}: {name!r} is not an augmentation layer of Keras.{nearest_or_all(name, known)}"
+            )
+        layers.append(layer(**arguments, **OPTIONS))
+    return layers
 
 
 def augment(images: Any, layers: Sequence[Any], seed: BatchSeedGenerator, *, unchanged_share: float = 0.0) -> Any:
@@ -111,20 +100,23 @@ def augment_views(images: np.ndarray, preset: str, *, views: int, seed: int) -> 
 
     Args:
         images: Shape (images, height, width, channels), uint8.
-        preset: One of `keras_cnns.networks.recipe.AUGMENTATIONS`.
+        preset: One of `keras_cnns.networks.augmentations.AUGMENTATIONS`.
         views: The number of versions of each image.
         seed: Seed of the augmentation.
 
     Returns:
         Shape (views, images, height, width, channels), float32, 0 to 255.
+
+    Raises:
+        SettingError: There is no such preset.
     """
     layers = make_preset_layers(preset)
+    unchanged_share = find_augmentation(preset).unchanged_share
     augmented = np.empty((views, *images.shape), np.float32)
     for view in range(views):
         for start in range(0, len(images), BATCH_SIZE):
             batch_seed = tf.random.experimental.stateless_fold_in(tf.constant([seed % 2**31, view], tf.int32), start)
             batch = tf.cast(images[start : start + BATCH_SIZE], tf.float32)
-            share = UNCHANGED_SHARE.get(preset, 0.0)
-            changed = augment(batch, layers, BatchSeedGenerator(batch_seed), unchanged_share=share)
+            changed = augment(batch, layers, BatchSeedGenerator(batch_seed), unchanged_share=unchanged_share)
             augmented[view, start : start + BATCH_SIZE] = np.clip(changed, 0, 255)
     return augmented

@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -102,6 +103,7 @@ class Dataset:
         class_names: The name of each class or label.
         notes: Remarks for reports on how the images were read and split.
         broken: The files that were skipped because they cannot be read.
+        root: The folder that the files are relative to; None if the images are not files.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Dataset:
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     broken: tuple[BrokenFile, ...] = ()
+    root: Path | None = None
 
     @property
     def classes(self) -> int:

@@ -30,10 +30,8 @@ def load(
     never created.
 
     Args:
-        source: `"digits"` (the handwritten digits of scikit-learn), an `.npz` file in the format of MedMNIST or of
-            Keras's MNIST, a folder `SPLIT/CLASS/image` or `CLASS/image`, a table `cases.csv` or `cases.parquet` of
-            paths and labels, if necessary with the names of its columns as in `"cases.csv?label=finding"`, or
-            `"tfds:NAME"`. Files may be DICOM.
+        source: One of the sources that `keras-cnns inspect --help` lists: `"digits"`, a folder of class folders, a
+            table such as `"cases.csv?label=finding"`, ... Files may be DICOM.
         image_size: Resize the images to this height and width, or to a square of this side.
         channels: Convert the images to greyscale (1) or RGB (3).
         seed: Seed of the validation split.

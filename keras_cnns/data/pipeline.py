@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_cnns.data.augmentation import UNCHANGED_SHARE, BatchSeedGenerator, augment, make_layers, mix
+from keras_cnns.data.augmentation import BatchSeedGenerator, augment, make_layers, mix
 from keras_cnns.data.dataset import Split
+from keras_cnns.networks.augmentations import find_augmentation
 from keras_cnns.networks.recipe import Recipe
 
 NO_AUGMENTATION = Recipe()
@@ -56,7 +57,7 @@ def training_batches(
         labels = tf.constant(split.labels)
     weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
     changing, mixing = make_layers(recipe)
-    unchanged_share = UNCHANGED_SHARE.get(recipe.augmentation, 0.0)
+    unchanged_share = find_augmentation(recipe.augmentation).unchanged_share
 
     def order_batches(_: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch.read_value()])

@@ -10,12 +10,10 @@ from keras_cnns.data.dataset import Split
 from keras_cnns.evaluation.compatibility import ALL
 from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.evaluation.intervals import RESAMPLES
+from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD
-from keras_cnns.evaluation.report.formatting import METRICS
 from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation
 from keras_cnns.evaluation.subgroups import MIN_GROUPS, MIN_IMAGES
-
-LABEL_METRICS = {"auc", "sensitivity", "specificity", "mcc"}
 
 
 def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation: Evaluation) -> Iterator[str]:
@@ -106,10 +104,17 @@ def note_metrics(evaluation: Evaluation) -> Iterator[str]:
     empty = [name for name, count in evaluation.images_by_class.items() if not count]
     if empty:
         yield f"{'Labels' if evaluation.multi_label else 'Classes'} without images: {', '.join(empty)}."
-    missing = [METRICS[name][0] for name in METRICS if name not in evaluation.metrics and not name.endswith("_scaled")]
+    missing = [
+        metric.title
+        for metric in all_metrics().values()
+        if metric.name not in evaluation.metrics
+        and not (metric.after_scaling and evaluation.operating_point.temperature is None)
+    ]
     if missing:
         yield f"Not defined on these images, and left out: {', '.join(missing)}."
-    partial = [name for name, result in evaluation.by_label.items() if not LABEL_METRICS.issubset(result.metrics)]
+    partial = [
+        name for name, label in evaluation.by_label.items() if not evaluation.metrics.keys() <= label.metrics.keys()
+    ]
     if partial:
         yield f"Some metrics are not defined for {', '.join(partial)}; the means are over the other labels."
     subgroups = {f"{column} {name}": result for column, by in evaluation.by.items() for name, result in by.items()}
@@ -134,7 +139,7 @@ def note_intervals(evaluation: Evaluation) -> Iterator[str]:
         )
     if evaluation.groups is not None and evaluation.groups < MIN_GROUPS:
         yield f"The intervals are based on {evaluation.groups} groups; with so few they are not reliable."
-    without = [METRICS[name][0] for name in evaluation.metrics if name not in evaluation.intervals]
+    without = [all_metrics()[name].title for name in evaluation.metrics if name not in evaluation.intervals]
     if without:
         yield f"No interval for {', '.join(without)}: too few resamples differ. This does not mean certainty."
     dropped = max((interval.dropped for interval in evaluation.intervals.values()), default=0)

@@ -92,14 +92,18 @@ class Ensemble:
         return OperatingPoint(threshold=self.mean_threshold(), temperature=None, source=source)
 
     def mean_threshold(self) -> Threshold:
-        """Return the mean of the thresholds of the networks; None if one of them has none."""
+        """Return the mean of the thresholds of the networks, for the classes of the first one; None if one has none."""
         thresholds = [member.operating_point.threshold for member in self.members]
+        names = self.first.class_names
         if self.first.multi_label:
-            names = self.first.class_names
             orders = [find_indices(names, member.class_names) for member in self.members]
             rows = [np.array(row)[order] for row, order in zip(thresholds, orders, strict=True)]
             return tuple(np.mean(rows, axis=0).tolist())
-        known = [threshold for threshold in thresholds if isinstance(threshold, float)]
+        known = [
+            threshold if member.class_names == names else 1 - threshold
+            for member, threshold in zip(self.members, thresholds, strict=True)
+            if isinstance(threshold, float)
+        ]
         return float(np.mean(known)) if len(known) == len(thresholds) else None
 
     def fit_metrics(self, dataset: Dataset, *, tta: int = 1, progress: Progress = no_progress) -> dict[str, float]:

@@ -69,7 +69,7 @@ def evaluate(
     Raises:
         StoreError: There is no such run, or it has no saved network.
         DataError: The images cannot be read, or there is no such split.
-        EvaluationError: Network and images are not compatible, or there is no such column.
+        EvaluationError: Network and images are not compatible, there is no such column, or a metric cannot be computed.
         SettingError: The report cannot be written to its path.
     """
     check_split(split)
@@ -86,9 +86,6 @@ def evaluate(
     labels = match_labels(ensemble, dataset, images, split)
     operating_point = choose_operating_point(store, ensemble, dataset, tta=tta, progress=progress)
     probabilities = ensemble.probabilities(images.images, tta=tta, progress=progress)
-    counts = None
-    for member in reversed(runs if split != "validation" else ()):
-        counts = store.count_test_set_evaluation(member.id, images.fingerprint)
     progress("computing metrics and intervals")
     predictions = LabelledPredictions(
         labels=labels, probabilities=probabilities, operating_point=operating_point, groups=group_of_image, seed=seed
@@ -113,11 +110,15 @@ def evaluate(
         groups=None if group_of_image is None else len(np.unique(group_of_image)),
         tta=tta,
         tta_augmentation=", ".join(augmentations),
-        test_set_evaluations=counts,
+        test_set_evaluations=None,
         ensemble_key=ensemble.key,
     )
     incomparable = find_incomparable(labels, subgroups, class_names) if evaluation.multi_label else ()
-    evaluation = replace(evaluation, notes=(*find_caveats(ensemble, dataset, images, evaluation), *incomparable))
+    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *incomparable)
+    counts = None
+    for member in reversed(runs if split != "validation" else ()):  # an evaluation that failed before is not counted
+        counts = store.count_test_set_evaluation(member.id, images.fingerprint)
+    evaluation = replace(evaluation, notes=caveats, test_set_evaluations=counts)
     return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
 
 

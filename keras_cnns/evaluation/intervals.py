@@ -74,7 +74,7 @@ def bootstrap_intervals(
         values = resampled[name][..., np.isfinite(resampled[name]).reshape(-1, resamples).all(axis=0)]
         number = values.shape[-1]
         defined = np.isfinite(point).all() and number > MIN_DEFINED_SHARE * resamples
-        if defined and point.any() and np.ptp(values, axis=-1).any():
+        if defined and (point.ndim == 1 or point.any()) and np.ptp(values, axis=-1).any():
             if values.ndim == 2:
                 low, high = absolute_sum_interval(point, values, units)
             else:

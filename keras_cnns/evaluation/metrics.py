@@ -1,9 +1,8 @@
 """Metrics of predicted probabilities against true labels.
 
-`compute_scores` returns the metrics that training monitors. `WeightedMetrics` returns the metrics of an evaluation as
-functions of image weights, so that one definition gives the value itself (weights of 1), all resamples of a bootstrap
-and a jackknife. Each metric equals that of scikit-learn wherever it is defined. A metric that is not defined is left
-out, also where scikit-learn returns 0 for it.
+`compute_scores` returns the metrics that training monitors, and `compute_metrics` those of an evaluation, which are the
+entries of `METRICS` and plugins. Each of `METRICS` equals the metric of scikit-learn wherever it is defined. A metric
+that is not defined is left out, also where scikit-learn returns 0 for it.
 
 `labels` are class indices of shape (images,), or 0 or 1 for each label, shape (images, labels). `probabilities` have
 shape (images, classes), or (images, labels). For `threshold` see `predict_classes`; the default is 0.5 for each label.
@@ -11,17 +10,334 @@ shape (images, classes), or (images, labels). For `threshold` see `predict_class
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from keras_cnns.evaluation.calibration import apply_temperature, binary_probabilities, calibration_gaps
+from keras_cnns.errors import EvaluationError, first_line
+from keras_cnns.evaluation.calibration import BINS, apply_temperature, binary_probabilities, calibration_gaps
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, Threshold, predict_classes
+from keras_cnns.evaluation.outcomes import Outcomes, WeightedOutcomes
+from keras_cnns.plugins import load_plugins, warn_skipped
 
-Metrics = dict[str, np.ndarray]
+TOLERANCE = 1e-6  # for rounding errors at the ends of the range of a metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric of an evaluation.
+
+    Attributes:
+        name: The name in Python, in `--json` and, after the split, in MLflow; lower-case letters, digits, underscores.
+        title: The name in tables and plots.
+        description: What it measures. `{positive}` is replaced by the positive class or label.
+        function: Computes the value in each resample, shape (resamples,), NaN where it is not defined.
+        minimum: The lowest possible value.
+        maximum: The highest possible value.
+        higher_is_better: Whether higher values are better.
+        one_versus_rest: Whether it is, for more than two classes, the mean over classes, each against the rest.
+        after_scaling: Whether it is computed from the probabilities after temperature scaling; it is then left out if
+            there is no temperature.
+        absolute_sum: Whether it is a sum of absolute terms, which chance increases; see `absolute_sum_interval`. Its
+            function returns the signed terms, shape (terms, resamples).
+
+    Raises:
+        EvaluationError: The name cannot be stored, or there is no value between minimum and maximum.
+    """
+
+    name: str
+    title: str
+    description: str
+    function: Callable[[WeightedOutcomes], np.ndarray]
+    minimum: float = 0.0
+    maximum: float = 1.0
+    higher_is_better: bool = True
+    one_versus_rest: bool = False
+    after_scaling: bool = False
+    absolute_sum: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name.endswith(("_low", "_high")):
+            raise EvaluationError(
+                f"metric {self.name!r}: a name consists of lower-case letters, digits and underscores, and does not "
+                f"end in _low or _high, which are the ends of intervals."
+            )
+        if not self.minimum < self.maximum:
+            raise EvaluationError(f"metric {self.name}: minimum={self.minimum} must be below maximum={self.maximum}.")
+
+    @property
+    def range(self) -> str:
+        """The range of its values, such as "0 to 1" or "at least 0"."""
+        if math.isinf(self.maximum):
+            return "any" if math.isinf(self.minimum) else f"at least {self.minimum:g}"
+        return f"at most {self.maximum:g}" if math.isinf(self.minimum) else f"{self.minimum:g} to {self.maximum:g}"
+
+    def clip(self, value: float) -> float:
+        """Return the nearest value in its range."""
+        return min(max(value, self.minimum), self.maximum)
+
+    def compute(self, outcomes: WeightedOutcomes) -> np.ndarray:
+        """Return what its function returns.
+
+        Raises:
+            EvaluationError: The function raises an error, or returns an array of another shape or values that are not
+                in the range.
+        """
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = np.asarray(self.function(outcomes), np.float64)
+        except Exception as error:  # the code of another package can raise anything
+            raise self.failure(f"raises {type(error).__name__}: {first_line(error)}") from error
+        resamples = outcomes.weights.shape[1]
+        if values.ndim != 1 + self.absolute_sum or values.shape[-1] != resamples:
+            expected = f"(terms, {resamples})" if self.absolute_sum else f"({resamples},)"
+            raise self.failure(f"returns an array of shape {values.shape} instead of {expected}")
+        totals = sum_terms(values)
+        outside = totals[(totals < self.minimum - TOLERANCE) | (totals > self.maximum + TOLERANCE)]
+        if len(outside):
+            raise self.failure(f"returns {outside[0]:g}, and its range is {self.range}")
+        return values
+
+    def failure(self, reason: str) -> EvaluationError:
+        """Return the error for a function that cannot be used."""
+        solution = "correct it, or uninstall the package that provides it"
+        return EvaluationError(f"metric {self.name}: its function {reason}; {solution}.")
+
+
+def sum_terms(values: np.ndarray) -> np.ndarray:
+    """Return the value in each resample, shape (resamples,), given these or, shape (terms, resamples), their terms."""
+    return np.asarray(np.abs(values).sum(axis=0)) if values.ndim == 2 else values
+
+
+def balanced_accuracy(outcomes: WeightedOutcomes) -> np.ndarray:
+    """Return the mean sensitivity of the classes that have images, if these are at least two."""
+    if len(outcomes.present) < 2:
+        return np.full_like(outcomes.total, np.nan)
+    return np.asarray(outcomes.sensitivities[outcomes.present].mean(axis=0))
+
+
+def f1(outcomes: WeightedOutcomes) -> np.ndarray:
+    """Return F1 of class 1 of two classes, or the mean over the classes that have images or are predicted."""
+    values = 2 * outcomes.correct_counts / (outcomes.true_counts + outcomes.predicted_counts)
+    if outcomes.classes == 2:
+        return np.asarray(values[1])
+    return np.asarray(np.nansum(values, axis=0) / np.isfinite(values).sum(axis=0))
+
+
+def mcc(outcomes: WeightedOutcomes) -> np.ndarray:
+    """Return the correlation coefficient of labels and predictions (Gorodkin 2004 for more than two classes)."""
+    true, predicted, total = outcomes.true_counts, outcomes.predicted_counts, outcomes.total
+    spread = np.sqrt((total**2 - (predicted**2).sum(axis=0)) * (total**2 - (true**2).sum(axis=0)))
+    return np.asarray((outcomes.correct_counts.sum(axis=0) * total - (predicted * true).sum(axis=0)) / spread)
+
+
+def brier(outcomes: WeightedOutcomes) -> np.ndarray:
+    """Return the mean squared error of the probability of class 1 of two classes, or of all, summed over classes."""
+    labels, probabilities = outcomes.labels, outcomes.probabilities
+    if outcomes.classes == 2:
+        return outcomes.mean((probabilities[:, 1] - (labels == 1)) ** 2)
+    return outcomes.mean(((probabilities - np.eye(outcomes.classes)[labels]) ** 2).sum(axis=1))
+
+
+def ece(outcomes: WeightedOutcomes) -> np.ndarray:
+    """Return the contribution of each bin to the expected calibration error, shape (bins, resamples)."""
+    gaps = calibration_gaps(outcomes.labels, outcomes.probabilities)
+    return np.asarray(gaps.T @ outcomes.weights / outcomes.total)
+
+
+METRICS = (
+    Metric(
+        name="accuracy",
+        title="accuracy",
+        description="fraction of correct predictions",
+        function=lambda outcomes: outcomes.correct_counts.sum(axis=0) / outcomes.total,
+    ),
+    Metric(
+        name="balanced_accuracy",
+        title="balanced accuracy",
+        description="mean sensitivity of the classes",
+        function=balanced_accuracy,
+    ),
+    Metric(
+        name="sensitivity",
+        title="sensitivity",
+        description="fraction of the images of {positive} that are predicted as {positive}",
+        function=lambda outcomes: outcomes.sensitivity,
+        one_versus_rest=True,
+    ),
+    Metric(
+        name="specificity",
+        title="specificity",
+        description="fraction of the other images that are not predicted as {positive}",
+        function=lambda outcomes: outcomes.specificity,
+        one_versus_rest=True,
+    ),
+    Metric(
+        name="f1",
+        title="F1",
+        description="harmonic mean of precision and sensitivity",
+        function=f1,
+        one_versus_rest=True,
+    ),
+    Metric(
+        name="mcc",
+        title="MCC",
+        description="Matthews correlation coefficient of labels and predictions, 0 for chance",
+        function=mcc,
+        minimum=-1.0,
+    ),
+    Metric(
+        name="auc",
+        title="AUC",
+        description="area under the ROC curve, 0.5 for chance",
+        function=lambda outcomes: outcomes.areas[0],
+        one_versus_rest=True,
+    ),
+    Metric(
+        name="average_precision",
+        title="average precision",
+        description="mean precision over all levels of recall",
+        function=lambda outcomes: outcomes.areas[1],
+        one_versus_rest=True,
+    ),
+    Metric(
+        name="brier",
+        title="Brier score",
+        description="mean squared error of the probabilities, summed over classes if there are more than two",
+        function=brier,
+        maximum=2.0,
+        higher_is_better=False,
+    ),
+    Metric(
+        name="ece",
+        title="ECE",
+        description=f"expected calibration error in {BINS} bins; the interval corrects for its upward bias",
+        function=ece,
+        higher_is_better=False,
+        absolute_sum=True,
+    ),
+    Metric(
+        name="brier_scaled",
+        title="Brier score, scaled",
+        description="Brier score after temperature scaling",
+        function=brier,
+        maximum=2.0,
+        higher_is_better=False,
+        after_scaling=True,
+    ),
+    Metric(
+        name="ece_scaled",
+        title="ECE, scaled",
+        description="ECE after temperature scaling",
+        function=ece,
+        higher_is_better=False,
+        after_scaling=True,
+        absolute_sum=True,
+    ),
+)
+
+
+@functools.cache
+def all_metrics() -> dict[str, Metric]:
+    """Return all metrics of an evaluation by name: `METRICS`, and plugins."""
+    registered = {metric.name: metric for metric in METRICS}
+    for plugin in load_plugins("metrics", Metric):
+        if plugin.name in registered:
+            warn_skipped(f"{plugin.name} (metrics)", f"the name {plugin.name} is taken")
+        else:
+            registered[plugin.name] = plugin
+    return registered
+
+
+def compute_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, *, threshold: Threshold = None, temperature: float | None = None
+) -> dict[str, float]:
+    """Compute every metric that is defined; none if a probability is not finite.
+
+    Raises:
+        EvaluationError: The function of a metric cannot be used, see `Metric.compute`.
+    """
+    if not len(labels) or not np.isfinite(probabilities).all():
+        return {}
+    compute = make_weighted_metrics(labels, probabilities, threshold=threshold, temperature=temperature)
+    values = {name: float(sum_terms(value)[0]) for name, value in compute(np.ones((len(labels), 1))).items()}
+    return {name: all_metrics()[name].clip(value) for name, value in values.items() if np.isfinite(value)}
+
+
+def make_weighted_metrics(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    threshold: Threshold = None,
+    temperature: float | None = None,
+    metrics: Iterable[Metric] | None = None,
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return the metrics, by default `all_metrics`, as a function of image weights.
+
+    One function gives the values themselves (weights of 1), all resamples of a bootstrap and a jackknife. It takes the
+    weight of each image in each resample, shape (images, resamples), and returns what `Metric.compute` does by name.
+    Metrics after temperature scaling are left out without a temperature.
+
+    With several labels, each metric is the mean of the binary metrics over the labels for which it is defined on these
+    images; for the AUC, for instance, the labels that some images have and others do not. In a resample where one of
+    them is not defined, the mean is NaN. A metric that is a sum of absolute terms has the terms of all labels.
+    """
+    chosen = list(all_metrics().values() if metrics is None else metrics)
+    if labels.ndim == 2:
+        return make_means_over_labels(labels, probabilities, threshold, temperature, chosen)
+    probabilities = probabilities.astype(np.float64)
+    unscaled = Outcomes(labels, probabilities, predict_classes(probabilities, threshold))
+    outcomes = {False: unscaled}
+    if temperature is not None:
+        outcomes[True] = replace(unscaled, probabilities=apply_temperature(probabilities, temperature))
+
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
+        weighted = {after_scaling: WeightedOutcomes(own, weights) for after_scaling, own in outcomes.items()}
+        usable = [metric for metric in chosen if metric.after_scaling in weighted]
+        return {metric.name: metric.compute(weighted[metric.after_scaling]) for metric in usable}
+
+    return compute
+
+
+def make_means_over_labels(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    threshold: Threshold,
+    temperature: float | None,
+    metrics: Iterable[Metric],
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return the means over labels of metrics as a function of image weights, see `make_weighted_metrics`."""
+    thresholds = threshold if isinstance(threshold, tuple) else default_thresholds(labels)
+    by_label = [
+        make_weighted_metrics(
+            truth, binary_probabilities(probability), threshold=own, temperature=temperature, metrics=metrics
+        )
+        for truth, probability, own in zip(labels.T, probabilities.T, thresholds, strict=True)
+    ]
+    points = [compute(np.ones((len(labels), 1))) for compute in by_label]
+
+    def compute_means(weights: np.ndarray) -> dict[str, np.ndarray]:
+        means = {}
+        computed = list(zip((compute(weights) for compute in by_label), points, strict=True))
+        for name in points[0]:
+            values = [found[name] for found, point in computed if np.isfinite(point[name]).all()]
+            if not values:
+                means[name] = np.full(weights.shape[1], np.nan)
+            else:
+                means[name] = np.concatenate(values) / len(values) if values[0].ndim == 2 else np.mean(values, axis=0)
+        return means
+
+    return compute_means
+
+
+def default_thresholds(labels: np.ndarray) -> tuple[float, ...]:
+    """Return a threshold of 0.5 for each label."""
+    return (DEFAULT_THRESHOLD,) * int(labels.shape[1])
 
 
 def compute_scores(labels: np.ndarray, probabilities: np.ndarray, *, threshold: Threshold = None) -> dict[str, float]:
@@ -47,177 +363,3 @@ def compute_scores(labels: np.ndarray, probabilities: np.ndarray, *, threshold: 
     if defined and np.isfinite(probabilities).all():
         scores["auc"] = float(np.mean([roc_auc_score(binary[index], probabilities[:, index]) for index in defined]))
     return scores
-
-
-def compute_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, *, threshold: Threshold = None, temperature: float | None = None
-) -> dict[str, float]:
-    """Compute every metric of `WeightedMetrics` that is defined; none if a probability is not finite."""
-    if not len(labels) or not np.isfinite(probabilities).all():
-        return {}
-    metrics = make_weighted_metrics(labels, probabilities, threshold=threshold, temperature=temperature)
-    values = {
-        name: float(np.abs(value).sum() if value.ndim == 2 else value[0])
-        for name, value in metrics(np.ones((len(labels), 1))).items()
-    }
-    return {name: value for name, value in values.items() if np.isfinite(value)}
-
-
-def make_weighted_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, *, threshold: Threshold = None, temperature: float | None = None
-) -> Callable[[np.ndarray], Metrics]:
-    """Return the metrics as a function of image weights, as `WeightedMetrics` does.
-
-    With several labels, each metric is the mean of the binary metrics over the labels for which it is defined on these
-    images; for the AUC, for instance, the labels that some images have and others do not. In a resample where one of
-    them is not defined, the mean is NaN. The expected calibration error has the bins of all labels.
-    """
-    if labels.ndim == 1:
-        single = None if isinstance(threshold, tuple) else threshold
-        return WeightedMetrics(labels, probabilities, threshold=single, temperature=temperature)
-    thresholds = threshold if isinstance(threshold, tuple) else default_thresholds(labels)
-    by_label = [
-        WeightedMetrics(truth, binary_probabilities(probability), threshold=own, temperature=temperature)
-        for truth, probability, own in zip(labels.T, probabilities.T, thresholds, strict=True)
-    ]
-    points = [metrics(np.ones((len(labels), 1))) for metrics in by_label]
-
-    def mean_over_labels(weights: np.ndarray) -> Metrics:
-        means = {}
-        computed = [metrics(weights) for metrics in by_label]
-        for name in points[0]:
-            values = [
-                metrics[name] for metrics, point in zip(computed, points, strict=True) if np.isfinite(point[name]).all()
-            ]
-            if not values:
-                means[name] = np.full(weights.shape[1], np.nan)
-            else:
-                means[name] = np.concatenate(values) / len(values) if values[0].ndim == 2 else np.mean(values, axis=0)
-        return means
-
-    return mean_over_labels
-
-
-def default_thresholds(labels: np.ndarray) -> tuple[float, ...]:
-    """Return a threshold of 0.5 for each label."""
-    return (DEFAULT_THRESHOLD,) * int(labels.shape[1])
-
-
-class WeightedMetrics:
-    """Metrics of single-label classification as functions of image weights.
-
-    accuracy, balanced_accuracy, f1, mcc
-        Metrics of the predicted classes. F1 is that of class 1 or, with more than two classes, the mean over classes.
-        Balanced accuracy is the mean sensitivity over the classes that have images.
-    sensitivity, specificity
-        Those of class 1 or, with more than two classes, the mean over classes, each against the rest.
-    auc, average_precision
-        Area under the ROC curve and average precision, of class 1 or the mean over classes, each against the rest.
-    brier
-        The mean squared error of the probability of class 1 or, with more than two classes, of all probabilities,
-        summed over classes, from 0 to 2.
-    ece
-        The expected calibration error, see `calibration`.
-    brier_scaled, ece_scaled
-        The same after temperature scaling; left out without a temperature.
-    """
-
-    def __init__(
-        self,
-        labels: np.ndarray,
-        probabilities: np.ndarray,
-        *,
-        threshold: float | None = None,
-        temperature: float | None = None,
-    ) -> None:
-        self.classes = probabilities.shape[1]
-        self.present = np.unique(labels)
-        probabilities = probabilities.astype(np.float64)
-        predicted = predict_classes(probabilities, threshold)
-        self.true = sparse_one_hot(labels, self.classes)
-        self.predicted = sparse_one_hot(predicted, self.classes)
-        self.correct = sparse_one_hot(labels, self.classes, predicted == labels)
-        complete = len(self.present) == self.classes
-        ranked = [1] if self.classes == 2 else list(range(self.classes)) if complete else []
-        self.ranks = [rank_images(probabilities[:, index], labels == index) for index in ranked]
-        self.errors = {"": squared_errors(labels, probabilities)}
-        self.gaps = {"": calibration_gaps(labels, probabilities)}
-        if temperature is not None:
-            scaled = apply_temperature(probabilities, temperature)
-            self.errors["_scaled"] = squared_errors(labels, scaled)
-            self.gaps["_scaled"] = calibration_gaps(labels, scaled)
-
-    def __call__(self, weights: np.ndarray) -> Metrics:
-        """Compute the metrics.
-
-        Args:
-            weights: The weight of each image in each resample, shape (images, resamples).
-
-        Returns:
-            Each metric, shape (resamples,), NaN where it is not defined. For the expected calibration error, the
-            signed contribution of each bin, shape (bins, resamples).
-        """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            metrics = self.class_metrics(weights)
-            areas = [areas_under_curves(ranks, weights) for ranks in self.ranks]
-            if areas:
-                metrics["auc"] = np.mean([auc for auc, _ in areas], axis=0)
-                metrics["average_precision"] = np.mean([precision for _, precision in areas], axis=0)
-            total = weights.sum(axis=0)
-            for suffix, errors in self.errors.items():
-                metrics[f"brier{suffix}"] = errors @ weights / total
-                metrics[f"ece{suffix}"] = self.gaps[suffix].T @ weights / total
-        return metrics
-
-    def class_metrics(self, weights: np.ndarray) -> Metrics:
-        """Compute the metrics of the predicted classes."""
-        true, predicted, correct = (matrix.T @ weights for matrix in (self.true, self.predicted, self.correct))
-        total, hits = weights.sum(axis=0), correct.sum(axis=0)
-        sensitivities = correct / true
-        specificities = (total - true - predicted + correct) / (total - true)
-        f1 = 2 * correct / (true + predicted)
-        mean_sensitivity = sensitivities[self.present].mean(axis=0)
-        spread = np.sqrt((total**2 - (predicted**2).sum(axis=0)) * (total**2 - (true**2).sum(axis=0)))
-        binary = self.classes == 2
-        return {
-            "accuracy": hits / total,
-            "balanced_accuracy": mean_sensitivity if len(self.present) > 1 else np.full_like(total, np.nan),
-            "sensitivity": sensitivities[1] if binary else mean_sensitivity,
-            "specificity": specificities[1] if binary else specificities[self.present].mean(axis=0),
-            "f1": f1[1] if binary else np.nansum(f1, axis=0) / np.isfinite(f1).sum(axis=0),
-            "mcc": (hits * total - (predicted * true).sum(axis=0)) / spread,
-        }
-
-
-def sparse_one_hot(indices: np.ndarray, size: int, values: np.ndarray | None = None) -> Any:
-    """Return a sparse matrix (images, size) with 1, or the value of the image, at the index of each image."""
-    images = np.arange(len(indices))
-    data = np.ones(len(indices)) if values is None else values.astype(np.float64)
-    return csr_array((data, (images, indices)), (len(indices), size))
-
-
-def squared_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the squared error of each image, shape (images,), the mean of which is the Brier score."""
-    if probabilities.shape[1] == 2:
-        return np.asarray((probabilities[:, 1] - (labels == 1)) ** 2)
-    return np.asarray(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1))
-
-
-def rank_images(probability: np.ndarray, positive: np.ndarray) -> tuple[Any, Any]:
-    """Rank images by descending probability; equal probabilities share a rank.
-
-    Returns:
-        Two sparse matrices (images, ranks), of the positive and of the negative images, with 1 at each image's rank.
-    """
-    values, ranks = np.unique(-probability, return_inverse=True)
-    return sparse_one_hot(ranks, len(values), positive), sparse_one_hot(ranks, len(values), ~positive)
-
-
-def areas_under_curves(ranks: tuple[Any, Any], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the area under the ROC curve and the average precision of each resample."""
-    positive, negative = (matrix.T @ weights for matrix in ranks)
-    true_positives, false_positives = positive.cumsum(axis=0), negative.cumsum(axis=0)
-    positives, negatives = true_positives[-1], false_positives[-1]
-    auc = (negative * (true_positives - positive / 2)).sum(axis=0) / (positives * negatives)
-    precision = true_positives / np.maximum(true_positives + false_positives, 1)
-    return auc, (positive * precision).sum(axis=0) / positives

@@ -11,7 +11,7 @@ import numpy as np
 from keras_cnns.evaluation.calibration import binary_probabilities
 from keras_cnns.evaluation.confusion import ConfusionMatrix, compute_confusion_matrix
 from keras_cnns.evaluation.intervals import Interval, bootstrap_intervals
-from keras_cnns.evaluation.metrics import compute_metrics, make_weighted_metrics
+from keras_cnns.evaluation.metrics import all_metrics, compute_metrics, make_weighted_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint, predict_classes
 from keras_cnns.tracking import EvaluationCounts, Run
 
@@ -27,7 +27,7 @@ class MetricResult:
         images: Number of images.
         positives: Number of images of class 1 of two classes, or with the label; None for more classes, and for
             several labels together.
-        metrics: Every metric of `WeightedMetrics` that is defined on the images.
+        metrics: Every metric of `all_metrics` that is defined on the images.
         intervals: The confidence interval of each metric that has one.
     """
 
@@ -87,15 +87,20 @@ class LabelledPredictions:
         return MetricResult(images=len(self.labels), positives=int((self.labels == 1).sum()) if binary else None)
 
     def compute(self) -> MetricResult:
-        """Count the images and compute metrics and intervals."""
+        """Count the images and compute metrics and intervals.
+
+        Raises:
+            EvaluationError: The function of a metric cannot be used, see `Metric.compute`.
+        """
         threshold, temperature = self.operating_point.threshold, self.operating_point.temperature
         data = (self.labels, self.probabilities)
         weighted = make_weighted_metrics(*data, threshold=threshold, temperature=temperature)
-        return replace(
-            self.count(),
-            metrics=compute_metrics(*data, threshold=threshold, temperature=temperature),
-            intervals=bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed),
-        )
+        intervals = bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed)
+        for name, interval in intervals.items():
+            clip = all_metrics()[name].clip
+            intervals[name] = replace(interval, low=clip(interval.low), high=clip(interval.high))
+        metrics = compute_metrics(*data, threshold=threshold, temperature=temperature)
+        return replace(self.count(), metrics=metrics, intervals=intervals)
 
 
 def to_metric_name(text: str) -> str:

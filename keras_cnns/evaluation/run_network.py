@@ -19,7 +19,8 @@ from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPoint, Threshold
 from keras_cnns.networks.auxiliary import MainOutput
 from keras_cnns.networks.graph import graph_nodes
-from keras_cnns.networks.recipe import AUGMENTATIONS
+from keras_cnns.networks.recipe import Recipe
+from keras_cnns.networks.settings import check_argument
 from keras_cnns.tracking import Run, Store
 
 Progress: TypeAlias = Callable[[str], None]  # called with a description of each step
@@ -52,9 +53,14 @@ class RunNetwork:
 
     @property
     def tta_augmentation(self) -> str:
-        """The augmentation for test-time augmentation: that of training or, if it had none, "light"."""
-        augmentation = self.run.recipe.get("augmentation", "")
-        return augmentation if augmentation in AUGMENTATIONS and augmentation != "none" else "light"
+        """The augmentation for test-time augmentation: that of training or, if it had none, "light".
+
+        Raises:
+            SettingError: There is no such preset; the run may come from another version.
+        """
+        preset = self.run.recipe.get("augmentation", "none")
+        check_argument(f"run {self.run.id}: augmentation", Recipe.domain("augmentation"), preset)
+        return "light" if preset == "none" else preset
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

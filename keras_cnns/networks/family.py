@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from keras_cnns.networks.layouts import Layout
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.settings import Domain, Settings
 
@@ -74,6 +75,21 @@ class SearchSpace:
     domains: Mapping[str, Domain]
 
 
+@dataclass(frozen=True)
+class Block:
+    """A block of a network, to be drawn on the family's page.
+
+    Attributes:
+        function: Applies the block to a tensor.
+        input_shape: Height, width and channels of its input.
+        arguments: Other arguments of the function.
+    """
+
+    function: Callable[..., Any]
+    input_shape: tuple[int, int, int]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """An architecture. Each module in `keras_cnns.networks.families` defines one as `FAMILY`.
@@ -89,6 +105,11 @@ class Family:
         results: Published results of the variants.
         paper_recipe: The training recipe of the paper, or the reason why there is none.
         search: The default search space.
+        blocks: Functions from tensor to tensor that are useful in other networks. They are public as attributes of
+            `keras_cnns`, and documented on the family's page.
+        diagrams: What the family's page shows, by caption: blocks, or networks by the names of their variants; by
+            default the network that a sweep starts from.
+        layouts: The counterparts of the networks in other libraries, for the transfer of weights.
     """
 
     name: str
@@ -99,3 +120,6 @@ class Family:
     results: tuple[Result, ...]
     paper_recipe: Recipe | str
     search: SearchSpace
+    blocks: tuple[Callable[..., Any], ...] = ()
+    diagrams: Mapping[str, Block | str] = field(default_factory=dict)
+    layouts: tuple[Layout, ...] = ()

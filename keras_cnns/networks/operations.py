@@ -1,4 +1,8 @@
-"""The operations that builders use. Each adds a layer to a Keras tensor, or the layer's cost to a `SymbolicTensor`.
+"""The operations that builders use, each with its output shape, its cost and its Keras layers.
+
+`apply` is the only place that distinguishes tensors from symbolic tensors. An operation passes it two functions:
+`count` returns its output on a symbolic tensor and adds its cost, and `build` applies its Keras layers. `apply_layer`
+does this for an operation that is a single layer. A family can define an operation of its own in the same way.
 
 Every layer sets `data_format="channels_last"`, so that a network does not depend on
 `keras.config.set_image_data_format`.
@@ -6,7 +10,7 @@ Every layer sets `data_format="channels_last"`, so that a network does not depen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_cnns.lazy import keras
@@ -14,6 +18,35 @@ from keras_cnns.networks.backend import layers, weight_init
 from keras_cnns.networks.counting import SymbolicTensor
 
 CHANNELS_LAST = "channels_last"
+
+
+def apply(x: Any, *, count: Callable[[SymbolicTensor], SymbolicTensor], build: Callable[[Any], Any]) -> Any:
+    """Apply an operation to a Keras tensor, or count its cost on a symbolic tensor.
+
+    Args:
+        x: The input.
+        count: Returns the output of the operation on a symbolic tensor, usually by `SymbolicTensor.layer_output`.
+        build: Applies the Keras layers of the operation to a tensor. Keras is loaded when it is called.
+    """
+    return count(x) if isinstance(x, SymbolicTensor) else build(x)
+
+
+def apply_layer(
+    x: Any, make_layer: Callable[[], Any], *, count: Callable[[SymbolicTensor], SymbolicTensor] = lambda x: x
+) -> Any:
+    """Apply a Keras layer to a Keras tensor, or count its cost on a symbolic tensor.
+
+    Args:
+        x: The input.
+        make_layer: Returns the layer. Keras is loaded when it is called.
+        count: As in `apply`; by default the layer has no cost and does not change the shape.
+    """
+
+    def build(x: Any) -> Any:
+        layer = make_layer()
+        return layer(x)
+
+    return apply(x, count=count, build=build)
 
 
 def convolution(
@@ -44,65 +77,82 @@ def convolution(
         padding: Zero padding in pixels on each side; k // 2 by default.
         bias: Add a bias to each output channel.
         groups: Number of groups into which the channels are split.
-        initializer: Kernel initializer; by default He et al. 2015 with the fan-out.
+        initializer: Kernel initializer, as a name or a configuration; by default He et al. 2015 with the fan-out.
         bias_initializer: Bias initializer.
     """
     pad = kernel_size // 2 if padding is None else padding
-    if isinstance(x, SymbolicTensor):
+
+    def count(x: SymbolicTensor) -> SymbolicTensor:
         rows, columns = ((side + 2 * pad - kernel_size) // strides + 1 for side in (x.height, x.width))
         weights = kernel_size * kernel_size * (x.channels // groups) * width
         trainable = weights + (width if bias else 0)
         return x.layer_output(rows, columns, width, trainable=trainable, macs=rows * columns * weights)
-    same = strides == 1 and pad == kernel_size // 2
-    if pad and not same:
-        x = keras.layers.ZeroPadding2D(pad, data_format=CHANNELS_LAST, name=f"{name}_pad")(x)
-    if strides > 1 and kernel_size == 1:
-        x = subsample(x, strides, name=f"{name}_subsample")
-        strides = 1
-    layer = keras.layers.Conv2D(
-        width,
-        kernel_size,
-        strides=strides,
-        padding="same" if same else "valid",
-        data_format=CHANNELS_LAST,
-        groups=groups,
-        use_bias=bias,
-        kernel_initializer=initializer or keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        bias_initializer=bias_initializer,
-        name=name,
-    )
-    return layer(x) if initializer else weight_init.call_he_normal(layer, x)
+
+    def build(x: Any) -> Any:
+        same = strides == 1 and pad == kernel_size // 2
+        subsampled = strides > 1 and kernel_size == 1
+        if pad and not same:
+            x = keras.layers.ZeroPadding2D(pad, data_format=CHANNELS_LAST, name=f"{name}_pad")(x)
+        if subsampled:
+            x = subsample(x, strides, name=f"{name}_subsample")
+        layer = keras.layers.Conv2D(
+            width,
+            kernel_size,
+            strides=1 if subsampled else strides,
+            padding="same" if same else "valid",
+            data_format=CHANNELS_LAST,
+            groups=groups,
+            use_bias=bias,
+            kernel_initializer=initializer or keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+            bias_initializer=bias_initializer,
+            name=name,
+        )
+        return layer(x) if initializer else weight_init.call_he_normal(layer, x)
+
+    return apply(x, count=count, build=build)
 
 
-def gaussian_initializer(x: Any, deviation: float) -> Any:
-    """Return a Gaussian initializer for a layer that reads `x`; None if `x` is symbolic."""
-    return None if isinstance(x, SymbolicTensor) else keras.initializers.RandomNormal(stddev=deviation)
+def gaussian(deviation: float) -> dict[str, Any]:
+    """Return a Gaussian initializer as a configuration, so that each layer samples its own weights."""
+    return {"class_name": "RandomNormal", "config": {"stddev": deviation}}
+
+
+def uniform(limit: float) -> dict[str, Any]:
+    """Return an initializer that is uniform between -limit and limit, as a configuration."""
+    return {"class_name": "RandomUniform", "config": {"minval": -limit, "maxval": limit}}
 
 
 def dense(
     x: Any, units: int, *, name: str, initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros"
 ) -> Any:
     """Apply a dense layer: (features,) -> (units,)."""
-    if isinstance(x, SymbolicTensor):
+
+    def count(x: SymbolicTensor) -> SymbolicTensor:
         weights = x.channels * units
         return x.layer_output(1, 1, units, trainable=weights + units, macs=weights)
-    return keras.layers.Dense(units, kernel_initializer=initializer, bias_initializer=bias_initializer, name=name)(x)
+
+    options = {"kernel_initializer": initializer, "bias_initializer": bias_initializer, "name": name}
+    return apply_layer(x, lambda: keras.layers.Dense(units, **options), count=count)
 
 
 def batch_norm(x: Any, epsilon: float, *, name: str) -> Any:
     """Apply batch normalization with a momentum of 0.9, as the papers' code does. Shape unchanged."""
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(x.height, x.width, x.channels, trainable=2 * x.channels, fixed=2 * x.channels)
-    return keras.layers.BatchNormalization(axis=-1, momentum=0.9, epsilon=epsilon, name=name)(x)
+    return apply_layer(
+        x,
+        lambda: keras.layers.BatchNormalization(axis=-1, momentum=0.9, epsilon=epsilon, name=name),
+        count=lambda x: x.layer_output(x.height, x.width, x.channels, trainable=2 * x.channels, fixed=2 * x.channels),
+    )
 
 
 def activation(x: Any, function: str, *, name: str) -> Any:
     """Apply an activation function; "scaled_tanh" is that of LeCun et al. 1998. Shape unchanged."""
-    if isinstance(x, SymbolicTensor):
-        return x
-    if function == "relu":
-        return keras.layers.ReLU(name=name)(x)
-    return keras.layers.Activation(layers.scaled_tanh if function == "scaled_tanh" else function, name=name)(x)
+
+    def make_layer() -> Any:
+        if function == "relu":
+            return keras.layers.ReLU(name=name)
+        return keras.layers.Activation(layers.scaled_tanh if function == "scaled_tanh" else function, name=name)
+
+    return apply_layer(x, make_layer)
 
 
 def batch_norm_relu(x: Any, epsilon: float, *, name: str, relu: bool = True) -> Any:
@@ -120,15 +170,16 @@ def local_response_norm(x: Any, *, constants: str, name: str) -> Any:
             alpha divided by the five channels.
         name: Name of the layer.
     """
-    if isinstance(x, SymbolicTensor):
-        return x
     bias, alpha = (2.0, 1e-4) if constants == "paper" else (1.0, 1e-4 / 5)
-    return layers.LocalResponseNormalization(5, bias=bias, alpha=alpha, beta=0.75, name=name)(x)
+    return apply_layer(
+        x,
+        lambda: layers.LocalResponseNormalization(5, bias=bias, alpha=alpha, beta=0.75, name=name),
+    )
 
 
 def dropout(x: Any, rate: float, *, name: str) -> Any:
     """Apply dropout; a rate of 0 adds no layer. Shape unchanged."""
-    return x if isinstance(x, SymbolicTensor) or not rate else keras.layers.Dropout(rate, name=name)(x)
+    return apply_layer(x, lambda: keras.layers.Dropout(rate, name=name)) if rate else x
 
 
 def pool(x: Any, kind: str, size: int, strides: int, *, name: str, rounding: str = "floor", padding: int = 0) -> Any:
@@ -144,35 +195,44 @@ def pool(x: Any, kind: str, size: int, strides: int, *, name: str, rounding: str
             beyond the border, where averages are taken over the pixels inside.
         padding: Zero padding in pixels on each side, for inputs without negative values; only with "floor".
     """
-    sides = x.shape[1:3]
     overhangs = [0, 0]
     if rounding == "ceil":
-        overhangs = [(size - side) % strides if side > size else size - side for side in sides]
-    if isinstance(x, SymbolicTensor):
-        height, width = (side + 2 * padding + overhang for side, overhang in zip(sides, overhangs, strict=True))
-        return x.layer_output((height - size) // strides + 1, (width - size) // strides + 1, x.channels)
-    if padding:
-        x = keras.layers.ZeroPadding2D(padding, data_format=CHANNELS_LAST, name=f"{name}_pad")(x)
-    layer = keras.layers.MaxPooling2D if kind == "max" else keras.layers.AveragePooling2D
-    rows, columns = ("same" if overhang else "valid" for overhang in overhangs)
-    if rows == columns:
-        return layer(size, strides=strides, padding=rows, data_format=CHANNELS_LAST, name=name)(x)
-    x = layer((size, 1), strides=(strides, 1), padding=rows, data_format=CHANNELS_LAST, name=f"{name}_rows")(x)
-    return layer((1, size), strides=(1, strides), padding=columns, data_format=CHANNELS_LAST, name=name)(x)
+        overhangs = [(size - side) % strides if side > size else size - side for side in x.shape[1:3]]
+
+    def count(x: SymbolicTensor) -> SymbolicTensor:
+        sides = (x.height + overhangs[0], x.width + overhangs[1])
+        rows, columns = ((side + 2 * padding - size) // strides + 1 for side in sides)
+        return x.layer_output(rows, columns, x.channels)
+
+    def build(x: Any) -> Any:
+        if padding:
+            x = keras.layers.ZeroPadding2D(padding, data_format=CHANNELS_LAST, name=f"{name}_pad")(x)
+        layer = keras.layers.MaxPooling2D if kind == "max" else keras.layers.AveragePooling2D
+        rows, columns = ("same" if overhang else "valid" for overhang in overhangs)
+        if rows == columns:
+            return layer(size, strides=strides, padding=rows, data_format=CHANNELS_LAST, name=name)(x)
+        x = layer((size, 1), strides=(strides, 1), padding=rows, data_format=CHANNELS_LAST, name=f"{name}_rows")(x)
+        return layer((1, size), strides=(1, strides), padding=columns, data_format=CHANNELS_LAST, name=name)(x)
+
+    return apply(x, count=count, build=build)
 
 
 def adaptive_average_pool(x: Any, size: int, *, name: str) -> Any:
     """Average over windows that cover the input: (h, w, c) -> (size, size, c)."""
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(size, size, x.channels)
-    return keras.layers.AdaptiveAveragePooling2D(size, data_format=CHANNELS_LAST, name=name)(x)
+    return apply_layer(
+        x,
+        lambda: keras.layers.AdaptiveAveragePooling2D(size, data_format=CHANNELS_LAST, name=name),
+        count=lambda x: x.layer_output(size, size, x.channels),
+    )
 
 
 def global_average_pool(x: Any, *, name: str) -> Any:
     """Average each channel over height and width: (h, w, c) -> (c,)."""
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(1, 1, x.channels)
-    return keras.layers.GlobalAveragePooling2D(data_format=CHANNELS_LAST, name=name)(x)
+    return apply_layer(
+        x,
+        lambda: keras.layers.GlobalAveragePooling2D(data_format=CHANNELS_LAST, name=name),
+        count=lambda x: x.layer_output(1, 1, x.channels),
+    )
 
 
 def subsample(x: Any, strides: int, *, name: str) -> Any:
@@ -182,29 +242,34 @@ def subsample(x: Any, strides: int, *, name: str) -> Any:
 
 def flatten(x: Any, *, name: str) -> Any:
     """Flatten feature maps to a vector: (h, w, c) -> (h * w * c,)."""
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(1, 1, x.height * x.width * x.channels)
-    return keras.layers.Flatten(data_format=CHANNELS_LAST, name=name)(x)
+    return apply_layer(
+        x,
+        lambda: keras.layers.Flatten(data_format=CHANNELS_LAST, name=name),
+        count=lambda x: x.layer_output(1, 1, x.height * x.width * x.channels),
+    )
 
 
 def concatenate(tensors: Sequence[Any], *, name: str) -> Any:
     """Concatenate tensors along the channels: (h, w, c1), (h, w, c2), ... -> (h, w, c1 + c2 + ...)."""
-    x = tensors[0]
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(x.height, x.width, sum(tensor.channels for tensor in tensors))
-    return keras.layers.Concatenate(axis=-1, name=name)(tensors)
+    return apply(
+        tensors[0],
+        count=lambda x: x.layer_output(x.height, x.width, sum(tensor.channels for tensor in tensors)),
+        build=lambda _: keras.layers.Concatenate(axis=-1, name=name)(tensors),
+    )
 
 
 def add(tensors: Sequence[Any], *, name: str) -> Any:
     """Add tensors elementwise. Shape unchanged."""
-    return tensors[0] if isinstance(tensors[0], SymbolicTensor) else keras.layers.Add(name=name)(tensors)
+    return apply(tensors[0], count=lambda x: x, build=lambda _: keras.layers.Add(name=name)(tensors))
 
 
 def zero_channels(x: Any, count: int, *, name: str) -> Any:
     """Append channels of zeros: (h, w, c) -> (h, w, c + count)."""
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(x.height, x.width, x.channels + count)
-    return layers.ZeroChannels(count, name=name)(x)
+    return apply_layer(
+        x,
+        lambda: layers.ZeroChannels(count, name=name),
+        count=lambda x: x.layer_output(x.height, x.width, x.channels + count),
+    )
 
 
 def imagenet_stem(

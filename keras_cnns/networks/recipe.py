@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from keras_cnns.networks.augmentations import AUGMENTATIONS
 from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, NoneOr, Settings, setting
-
-AUGMENTATIONS = ("none", "light", "standard", "medical", "randaugment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class Recipe(Settings):
         standardization: Mean and standard deviation for standardizing pixels: those of all training images
             ("dataset"), or additionally those of each image ("image"), which removes differences in brightness and
             contrast between cameras or scanners.
-        augmentation: Preset of `keras_cnns.data.augmentation` for training images.
+        augmentation: Preset of `keras_cnns.networks.augmentations` for training images.
         mixup: Alpha of MixUp; 0: off.
         cutmix: Alpha of CutMix; 0: off.
         patience: Early stopping: epochs without improvement after which training stops; None: no early stopping.
@@ -58,7 +57,7 @@ class Recipe(Settings):
     class_weights: str = setting("none", Choice(("none", "balanced")))
     label_smoothing: float = setting(0.0, FloatRange(0.0, 0.9))
     standardization: str = setting("dataset", Choice(("dataset", "image")))
-    augmentation: str = setting("none", Choice(AUGMENTATIONS))
+    augmentation: str = setting("none", Choice(tuple(AUGMENTATIONS)))
     mixup: float = setting(0.0, FloatRange(0.0, 10.0))
     cutmix: float = setting(0.0, FloatRange(0.0, 10.0))
     patience: int | None = setting(None, NoneOr(IntRange(1, 100_000)))

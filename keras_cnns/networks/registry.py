@@ -9,11 +9,11 @@ import importlib
 import math
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.errors import ImageSizeError, ModelNameError, SettingError, nearest, nearest_or_all
+from keras_cnns.errors import CountError, ImageSizeError, ModelNameError, SettingError, nearest, nearest_or_all
 from keras_cnns.lazy import keras
 from keras_cnns.networks import families
 from keras_cnns.networks.backend import auxiliary, weight_init
@@ -21,6 +21,7 @@ from keras_cnns.networks.counting import CostCounter, Counts, SymbolicTensor, To
 from keras_cnns.networks.family import Family, Variant
 from keras_cnns.networks.graph import raised_recursion_limit
 from keras_cnns.networks.settings import IntRange, Settings, check_argument
+from keras_cnns.plugins import load_plugins, warn_skipped
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Model
@@ -53,10 +54,23 @@ HINTS = {
 
 @functools.cache
 def all_families() -> dict[str, Family]:
-    """Return all families by name: one for each module in `keras_cnns.networks.families`."""
+    """Return all families by name: those of the modules in `keras_cnns.networks.families`, and plugins."""
     modules = (module.name for module in pkgutil.iter_modules(families.__path__))
     found = (importlib.import_module(f"{families.__name__}.{name}").FAMILY for name in sorted(modules))
-    return {family.name: family for family in found}
+    registered = {family.name: family for family in found}
+    for plugin in load_plugins("families", Family):
+        names = {name for family in registered.values() for name in (family.name, *family.variants)}
+        if taken := sorted(names & {plugin.name, *plugin.variants}):
+            warn_skipped(f"{plugin.name} (families)", f"the name {taken[0]} is taken")
+        else:
+            registered[plugin.name] = plugin
+    return registered
+
+
+@functools.cache
+def all_blocks() -> dict[str, Callable[..., Any]]:
+    """Return the public blocks of all families by name."""
+    return {block.__name__: block for family in all_families().values() for block in family.blocks}
 
 
 @functools.cache
@@ -256,9 +270,27 @@ def build_model(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier
         outputs = [activate(logits, classifier_activation, name) for logits, name in zip(outputs, names, strict=True)]
     with raised_recursion_limit():
         if len(outputs) == 1:
-            return keras.Model(inputs, outputs[0], name=plan.name)
-        main = auxiliary.MainOutput(plan.settings.auxiliary_weight, dtype="float32", name="main_output")(outputs)
-        return auxiliary.AuxiliaryModel(inputs, main, name=plan.name)
+            model = keras.Model(inputs, outputs[0], name=plan.name)
+        else:
+            main = auxiliary.MainOutput(plan.settings.auxiliary_weight, dtype="float32", name="main_output")(outputs)
+            model = auxiliary.AuxiliaryModel(inputs, main, name=plan.name)
+    check_counts(plan, model)
+    return model
+
+
+def check_counts(plan: Plan, model: Model) -> None:
+    """Check that a network has the parameters that its operations count.
+
+    Raises:
+        CountError: It has not, so an operation of the family counts its layer incorrectly.
+    """
+    built = (sum(math.prod(weight.shape) for weight in model.trainable_weights), model.count_params())
+    counted = (plan.counts.trainable_parameters, plan.counts.total_parameters)
+    if built != counted:
+        raise CountError(
+            f"{plan.name}: the built network has {built[1]:,} parameters ({built[0]:,} trainable), but the operations "
+            f"of the family {plan.family.name} count {counted[1]:,} ({counted[0]:,} trainable); correct their `count`."
+        )
 
 
 def activate(logits: KerasTensor, activation: str, name: str) -> KerasTensor:

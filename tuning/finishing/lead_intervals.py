@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_cnns.data.dataset import Split
 from keras_cnns.evaluation.intervals import bootstrap_intervals
-from keras_cnns.evaluation.metrics import make_weighted_metrics
+from keras_cnns.evaluation.metrics import all_metrics, make_weighted_metrics
 from tuning.finishing.finals import Finals
 
 
@@ -28,7 +28,7 @@ def add_lead_intervals(finals: Finals, split: Split, predictions: Mapping[int, S
     """
     metric = finals.monitor.removeprefix("val_")
     metrics = {
-        number: [make_weighted_metrics(split.labels, probabilities) for probabilities in repeats]
+        number: [make_weighted_metrics(split.labels, repeat, metrics=[all_metrics()[metric]]) for repeat in repeats]
         for number, repeats in predictions.items()
         if all(np.isfinite(probabilities).all() for probabilities in repeats)
     }

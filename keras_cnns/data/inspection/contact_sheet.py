@@ -12,8 +12,7 @@ from keras_cnns.atomic import atomic_write
 from keras_cnns.data.dataset import Dataset
 from keras_cnns.data.inspection.report import Duplicates, Inspection, Sample
 from keras_cnns.errors import SettingError
-from keras_cnns.networks.recipe import Recipe
-from keras_cnns.networks.settings import check_argument
+from keras_cnns.networks.augmentations import find_augmentation
 from keras_cnns.plotting import INK, check_plot_path
 
 WHITE, GREY, RED = "#FFFFFF", "#767676", "#B84300"
@@ -34,7 +33,7 @@ def check_sheet(path: str | Path | None, augmentation: str | None) -> Path | Non
         SettingError: The sheet cannot be written, there is no such preset, or no sheet for the augmented images.
     """
     if augmentation is not None:
-        check_argument("augmentation", Recipe.domain("augmentation"), augmentation)
+        find_augmentation(augmentation)
     if path is None:
         if augmentation is not None:
             raise SettingError("augmented images are shown in the contact sheet; add --sheet FILE.png (sheet).")

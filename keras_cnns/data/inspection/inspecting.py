@@ -23,7 +23,6 @@ from keras_cnns.data.inspection.contact_sheet import check_sheet, draw_sheet, sa
 from keras_cnns.data.inspection.report import Duplicates, Inspection, Sample, SplitSummary
 from keras_cnns.data.leaks import check_leaks, find_leaks
 from keras_cnns.data.loading import load
-from keras_cnns.data.sources import split_query
 
 
 def inspect(
@@ -102,8 +101,9 @@ def summarise(name: str, split: Split, classes: int) -> SplitSummary:
 
 def count_file_sizes(dataset: Dataset) -> dict[tuple[int, int], int]:
     """Count the image files of each width and height, the most frequent first, reading only their headers."""
-    source, _ = split_query(dataset.source)
-    root = source if source.is_dir() else source.parent
+    root = dataset.root
+    if root is None:
+        return {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pydicom|PIL")
         sizes = Counter(read_size(root / file) for split in dataset.splits.values() for file in split.files)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_cnns.data.dataset import Dataset, Split
+from keras_cnns.data.sources import SourceKind
 from keras_cnns.errors import DataError
 
 ARRAYS = {
@@ -87,3 +88,11 @@ def read_labels(path: Path, split: str, images: np.ndarray, labels: np.ndarray) 
     if not numeric or not (np.mod(flat, 1) == 0).all():
         raise DataError(f"{path}: the {split} labels are not whole numbers (type {flat.dtype}); use class indices.")
     return flat.astype(np.int64)
+
+
+SOURCE = SourceKind(
+    usage="FILE.npz",
+    description="arrays train_images, train_labels, ... as in MedMNIST, or x_train, y_train, ... as in Keras",
+    matches=lambda source: Path(source).suffix == ".npz" and Path(source).is_file(),
+    read=lambda source: read_archive(Path(source)),
+)

@@ -76,6 +76,7 @@ def read_files(files: ImageFiles, conversion: Conversion, *, skip_broken: bool, 
         class_names=files.class_names,
         notes=(*notes, *header_notes),
         broken=tuple(decoded.broken),
+        root=files.root.absolute(),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_cnns.data.dataset import SPLIT_NAMES, SPLITS, Split
 from keras_cnns.data.decoding.image import is_image
+from keras_cnns.data.sources import SourceKind
 from keras_cnns.data.sources.files import ImageFiles
 from keras_cnns.errors import DataError
 
@@ -120,3 +121,11 @@ def first_outside(root: Path, names: Iterable[str]) -> str | None:
         if not inside[file.parent] or (file.is_symlink() and not file.resolve().is_relative_to(top)):
             return name
     return None
+
+
+SOURCE = SourceKind(
+    usage="FOLDER",
+    description="CLASS/image.png, or train/CLASS/image.png, val/CLASS/image.png, test/...",
+    matches=lambda source: Path(source).is_dir(),
+    read=lambda source: list_folder(Path(source)),
+)

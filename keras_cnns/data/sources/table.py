@@ -7,17 +7,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import numpy as np
-import pandas as pd
 
 from keras_cnns.data.dataset import SPLIT_NAMES, SPLITS, Split, list_examples
+from keras_cnns.data.sources import SourceKind
 from keras_cnns.data.sources.files import ImageFiles
 from keras_cnns.data.sources.folder import first_outside
 from keras_cnns.errors import DataError, nearest
+from keras_cnns.lazy import LazyModule
 
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
+
+SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 ROLES = {
     "path": ("path", "file", "filename", "image"),
     "label": ("label", "class", "target", "diagnosis"),
@@ -28,6 +35,18 @@ ROLES = {
 SEPARATORS = ",;\t"
 BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
+
+
+def split_query(source: str) -> tuple[Path, str]:
+    """Split `cases.csv?label=finding` into the path and the query, which is empty if a file has the whole name."""
+    path, _, query = source.partition("?")
+    return (Path(source), "") if Path(source).exists() else (Path(path), query)
+
+
+def is_table(source: str) -> bool:
+    """Return whether a source is a table that exists."""
+    path, _ = split_query(source)
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def list_table(path: Path, query: str) -> ImageFiles:
@@ -243,3 +262,11 @@ def parse_numbers(values: np.ndarray) -> np.ndarray:
     if any(cells) and all(NUMBER.fullmatch(cell) for cell in cells if cell):
         return np.array([float(cell or "nan") for cell in cells])
     return values
+
+
+SOURCE = SourceKind(
+    usage="FILE.csv/.tsv/.parquet",
+    description="a table with the path and the class of each image",
+    matches=is_table,
+    read=lambda source: list_table(*split_query(source)),
+)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from keras_cnns.data.dataset import SPLIT_NAMES, Dataset, Split
+from keras_cnns.data.sources import SourceKind
 from keras_cnns.errors import DataError, nearest
+from keras_cnns.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+else:
+    tfds = LazyModule("tensorflow_datasets")
+
+PREFIX = "tfds:"
 
 
 def read_tfds(name: str) -> Dataset:
@@ -20,7 +28,7 @@ def read_tfds(name: str) -> Dataset:
     Raises:
         DataError: The dataset is unknown, cannot be downloaded, or does not consist of images with one class each.
     """
-    source = f"tfds:{name}"
+    source = f"{PREFIX}{name}"
     try:
         builder = tfds.builder(name)
         class_names = read_class_names(source, builder.info)
@@ -61,3 +69,11 @@ def read_split(examples: Any) -> Split:
     for index, image in enumerate(images):
         mixed[index] = image
     return Split(mixed, np.asarray(labels, np.int64))
+
+
+SOURCE = SourceKind(
+    usage="tfds:NAME[/CONFIG]",
+    description="a dataset of TensorFlow Datasets",
+    matches=lambda source: source.startswith(PREFIX),
+    read=lambda source: read_tfds(source.removeprefix(PREFIX)),
+)

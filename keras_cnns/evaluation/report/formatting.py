@@ -6,24 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keras_cnns.evaluation.intervals import RESAMPLES
+from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, MetricResult
 
-# The name and the meaning of each metric.
-METRICS = {
-    "accuracy": ("accuracy", "fraction of correct predictions"),
-    "balanced_accuracy": ("balanced accuracy", "mean sensitivity of the classes"),
-    "sensitivity": ("sensitivity", "fraction of the images of {positive} that are predicted as {positive}"),
-    "specificity": ("specificity", "fraction of the other images that are not predicted as {positive}"),
-    "f1": ("F1", "harmonic mean of precision and sensitivity"),
-    "mcc": ("MCC", "Matthews correlation coefficient of labels and predictions, 0 for chance"),
-    "auc": ("AUC", "area under the ROC curve, 0.5 for chance"),
-    "average_precision": ("average precision", "mean precision over all levels of recall"),
-    "brier": ("Brier score", "mean squared error of the probabilities, 0 is best"),
-    "ece": ("ECE", "expected calibration error, 15 bins, 0 is best; the interval corrects for its upward bias"),
-    "brier_scaled": ("Brier score, scaled", "after temperature scaling"),
-    "ece_scaled": ("ECE, scaled", "after temperature scaling"),
-}
-ONE_VERSUS_REST = ("sensitivity", "specificity", "f1", "auc", "average_precision")
+# The metrics in the tables of labels and subgroups, of which forest plots show the first ones.
 BINARY_TABLE = ("auc", "sensitivity", "specificity", "accuracy")
 MULTI_CLASS_TABLE = ("accuracy", "balanced_accuracy", "auc", "f1")
 
@@ -34,14 +20,16 @@ def metric_rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
     positive = "the label" if evaluation.multi_label else "the class"
     if evaluation.is_binary:
         positive = f"class {evaluation.class_names[1]}"
-    for metric, value in evaluation.metrics.items():
-        name, meaning = METRICS[metric]
-        meaning = meaning.format(positive=positive)
-        if evaluation.multi_label or (not evaluation.is_binary and metric in ONE_VERSUS_REST):
+    for name, value in evaluation.metrics.items():
+        metric = all_metrics()[name]
+        meaning = metric.description.replace("{positive}", positive)
+        if not metric.higher_is_better:
+            meaning += "; lower is better"
+        if evaluation.multi_label or (not evaluation.is_binary and metric.one_versus_rest):
             meaning += f"; mean over {several}"
-        interval = evaluation.intervals.get(metric)
+        interval = evaluation.intervals.get(name)
         yield {
-            "name": name,
+            "name": metric.title,
             "value": f"{value:.4f}",
             "interval": f"{interval.low:.4f} to {interval.high:.4f}" if interval else "none",
             "meaning": meaning,
@@ -120,7 +108,8 @@ def format_table(evaluation: Evaluation, results: Mapping[str, MetricResult]) ->
     metrics = table_metrics(evaluation)
     overall = {} if results is evaluation.by_label else {"all": evaluation.overall}
     has_positives = any(result.positives is not None for result in results.values())
-    columns = ["", "images", *(["positive"] if has_positives else []), *(METRICS[metric][0] for metric in metrics)]
+    titles = [all_metrics()[metric].title for metric in metrics]
+    columns = ["", "images", *(["positive"] if has_positives else []), *titles]
     rows = []
     for name, result in {**overall, **results}.items():
         counts = [f"{result.images:,}", *([f"{result.positives or 0:,}"] if has_positives else [])]

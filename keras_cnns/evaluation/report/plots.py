@@ -16,8 +16,9 @@ from keras_cnns.evaluation.calibration import (
     reliability_diagram,
 )
 from keras_cnns.evaluation.confusion import draw_confusion_matrix
+from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
-from keras_cnns.evaluation.report.formatting import METRICS, table_metrics
+from keras_cnns.evaluation.report.formatting import table_metrics
 from keras_cnns.evaluation.results import Evaluation, MetricResult
 from keras_cnns.plotting import make_figure
 
@@ -134,7 +135,7 @@ def draw_forest_plot(evaluation: Evaluation, results: Mapping[str, MetricResult]
 def draw_metric(axes: Axes, metric: str, rows: Sequence[MetricResult], palette: Palette) -> None:
     """Draw one metric of all rows. The vertical line is its value for all images, in the first row."""
     axes.set_facecolor(palette.background)
-    axes.set_title(METRICS[metric][0], loc="left", fontsize=11, color=palette.text)
+    axes.set_title(all_metrics()[metric].title, loc="left", fontsize=11, color=palette.text)
     axes.tick_params(colors=palette.text, labelsize=9, left=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(palette.faint)

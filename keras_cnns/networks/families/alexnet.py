@@ -17,10 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns.lazy import keras
 from keras_cnns.networks import operations as op
-from keras_cnns.networks.counting import SymbolicTensor
 from keras_cnns.networks.family import SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.layouts import Layers, Layout, Required, numbered, required_normalization
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, check_groups, setting
 
 # Numbers of the convolutions with each property, counted from 1.
@@ -74,12 +73,10 @@ class AlexNetSettings(Settings):
         check_groups("widths", self.widths, self.groups)
 
 
-def make_initializers(x: Any, settings: AlexNetSettings, bias: float) -> dict[str, Any]:
-    """Return the initializers of a layer with input `x`, as arguments of `convolution` and `dense`."""
-    if isinstance(x, SymbolicTensor):
-        return {}
-    weights = op.gaussian_initializer(x, 0.01) if settings.initializer == "normal" else "he_normal"
-    return {"initializer": weights, "bias_initializer": keras.initializers.Constant(bias)}
+def make_initializers(settings: AlexNetSettings, bias: float) -> dict[str, Any]:
+    """Return the initializers of a layer, as arguments of `convolution` and `dense`."""
+    weights = op.gaussian(0.01) if settings.initializer == "normal" else "he_normal"
+    return {"initializer": weights, "bias_initializer": {"class_name": "Constant", "config": {"value": bias}}}
 
 
 def convolve(x: Any, settings: AlexNetSettings, number: int) -> Any:
@@ -98,7 +95,7 @@ def convolve(x: Any, settings: AlexNetSettings, number: int) -> Any:
         groups=settings.groups if number in GROUPED else 1,
         bias=True,
         name=name,
-        **make_initializers(x, settings, settings.initial_bias if number in BIASED else 0.0),
+        **make_initializers(settings, settings.initial_bias if number in BIASED else 0.0),
     )
     if settings.normalization == "batch_norm":
         x = op.batch_norm(x, settings.batch_norm_epsilon, name=f"{name}_bn")
@@ -121,11 +118,11 @@ def network(images: Any, settings: AlexNetSettings, classes: int) -> Any:
     for name in ("fc6", "fc7"):
         if settings.dropout_first:
             x = op.dropout(x, settings.dropout, name=f"{name}_dropout")
-        x = op.dense(x, settings.dense_width, name=name, **make_initializers(x, settings, settings.initial_bias))
+        x = op.dense(x, settings.dense_width, name=name, **make_initializers(settings, settings.initial_bias))
         x = op.activation(x, "relu", name=f"{name}_relu")
         if not settings.dropout_first:
             x = op.dropout(x, settings.dropout, name=f"{name}_dropout")
-    return op.dense(x, classes, name="logits", **make_initializers(x, settings, 0.0))
+    return op.dense(x, classes, name="logits", **make_initializers(settings, 0.0))
 
 
 CAFFE = AlexNetSettings(normalization_constants="caffe", initial_bias=0.1)
@@ -146,6 +143,23 @@ SMALL_IMAGES = AlexNetSettings(
     dense_width=1024,
     initializer="he",
     initial_bias=0.0,
+)
+
+
+def read_first_padding(layers: Layers) -> int:
+    """Return the zero padding of the images in pixels."""
+    return int(layers["conv1_pad"].padding[0][0]) if "conv1_pad" in layers else 0
+
+
+TORCHVISION = Layout(
+    libraries=("torchvision",),
+    identifying_layers=frozenset({"conv5", "fc6"}),
+    names=numbered(r"conv\d+(_relu|_pool)?", fc6="classifier.1", fc7="classifier.4", logits="classifier.6"),
+    settings={
+        "first_strides": Required(lambda layers: layers["conv1"].strides[0], (4,)),
+        "first_padding": Required(read_first_padding, (2,)),
+        "normalization": required_normalization("none"),
+    },
 )
 
 FAMILY = Family(
@@ -187,4 +201,6 @@ FAMILY = Family(
             "dropout": FloatRange(0.0, 0.6),
         },
     ),
+    diagrams={"The paper's network": "alexnet"},
+    layouts=(TORCHVISION,),
 )

@@ -13,14 +13,14 @@ in the paper; the authors' released code has 2k filters (`stem_width`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from keras_cnns.networks import backend
 from keras_cnns.networks import operations as op
-from keras_cnns.networks.counting import SymbolicTensor, repeat_layers
-from keras_cnns.networks.family import SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.counting import repeat_layers
+from keras_cnns.networks.family import SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.layouts import KERAS, Layout, Required, by_rules, required_epsilon
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, Settings, TupleOf, setting
 
 
@@ -80,36 +80,38 @@ def dense_block(
         batch_norm_epsilon: Constant added to the variance in batch normalization.
         name: Prefix of the layer names.
     """
-    recompute = recompute and not isinstance(x, SymbolicTensor)  # it does not change the counts
 
-    def convolve(tensors: Sequence[Any], width: int, kernel_size: int, name: str) -> Any:
-        """Apply BN - ReLU - convolution and dropout to one tensor, or with `recompute` to concatenated ones."""
-        if recompute:
-            layer_name = f"{name}_recomputed"
-            layer = backend.layers.RecomputedComposite(width, kernel_size, epsilon=batch_norm_epsilon, name=layer_name)
-            x = layer(list(tensors))
+    def convolve(x: Any, width: int, kernel_size: int, name: str) -> Any:
+        """Apply BN - ReLU - convolution and dropout, with `recompute` to a list of tensors to concatenate."""
+        if isinstance(x, list):
+            epsilon = batch_norm_epsilon
+            x = backend.layers.RecomputedComposite(width, kernel_size, epsilon=epsilon, name=f"{name}_recomputed")(x)
         else:
-            (x,) = tensors
             x = op.batch_norm_relu(x, batch_norm_epsilon, name=name)
             x = op.convolution(x, width, kernel_size, name=f"{name}_conv")
         return op.dropout(x, dropout, name=f"{name}_dropout")
 
-    def make_channels(tensors: Sequence[Any], index: int) -> Any:
+    def make_channels(x: Any, index: int) -> Any:
         """Return the channels that a layer adds."""
         layer = f"{name}_layer{index}"
-        if bottleneck_width is not None:
-            tensors = [convolve(tensors, bottleneck_width * growth_rate, 1, f"{layer}_bottleneck")]
-        return convolve(tensors, growth_rate, 3, layer)
+        if bottleneck_width is None:
+            return convolve(x, growth_rate, 3, layer)
+        bottleneck = convolve(x, bottleneck_width * growth_rate, 1, f"{layer}_bottleneck")
+        return convolve([bottleneck] if isinstance(x, list) else bottleneck, growth_rate, 3, layer)
 
     def add_channels(x: Any, index: int) -> Any:
-        return op.concatenate([x, make_channels([x], index)], name=f"{name}_layer{index}_concat")
+        return op.concatenate([x, make_channels(x, index)], name=f"{name}_layer{index}_concat")
 
-    if not recompute:
+    def apply_layers(x: Any) -> Any:
         return repeat_layers(x, layers, add_channels)
-    tensors = [x]
-    for index in range(1, layers + 1):
-        tensors.append(make_channels(tensors, index))
-    return op.concatenate(tensors, name=f"{name}_layer{layers}_concat")
+
+    def apply_recomputed_layers(x: Any) -> Any:
+        tensors = [x]
+        for index in range(1, layers + 1):
+            tensors.append(make_channels(tensors[:], index))
+        return op.concatenate(tensors, name=f"{name}_layer{layers}_concat")
+
+    return op.apply(x, count=apply_layers, build=apply_recomputed_layers if recompute else apply_layers)
 
 
 def transition(x: Any, settings: DenseNetSettings, name: str) -> Any:
@@ -175,6 +177,45 @@ TABLE_2 = {
 }
 TABLE_3 = {"densenet121": 25.02, "densenet169": 23.80, "densenet201": 22.58, "densenet264": 22.15}
 
+LAYER = "features.denseblock{b}.denselayer{n}"
+PYTORCH_NAMES = {
+    "stem_conv": "features.conv0",
+    "stem_bn": "features.norm0",
+    "block{b}_layer{n}_bottleneck_bn": f"{LAYER}.norm1",
+    "block{b}_layer{n}_bottleneck_conv": f"{LAYER}.conv1",
+    "block{b}_layer{n}_bn": f"{LAYER}.norm2",
+    "block{b}_layer{n}_conv": f"{LAYER}.conv2",
+    "transition{t}_bn": "features.transition{t}.norm",
+    "transition{t}_conv": "features.transition{t}.conv",
+    "final_bn": "features.norm5",
+    "logits": "classifier",
+}
+KERAS_NAMES = {
+    "stem_{kind}": "conv1_{kind}",
+    "block{b}_layer{n}_bottleneck_bn": "conv{b+1}_block{n}_0_bn",
+    "block{b}_layer{n}_bottleneck_conv": "conv{b+1}_block{n}_1_conv",
+    "block{b}_layer{n}_bn": "conv{b+1}_block{n}_1_bn",
+    "block{b}_layer{n}_conv": "conv{b+1}_block{n}_2_conv",
+    "transition{t}_{kind}": "pool{t+1}_{kind}",
+    "final_bn": "bn",
+    "logits": "predictions",
+}
+OLD_NAMES = {r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)": r"\1\2"}  # in torchvision's first checkpoints
+TRANSITION_RELU = Required(lambda layers: "transition1_relu" in layers if "transition1_bn" in layers else None, (True,))
+LAYOUTS = tuple(
+    Layout(
+        libraries=libraries,
+        identifying_layers=frozenset({"block1_layer1_concat"}),
+        names=by_rules(names),
+        settings={"transition_relu": TRANSITION_RELU, "batch_norm_epsilon": required_epsilon(epsilon)},
+        old_names=OLD_NAMES,
+    )
+    for libraries, names, epsilon in (
+        (("torchvision", "timm"), PYTORCH_NAMES, 1e-5),
+        ((KERAS,), KERAS_NAMES, 1.001e-5),
+    )
+)
+
 FAMILY = Family(
     name="densenet",
     about=__doc__,
@@ -218,4 +259,11 @@ FAMILY = Family(
             "dropout": Choice((0.0, 0.1, 0.2)),
         },
     ),
+    blocks=(dense_block,),
+    diagrams={
+        "A dense block of three layers with bottlenecks, growth rate 12": Block(
+            dense_block, (32, 32, 24), {"layers": 3, "growth_rate": 12}
+        )
+    },
+    layouts=LAYOUTS,
 )

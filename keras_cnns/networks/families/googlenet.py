@@ -19,7 +19,15 @@ from typing import Any
 
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
-from keras_cnns.networks.family import Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import Block, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.layouts import (
+    Layers,
+    Layout,
+    Required,
+    by_rules,
+    required_epsilon,
+    required_normalization,
+)
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, setting
 
 # Table 1: the number of filters of each convolution of the modules of stages 3, 4 and 5.
@@ -239,6 +247,46 @@ def network(images: Any, settings: GoogLeNetSettings, classes: int) -> Any:
 TORCHVISION = GoogLeNetSettings(
     large_kernel_size=3, normalization="batch_norm", last_pool_size=2, dropout=0.2, auxiliary_pool="adaptive"
 )
+TORCHVISION_UNITS = {
+    "stem_conv{n}": "conv{n}",
+    "inception{m}_1x1": "inception{m}.branch1",
+    "inception{m}_3x3_reduce": "inception{m}.branch2.0",
+    "inception{m}_3x3": "inception{m}.branch2.1",
+    "inception{m}_5x5_reduce": "inception{m}.branch3.0",
+    "inception{m}_5x5": "inception{m}.branch3.1",
+    "inception{m}_pool_projection": "inception{m}.branch4.1",
+    "auxiliary{a}_conv": "aux{a}.conv",
+}
+TORCHVISION_NAMES = (
+    {ours: f"{theirs}.conv" for ours, theirs in TORCHVISION_UNITS.items()}
+    | {f"{ours}_bn": f"{theirs}.bn" for ours, theirs in TORCHVISION_UNITS.items()}
+    | {"auxiliary{a}_fc": "aux{a}.fc1", "auxiliary{a}_logits": "aux{a}.fc2", "logits": "fc"}
+)
+
+
+def read_last_pool_size(layers: Layers) -> int:
+    """Return the window size of the max pooling before the last stage."""
+    return int(max(layers["pool4" if "pool4" in layers else "pool4_rows"].pool_size))
+
+
+def read_auxiliary_pool(layers: Layers) -> str | None:
+    """Return the pooling of auxiliary classifiers, or None if there are none."""
+    if "auxiliary1_pool" not in layers:
+        return None
+    return "adaptive" if type(layers["auxiliary1_pool"]).__name__.startswith("Adaptive") else "paper"
+
+
+LAYOUT = Layout(
+    libraries=("torchvision",),
+    identifying_layers=frozenset({"inception3a_concat"}),
+    names=by_rules(TORCHVISION_NAMES),
+    settings={
+        "normalization": required_normalization("batch_norm"),
+        "last_pool_size": Required(read_last_pool_size, (2,)),
+        "auxiliary_pool": Required(read_auxiliary_pool, ("adaptive",)),
+        "batch_norm_epsilon": required_epsilon(1e-3),
+    },
+)
 TOP_1 = "top-1 accuracy, %, 1 crop"
 
 FAMILY = Family(
@@ -276,4 +324,11 @@ FAMILY = Family(
             "dropout": FloatRange(0.0, 0.5),
         },
     ),
+    blocks=(auxiliary_classifier, inception_module),
+    diagrams={
+        "Inception module 3a": Block(inception_module, (28, 28, 192)),
+        "The naive module with the same widths": Block(inception_module, (28, 28, 192), {"naive": True}),
+        "The first auxiliary classifier": Block(auxiliary_classifier, (14, 14, 512), {"classes": 1000}),
+    },
+    layouts=(LAYOUT,),
 )

@@ -104,16 +104,20 @@ def make_initializer(x: Any, activation: str, kernel_size: int = 1) -> Any:
     """
     if activation != "scaled_tanh":
         return "he_normal" if activation in ("relu", "gelu") else "glorot_uniform"
-    return None if isinstance(x, SymbolicTensor) else layers.FanInUniform(int(x.shape[-1]) * kernel_size**2)
+    return op.uniform(2.4 / (x.shape[-1] * kernel_size**2))  # appendix A
 
 
 def partial_convolution(x: Any, kernel_size: int, *, name: str) -> Any:
     """Apply C3 with the connections of table I: (h, w, 6) -> (h - k + 1, w - k + 1, 16)."""
-    if not isinstance(x, SymbolicTensor):
-        return layers.PartiallyConnectedConv2D(C3_CONNECTIONS, kernel_size, name=name)(x)
-    height, width, channels = x.height - kernel_size + 1, x.width - kernel_size + 1, len(C3_CONNECTIONS)
-    weights = kernel_size**2 * sum(map(len, C3_CONNECTIONS))
-    return x.layer_output(height, width, channels, trainable=weights + channels, macs=height * width * weights)
+
+    def count(x: SymbolicTensor) -> SymbolicTensor:
+        height, width, channels = x.height - kernel_size + 1, x.width - kernel_size + 1, len(C3_CONNECTIONS)
+        weights = kernel_size**2 * sum(map(len, C3_CONNECTIONS))
+        return x.layer_output(height, width, channels, trainable=weights + channels, macs=height * width * weights)
+
+    return op.apply_layer(
+        x, lambda: layers.PartiallyConnectedConv2D(C3_CONNECTIONS, kernel_size, name=name), count=count
+    )
 
 
 def convolve(x: Any, settings: LeNetSettings, index: int) -> Any:
@@ -140,17 +144,22 @@ def subsample(x: Any, settings: LeNetSettings, name: str) -> Any:
     """Apply S2 or S4: (h, w, c) -> (h // 2, w // 2, c)."""
     if settings.subsampling != "trainable":
         return op.pool(x, settings.subsampling, 2, 2, name=name)
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(x.height // 2, x.width // 2, x.channels, trainable=2 * x.channels)
-    return op.activation(layers.TrainableSubsampling(name=name)(x), settings.activation, name=f"{name}_activation")
+    x = op.apply_layer(
+        x,
+        lambda: layers.TrainableSubsampling(name=name),
+        count=lambda x: x.layer_output(x.height // 2, x.width // 2, x.channels, trainable=2 * x.channels),
+    )
+    return op.activation(x, settings.activation, name=f"{name}_activation")
 
 
 def radial_basis_output(x: Any, classes: int) -> Any:
     """Compute the negative squared distance to the code of each class: (features,) -> (classes,)."""
     features = x.shape[-1]
-    if isinstance(x, SymbolicTensor):
-        return x.layer_output(1, 1, classes, fixed=features * classes)
-    return layers.RadialBasisOutput(class_codes(classes, features), dtype="float32", name="logits")(x)
+    return op.apply_layer(
+        x,
+        lambda: layers.RadialBasisOutput(class_codes(classes, features), dtype="float32", name="logits"),
+        count=lambda x: x.layer_output(1, 1, classes, fixed=features * classes),
+    )
 
 
 def network(images: Any, settings: LeNetSettings, classes: int) -> Any:
@@ -210,4 +219,5 @@ FAMILY = Family(
             "dropout": FloatRange(0.0, 0.5),
         },
     ),
+    diagrams={"The modern variant, for 28×28 pixels": "lenet5"},
 )

@@ -18,7 +18,7 @@ from typing import Any
 
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
-from keras_cnns.networks.family import Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import Block, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, Settings, TupleOf, setting
 
 
@@ -96,7 +96,7 @@ def mlpconv(
         initializer: "normal" or "he".
         name: Prefix of the layer names.
     """
-    weights = op.gaussian_initializer(x, 0.05) if initializer == "normal" else "he_normal"
+    weights = op.gaussian(0.05) if initializer == "normal" else "he_normal"
     layers: list[tuple[str, int, int, int, int | None]] = [(f"{name}_conv", width, kernel_size, strides, padding)]
     layers += [(f"{name}_mlp{index}", filters, 1, 1, None) for index, filters in enumerate(pointwise_widths, start=1)]
     for layer, filters, side, stride, pad in layers:
@@ -172,4 +172,8 @@ FAMILY = Family(
             "dropout": FloatRange(0.0, 0.6),
         },
     ),
+    blocks=(mlpconv,),
+    diagrams={
+        "An mlpconv block": Block(mlpconv, (32, 32, 3), {"width": 192, "kernel_size": 5, "pointwise_widths": (160, 96)})
+    },
 )

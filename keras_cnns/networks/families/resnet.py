@@ -22,7 +22,8 @@ from typing import Any
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
 from keras_cnns.networks.counting import repeat_layers
-from keras_cnns.networks.family import SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.layouts import KERAS, Layers, Layout, Required, by_rules, matching, required_epsilon
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, check_groups, setting
 
 
@@ -266,15 +267,15 @@ def cifar(depth: int, *, unit: str = "basic", shortcut: str = "A", **settings: A
 
 
 V2: dict[str, Any] = {"pre_activation": True, "stride_in": "3x3"}
-KERAS: dict[str, Any] = {"biases": "all", "batch_norm_epsilon": 1.001e-5}
-KERAS_V2 = V2 | KERAS | {"downsampling": "last", "stem_activation": False, "biases": "unnormalized"}
+KERAS_SETTINGS: dict[str, Any] = {"biases": "all", "batch_norm_epsilon": 1.001e-5}
+KERAS_V2 = V2 | KERAS_SETTINGS | {"downsampling": "last", "stem_activation": False, "biases": "unnormalized"}
 CIFAR_V2_BOTTLENECK: dict[str, Any] = {"pre_activation": True, "unit": "bottleneck", "shortcut": "B"}
 VARIANTS: tuple[tuple[str, Callable[..., Variant], tuple[int, ...], dict[str, Any]], ...] = (
     ("resnet{}", imagenet, (18, 34, 50, 101, 152, 200), {}),
     ("resnet{}-v1.5", imagenet, (50, 101, 152, 200), {"stride_in": "3x3"}),
     ("plain{}", imagenet, (18, 34), {"shortcut": "none"}),
     ("resnet{}-v2", imagenet, (18, 34, 50, 101, 152, 200), V2),
-    ("resnet{}-keras", imagenet, (50, 101, 152), KERAS),
+    ("resnet{}-keras", imagenet, (50, 101, 152), KERAS_SETTINGS),
     ("resnet{}-v2-keras", imagenet, (50, 101, 152), KERAS_V2),
     ("resnet-cifar-{}", cifar, (20, 32, 44, 56, 110, 1202), {}),
     ("plain-cifar-{}", cifar, (20, 32, 44, 56), {"shortcut": "none"}),
@@ -287,6 +288,87 @@ TABLE_3 = {"resnet34": 24.52, "resnet50": 22.85, "resnet101": 21.75, "resnet152"
 TABLE_6_BY_DEPTH = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43, 1202: 7.93}
 TABLE_6 = {f"resnet-cifar-{depth}": error for depth, error in TABLE_6_BY_DEPTH.items()}
 V2_TABLE_3 = {"resnet-cifar-110-v2": 6.37, "resnet-cifar-164-v2": 5.46, "resnet-cifar-1001-v2": 4.92}
+
+PYTORCH_NAMES = {
+    "stem_{kind}": "{kind}1",
+    "stage{s}_unit{u}_layer{n}_{kind}": "layer{s}.{u-1}.{kind}{n}",
+    "stage{s}_unit{u}_shortcut_conv": "layer{s}.{u-1}.downsample.0",
+    "stage{s}_unit{u}_shortcut_bn": "layer{s}.{u-1}.downsample.1",
+    "logits": "fc",
+}
+KERAS_NAMES = {
+    "stem_{kind}": "conv1_{kind}",
+    "stage{s}_unit{u}_layer{n}_{kind}": "conv{s+1}_block{u}_{n}_{kind}",
+    "stage{s}_unit{u}_shortcut_{kind}": "conv{s+1}_block{u}_0_{kind}",
+    "logits": "predictions",
+}
+# In keras.applications, batch normalization before a convolution has the number of the preceding convolution.
+KERAS_V2_NAMES = {
+    "stem_conv": "conv1_conv",
+    "stage{s}_unit{u}_layer1_bn": "conv{s+1}_block{u}_preact_bn",
+    "stage{s}_unit{u}_layer{n}_bn": "conv{s+1}_block{u}_{n-1}_bn",
+    "stage{s}_unit{u}_layer{n}_conv": "conv{s+1}_block{u}_{n}_conv",
+    "stage{s}_unit{u}_shortcut_conv": "conv{s+1}_block{u}_0_conv",
+    "final_bn": "post_bn",
+    "logits": "predictions",
+}
+
+
+def read_stride_in(layers: Layers) -> str | None:
+    """Return the strided convolution of bottleneck units, or None if no unit has one."""
+    if matching(layers, r".*_layer1_conv_subsample"):
+        return "1x1"
+    return "3x3" if matching(layers, r".*_layer2_conv_pad") else None
+
+
+def read_downsampling(layers: Layers) -> str | None:
+    """Return which unit of a stage is strided, or None if none is."""
+    units = {int(match[1]) for match in matching(layers, r"stage\d+_unit(\d+)_layer\d_conv_(?:pad|subsample)")}
+    return None if not units else "first" if units == {1} else "last"
+
+
+def read_stem_pool(layers: Layers) -> str | None:
+    """Return the kind of the stem's pooling, or None if there is none."""
+    if not matching(layers, r"stem_pool(_rows)?"):
+        return None
+    return "padded" if "stem_pool_pad" in layers else "ceil"
+
+
+def make_layout(
+    libraries: tuple[str, ...],
+    names: dict[str, str],
+    *,
+    stride_in: str,
+    epsilon: float,
+    downsampling: str = "first",
+    identifying_layer: str = "stage1_unit1_relu",
+) -> Layout:
+    """Return a layout for these values of the settings that shapes do not show."""
+    return Layout(
+        libraries=libraries,
+        identifying_layers=frozenset({identifying_layer}),
+        names=by_rules(names),
+        settings={
+            "stride_in": Required(read_stride_in, (stride_in,)),
+            "downsampling": Required(read_downsampling, (downsampling,)),
+            "stem_pool": Required(read_stem_pool, ("padded",)),
+            "batch_norm_epsilon": required_epsilon(epsilon),
+        },
+    )
+
+
+LAYOUTS = (
+    make_layout(("torchvision", "timm"), PYTORCH_NAMES, stride_in="3x3", epsilon=1e-5),
+    make_layout((KERAS,), KERAS_NAMES, stride_in="1x1", epsilon=1.001e-5),
+    make_layout(
+        (KERAS,),
+        KERAS_V2_NAMES,
+        stride_in="3x3",
+        epsilon=1.001e-5,
+        downsampling="last",
+        identifying_layer="stage1_unit1_layer1_conv",
+    ),
+)
 
 AUTHORS = "Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun"
 FAMILY = Family(
@@ -322,4 +404,17 @@ FAMILY = Family(
             "shortcut": Choice(("A", "B")),
         },
     ),
+    blocks=(residual_unit,),
+    diagrams={
+        "A residual unit of the first paper with stride 2": Block(
+            residual_unit, (56, 56, 64), {"width": 128, "stride": 2}
+        ),
+        "A bottleneck unit of the first paper": Block(
+            residual_unit, (56, 56, 256), {"width": 64, "kind": "bottleneck"}
+        ),
+        "A pre-activation bottleneck unit of the second paper": Block(
+            residual_unit, (56, 56, 256), {"width": 64, "kind": "bottleneck", "pre_activation": True}
+        ),
+    },
+    layouts=LAYOUTS,
 )

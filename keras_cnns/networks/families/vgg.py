@@ -19,6 +19,7 @@ from typing import Any
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
 from keras_cnns.networks.family import SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.layouts import KERAS, Layout, by_rules, numbered, required_epsilon, required_normalization
 from keras_cnns.networks.settings import Choice, FloatRange, IntRange, Settings, TupleOf, setting
 
 
@@ -77,7 +78,7 @@ def network(images: Any, settings: VGGSettings, classes: int) -> Any:
         for number in range(1, count + 1):
             x = convolve(x, settings, stage, number)
         x = op.pool(x, "max", 2, 2, name=f"stage{stage}_pool")
-    weights = op.gaussian_initializer(x, 0.01)
+    weights = op.gaussian(0.01)
     if settings.classifier == "global_average":
         x = op.dropout(op.global_average_pool(x, name="pool"), settings.dropout, name="pool_dropout")
     else:
@@ -101,6 +102,27 @@ def imagenet(depth: int, **settings: Any) -> Variant:
     """Return a network of table 1."""
     return Variant(VGGSettings(convolutions=CONVOLUTIONS[depth], **settings), (224, 224, 3), 1000)
 
+
+FEATURES = r"stage\d+_(conv\d+(_bn|_relu)?|pool)"
+NAMES = {
+    "torchvision": numbered(FEATURES, fc6="classifier.0", fc7="classifier.3", logits="classifier.6"),
+    "timm": numbered(FEATURES, fc6="pre_logits.fc1", fc7="pre_logits.fc2", logits="head.fc"),
+    KERAS: by_rules({"stage{s}_conv{n}": "block{s}_conv{n}", "fc6": "fc1", "fc7": "fc2", "logits": "predictions"}),
+}
+NORMALIZATIONS = {"torchvision": ("none", "batch_norm"), "timm": ("none", "batch_norm"), KERAS: ("none",)}
+LAYOUTS = tuple(
+    Layout(
+        libraries=(library,),
+        identifying_layers=frozenset({"stage1_conv1"}),
+        names=names,
+        settings={
+            "normalization": required_normalization(*NORMALIZATIONS[library]),
+            "batch_norm_epsilon": required_epsilon(1e-5),
+        },
+        convolutions=("pre_logits.",),
+    )
+    for library, names in NAMES.items()
+)
 
 FAMILY = Family(
     name="vgg",
@@ -140,4 +162,6 @@ FAMILY = Family(
             "dropout": FloatRange(0.0, 0.6),
         },
     ),
+    diagrams={"Configuration A": "vgg11"},
+    layouts=LAYOUTS,
 )

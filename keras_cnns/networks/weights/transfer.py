@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_cnns.errors import WeightsError, nearest_or_all
+from keras_cnns.lazy import keras
 from keras_cnns.networks.graph import graph_nodes
+from keras_cnns.networks.layouts import KERAS, Layout
+from keras_cnns.networks.registry import all_families
 from keras_cnns.networks.weights.entries import Entry, match_arrays
 from keras_cnns.networks.weights.files import read_state
-from keras_cnns.networks.weights.layouts import HEADS, KERAS, LAYOUTS, STATE_DICTS, Layout
-from keras_cnns.networks.weights.structure import find_differences, kind_of
 
 if TYPE_CHECKING:
     from keras import Model
@@ -31,7 +32,7 @@ PARAMETERS = {
 }
 BATCH_COUNTER = "num_batches_tracked"
 CLASSIFIERS = ("logits", "auxiliary1_logits", "auxiliary2_logits")
-OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)")  # names in torchvision's first checkpoints
+HEADS = re.compile(r"aux\d+\.")  # prefix of auxiliary classifiers in state dicts
 
 
 def from_keras(model: Model, source: Model, *, classifier: bool = True) -> None:
@@ -95,15 +96,11 @@ def from_state_dict(
         >>> keras_cnns.weights.from_state_dict(model, "resnet50.safetensors")
     """
     if layout is not None:
-        check_layout(layout)
-    arrays = {
-        OLD_DENSENET.sub(r"\1\2", name): values
-        for name, values in read_state(state).items()
-        if not name.endswith(f".{BATCH_COUNTER}")
-    }
+        check_library(layout)
+    arrays = {name: values for name, values in read_state(state).items() if not name.endswith(f".{BATCH_COUNTER}")}
     if not any(layer.name.startswith("auxiliary") for layer in model.layers):
         arrays = {name: values for name, values in arrays.items() if not HEADS.match(name)}
-    transfer(model, arrays, layout or detect_layout(model, arrays), classifier=classifier)
+    transfer(model, arrays, layout or detect_library(model, arrays), classifier=classifier)
 
 
 def to_state_dict(model: Model, layout: str = "torchvision") -> dict[str, np.ndarray]:
@@ -126,7 +123,7 @@ def to_state_dict(model: Model, layout: str = "torchvision") -> dict[str, np.nda
         >>> keras_cnns.weights.to_state_dict(keras_cnns.build("resnet18"))["fc.weight"].shape
         (1000, 512)
     """
-    check_layout(layout)
+    check_library(layout)
     values = {layer.name: iter(layer.get_weights()) for layer in model.layers}
     state: dict[str, np.ndarray] = {}
     for entry in make_entries(model, layout):
@@ -136,18 +133,26 @@ def to_state_dict(model: Model, layout: str = "torchvision") -> dict[str, np.nda
     return state
 
 
-def check_layout(layout: str) -> None:
-    """Raise a `WeightsError` if there is no such layout of state dicts."""
-    if layout not in STATE_DICTS:
-        raise WeightsError(f"unknown layout {layout!r}.{nearest_or_all(layout, STATE_DICTS)}")
+def state_dict_libraries() -> list[str]:
+    """Return the libraries whose state dicts can be read and written, in the order of the families' layouts."""
+    libraries = (name for family in all_families().values() for layout in family.layouts for name in layout.libraries)
+    return [library for library in dict.fromkeys(libraries) if library != KERAS]
 
 
-def transfer(model: Model, state: Mapping[str, Any], layout: str, *, classifier: bool) -> None:
+def check_library(library: str) -> None:
+    """Raise a `WeightsError` if state dicts do not exist in the layout of this library."""
+    if library not in state_dict_libraries():
+        raise WeightsError(f"unknown layout {library!r}.{nearest_or_all(library, state_dict_libraries())}")
+
+
+def transfer(model: Model, state: Mapping[str, Any], library: str, *, classifier: bool) -> None:
     """Copy arrays with the names of a library into a network."""
-    entries = make_entries(model, layout)
+    layout = find_layout(model, library)
+    state = {layout.rename_old(name): values for name, values in state.items()}
+    entries = make_entries(model, library)
     if not classifier:
         entries = [entry for entry in entries if not entry.classifier]
-        names = find_layout(model, layout).names(CLASSIFIERS)
+        names = layout.names(CLASSIFIERS)
         prefixes = tuple(f"{names[layer]}{end}" for layer in CLASSIFIERS if layer in names for end in "./")
         state = {name: values for name, values in state.items() if not name.startswith(prefixes)}
     weights = match_arrays(model.name, entries, state)
@@ -156,77 +161,98 @@ def transfer(model: Model, state: Mapping[str, Any], layout: str, *, classifier:
             layer.set_weights(weights[layer.name])
 
 
-def detect_layout(model: Model, state: Mapping[str, Any]) -> str:
-    """Return the layout that shares the most names with a state dict."""
-    kind = kind_of([layer.name for layer in model.layers])
-    known = [layout for layout in STATE_DICTS if kind in LAYOUTS[layout]] or STATE_DICTS[:1]
-    return max(known, key=lambda layout: sum(entry.name in state for entry in make_entries(model, layout)))
+def detect_library(model: Model, state: Mapping[str, Any]) -> str:
+    """Return the library whose layout of the network shares the most names with a state dict."""
+    available = [library for library in layouts_by_library(model) if library != KERAS] or state_dict_libraries()[:1]
+    return max(available, key=lambda library: sum(entry.name in state for entry in make_entries(model, library)))
 
 
-def find_layout(model: Model, layout: str) -> Layout:
+def layouts_by_library(model: Model) -> dict[str, Layout]:
+    """Return the layout of a network's counterpart in each library that has one; the first that fits counts."""
+    layers = {layer.name for layer in model.layers}
+    return {
+        library: layout
+        for family in all_families().values()
+        for layout in reversed(family.layouts)
+        if layout.identifying_layers <= layers
+        for library in layout.libraries
+    }
+
+
+def find_layout(model: Model, library: str) -> Layout:
     """Return the layout of a network's counterpart in a library.
 
     Raises:
         WeightsError: The library has no such network, or its network differs in a setting that shapes do not show.
     """
-    layers = {layer.name: layer for layer in model.layers}
-    kind = kind_of(layers)
-    if kind is None or kind not in LAYOUTS[layout]:
-        others = [name for name in LAYOUTS if kind in LAYOUTS[name]]
-        works = f"; libraries that have one: {', '.join(others)}" if others else f", only {', '.join(LAYOUTS[layout])}"
-        raise WeightsError(f"{model.name}: {layout} has no network of this kind{works}.")
-    found = LAYOUTS[layout][kind]
-    for setting, value in find_differences(layers, found.settings):
-        accepted = " or ".join(f"{setting}={other!r}" for other in found.settings[setting])
+    available = layouts_by_library(model)
+    if library not in available:
+        families = [
+            family.name
+            for family in all_families().values()
+            if any(library in layout.libraries for layout in family.layouts)
+        ]
+        works = f"; libraries that have one: {', '.join(available)}" if available else f", only {', '.join(families)}"
+        raise WeightsError(f"{model.name}: {library} has no network of this kind{works}.")
+    layout = available[library]
+    for setting, value in layout.find_differences({layer.name: layer for layer in model.layers}):
+        accepted = " or ".join(f"{setting}={other!r}" for other in layout.settings[setting].values)
         raise WeightsError(
-            f"{model.name} has {setting}={value!r} and would give other outputs than {layout}'s network with the same "
+            f"{model.name} has {setting}={value!r} and would give other outputs than {library}'s network with the same "
             f"weights; build it with {accepted}."
         )
-    return found
+    return layout
 
 
-def make_entries(model: Model, layout: str) -> list[Entry]:
+def make_entries(model: Model, library: str) -> list[Entry]:
     """Return the counterpart of each weight of a network, in the order of layers and of their weights.
 
     Raises:
         WeightsError: The library has no such network, or no counterpart of one of its layers.
     """
-    names = find_layout(model, layout).names([layer.name for layer in model.layers])
+    layout = find_layout(model, library)
+    names = layout.names([layer.name for layer in model.layers])
     flattened = flattened_sizes(model)
     entries: list[Entry] = []
     for layer in model.layers:
         for variable in layer.weights:
             name, shape = variable.name, tuple(variable.shape)
             if layer.name not in names or name not in PARAMETERS:
-                raise WeightsError(f"{model.name}: {layout} has no counterpart of {layer.name}/{name} {shape}.")
-            theirs = f"{names[layer.name]}/{name}" if layout == KERAS else f"{names[layer.name]}.{PARAMETERS[name]}"
+                raise WeightsError(f"{model.name}: {library} has no counterpart of {layer.name}/{name} {shape}.")
+            theirs = f"{names[layer.name]}/{name}" if library == KERAS else f"{names[layer.name]}.{PARAMETERS[name]}"
             entry = Entry(name=theirs, shape=shape, layer=layer.name, own_shape=shape)
-            if layout != KERAS and name == "kernel":
-                entry = as_pytorch_kernel(entry, flattened.get(layer.name, (1, 1)))
+            if library != KERAS and name == "kernel":
+                is_dense = len(shape) == 2 and not theirs.startswith(layout.convolutions)
+                entry = as_pytorch_kernel(entry, flattened.get(layer.name, (1, 1)), is_dense=is_dense)
             entries.append(entry)
     return entries
 
 
-def as_pytorch_kernel(entry: Entry, flattened: tuple[int, int]) -> Entry:
+def as_pytorch_kernel(entry: Entry, flattened: tuple[int, int], *, is_dense: bool) -> Entry:
     """Return the entry of a kernel with PyTorch's shape.
 
     Args:
         entry: The entry with the shape of our layer.
         flattened: Height and width of the feature maps that are flattened for a dense layer, or 1 and 1.
+        is_dense: Whether PyTorch's layer is a dense layer and not a convolution.
     """
     height, width = entry.own_shape[:2] if len(entry.own_shape) == 4 else flattened
     outputs = entry.own_shape[-1]
     inputs = math.prod(entry.own_shape) // (height * width * outputs)
-    shape: tuple[int, ...] = (outputs, inputs, height, width)
-    if len(entry.own_shape) == 2 and not entry.name.startswith("pre_logits."):  # timm's are convolutions
-        shape = (outputs, inputs * height * width)
+    shape = (outputs, inputs * height * width) if is_dense else (outputs, inputs, height, width)
     return replace(entry, shape=shape, kernel_shape=(height, width, inputs, outputs))
 
 
 def flattened_sizes(model: Model) -> dict[str, tuple[int, int]]:
     """Return the height and width of the feature maps that are flattened for a dense layer, by that layer's name."""
-    return {
-        "fc6" if layer.name == "flatten" else layer.name.replace("flatten", "fc"): inputs[0].shape[1:3]
-        for layer, inputs, _ in graph_nodes(model)
-        if layer.name.endswith("flatten")
-    }
+    flat: dict[int, tuple[int, int]] = {}
+    sizes = {}
+    for layer, inputs, outputs in graph_nodes(model):
+        if isinstance(layer, keras.layers.Flatten):
+            flat[id(outputs[0])] = inputs[0].shape[1:3]
+        elif id(inputs[0]) in flat:
+            if isinstance(layer, keras.layers.Dense):
+                sizes[layer.name] = flat[id(inputs[0])]
+            else:
+                flat[id(outputs[0])] = flat[id(inputs[0])]
+    return sizes

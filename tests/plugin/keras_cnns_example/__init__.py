@@ -1,0 +1,1 @@
+"""An architecture, a data source and a metric for keras-cnns."""

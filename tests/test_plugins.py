@@ -1,0 +1,110 @@
+"""Families, sources and metrics of other packages are found, and one that cannot be used does not break the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from keras_cnns import plugins
+from keras_cnns.cli import main
+from keras_cnns.networks.registry import all_families, all_variants
+from keras_cnns.plugins import PluginWarning
+
+PLUGIN = Path(__file__).parent / "plugin"
+COMMANDS = """
+import json, sys
+from keras_cnns.cli import main
+from keras_cnns.tracking import Store
+
+assert main(("models", "squeezenet*")) == 0
+assert main(("train", "squeezenet-small", "--data", "stripes", "--epochs", "1")) == 0
+assert main(("sweep", "squeezenet", "--data", "stripes", "--trials", "1", "--epochs", "1")) == 0
+(run,) = Store("sqlite:///mlflow.db", create=False).runs(experiment="train")
+assert main(("evaluate", run.id, "--data", "stripes", "--json")) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the example package."""
+    return Path(shutil.copytree(PLUGIN, tmp_path_factory.mktemp("package") / "source"))
+
+
+@pytest.fixture(scope="module")
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Install the example package into a folder and return the environment in which Python finds it."""
+    target = tmp_path_factory.mktemp("installed")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+         "--disable-pip-version-check", "--target", str(target), str(source)],
+        check=True,
+    )  # fmt: skip
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(PLUGIN.parents[1])])}
+
+
+@pytest.mark.xdist_group("plugin")
+def test_the_family_of_an_installed_package_passes_the_tests_of_families(
+    source: Path, installed: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "not jax", "tests"],
+        capture_output=True, text=True, check=False, env=installed, cwd=source,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.xdist_group("plugin")
+def test_the_commands_find_the_family_source_and_metric_of_an_installed_package(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS], capture_output=True, text=True, check=False, env=installed, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[:3] == ["squeezenet", "squeezenet-1.1", "squeezenet-small"]
+    assert '"youden"' in done.stdout
+
+
+@pytest.fixture
+def provide(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
+    """Return a list of entry points that installed packages seem to have."""
+    entries: list[EntryPoint] = []
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry for entry in entries if entry.group == group])
+    all_families.cache_clear()
+    all_variants.cache_clear()
+    yield entries
+    all_families.cache_clear()
+    all_variants.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("no_such_package:FAMILY", "No module named 'no_such_package'"),
+        ("keras_cnns.networks.families.vgg:NOTHING", "has no attribute 'NOTHING'"),
+        ("keras_cnns.networks.families.vgg:imagenet", "it is not a Family"),
+        ("keras_cnns.networks.families.vgg:FAMILY", "the name vgg is taken"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_skipped_with_a_warning(
+    provide: list[EntryPoint], value: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = [*all_families()]
+    all_families.cache_clear()
+    provide.append(EntryPoint("example", value, "keras_cnns.families"))
+    with pytest.warns(PluginWarning, match=reason):
+        assert [*all_families()] == known
+    all_families.cache_clear()
+    assert main(("models", "vgg11")) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "vgg11\n"
+    (line,) = printed.err.splitlines()
+    assert line.startswith("keras-cnns: warning: the plugin ")
+    assert reason in line

@@ -25,6 +25,11 @@ KEPT = {"memory": 2**30}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start groups first and slow tests next, so that short tests keep both workers busy to the end."""
+    items.sort(key=lambda item: (not item.get_closest_marker("xdist_group"), not item.get_closest_marker("slow")))
+
+
 @pytest.fixture(autouse=True)
 def no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow sets this variable too, whenever a test names a store to it."""

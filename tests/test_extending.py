@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = Path("tests", "plugin", "keras_cnns_example")
 ADDED = {"squeezenet.py": "keras_cnns/networks/families", "stripes.py": "keras_cnns/data/sources"}
 NAMES = ("squeezenet", "stripes", "youden", "flips")
-OF_ALL_ENTRIES = ("sources", "description")
+OF_ALL_ENTRIES = ("sources", "description", "evaluation", "metrics")
 """Tests that look at all entries together, and would fail if they expected those of today."""
 GROUP = pytest.mark.xdist_group("extended copy")
 
@@ -64,8 +64,9 @@ def test_the_tests_cover_what_is_added_and_pass(copy: Path) -> None:
     selected = " or ".join((*NAMES, *(f"test_{name}.py" for name in OF_ALL_ENTRIES)))
     output = run(copy, "pytest", "-p", "no:cacheprovider", "-m", "not exhaustive and not slow", "-vv", "-k", selected)
     passed = [line for line in output.splitlines() if "PASSED" in line]
-    for name in NAMES:
-        assert any(name in line for line in passed), f"no test is parametrised with {name}"
+    for name in ("squeezenet", "youden", "flips"):
+        assert any(f"[{name}" in line for line in passed), f"no test is parametrised with {name}"
+    assert "stripes" in run(copy, "keras_cnns", "inspect", "stripes")
 
 
 class References(HTMLParser):

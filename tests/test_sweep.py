@@ -155,7 +155,7 @@ def test_every_trial_is_a_child_run_of_the_sweep_and_the_best_network_is_saved(t
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 def test_one_sweep_searches_all_families_for_score_and_cost(tmp_path: Path) -> None:
-    result = sweep("all", "digits", trials=3, recipe=Recipe(epochs=1), max_parameters=30_000, max_macs=500_000, seed=1,
+    result = sweep("all", "digits", trials=2, recipe=Recipe(epochs=1), max_parameters=30_000, max_macs=500_000, seed=1,
                    space={"learning_rate": "1e-3..1e-2"}, search="tpe", cost="parameters", folder=tmp_path,
                    tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")  # fmt: skip
     assert any("lenet is left out: 8x8 images are too small" in note for note in result.notes)

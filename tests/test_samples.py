@@ -157,10 +157,10 @@ def test_the_source_the_augmentation_and_the_metrics_of_the_docs_can_be_added(tm
     assert names["SOURCE"].read(f"names:{tmp_path}").class_names == ("cat", "dog")
     (preset,) = eval(f"{{{augmentation}}}", {"Augmentation": Augmentation}).values()  # noqa: S307 - our own code
     assert preset.unchanged_share == 0.1
-    labels, probabilities = np.array([0, 1, 1]), np.array([[0.5, 0.5], [0.25, 0.75], [0.75, 0.25]])
+    labels, probabilities = np.array([0, 1, 1]), np.array([[0.4, 0.6], [0.25, 0.75], [0.75, 0.25]])
     compute = make_weighted_metrics(labels, probabilities, metrics=[names["LOG_LOSS"], names["PRECISION"]])
     values = compute(np.ones((3, 1)))
-    assert values["log_loss"] == pytest.approx(-np.log([0.5 * 0.75 * 0.25]) / 3)
+    assert values["log_loss"] == pytest.approx(-np.log([0.4 * 0.75 * 0.25]) / 3)
     assert values["precision"] == pytest.approx([0.5])
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import psutil
 import pytest
 from hypothesis import settings
 
+from keras_cnns import plugins
 from keras_cnns.data import Dataset, load
 from keras_cnns.lazy import keras
 
@@ -51,6 +53,14 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not beside the project")
     return path
+
+
+@pytest.fixture
+def provide(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """Return a list of entry points that installed packages seem to have; at first there are none."""
+    entries: list[EntryPoint] = []
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry for entry in entries if entry.group == group])
+    return entries
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_cnns import plugins
 from keras_cnns.cli.evaluate import as_dict, print_evaluation
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation import metrics as registry
@@ -249,10 +248,9 @@ def test_the_range_of_a_metric_is_described(minimum: float, maximum: float, text
      ("NOTHING", "has no attribute 'NOTHING'")],
 )  # fmt: skip
 def test_metrics_of_other_packages_are_found_and_unusable_ones_are_skipped(
-    value: str, reason: str | None, monkeypatch: pytest.MonkeyPatch
+    value: str, reason: str | None, provide: list[EntryPoint]
 ) -> None:
-    entry = EntryPoint("example", f"{__name__}:{value}", "keras_cnns.metrics")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry] if group == entry.group else [])
+    provide.append(EntryPoint("example", f"{__name__}:{value}", "keras_cnns.metrics"))
     if reason is None:
         assert list(all_metrics().values()) == [*METRICS, YOUDEN]
     else:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from keras_cnns import plugins
 from keras_cnns.cli import main
 from keras_cnns.networks.registry import all_families, all_variants
 from keras_cnns.plugins import PluginWarning
@@ -39,14 +38,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Install the example package into a folder and return the environment in which Python finds it."""
+    """Install the example package into a folder and return the variables with which Python finds it."""
     target = tmp_path_factory.mktemp("installed")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
          "--disable-pip-version-check", "--target", str(target), str(source)],
         check=True,
     )  # fmt: skip
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(PLUGIN.parents[1])])}
+    return {"PYTHONPATH": os.pathsep.join([str(target), str(PLUGIN.parents[1])])}
 
 
 @pytest.mark.xdist_group("plugin")
@@ -55,7 +54,7 @@ def test_the_family_of_an_installed_package_passes_the_tests_of_families(
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-k", "not jax", "tests"],
-        capture_output=True, text=True, check=False, env=installed, cwd=source,
+        capture_output=True, text=True, check=False, env={**os.environ, **installed}, cwd=source,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
 
@@ -65,25 +64,25 @@ def test_the_commands_find_the_family_source_and_metric_of_an_installed_package(
     installed: dict[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", COMMANDS], capture_output=True, text=True, check=False, env=installed, cwd=tmp_path
-    )
+        [sys.executable, "-c", COMMANDS],
+        capture_output=True, text=True, check=False, env={**os.environ, **installed}, cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[:3] == ["squeezenet", "squeezenet-1.1", "squeezenet-small"]
     assert '"youden"' in done.stdout
 
 
 @pytest.fixture
-def provide(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
-    """Return a list of entry points that installed packages seem to have."""
-    entries: list[EntryPoint] = []
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry for entry in entries if entry.group == group])
+def only_installed_families() -> Iterator[None]:
+    """Find the families again, before and after a test."""
     all_families.cache_clear()
     all_variants.cache_clear()
-    yield entries
+    yield
     all_families.cache_clear()
     all_variants.cache_clear()
 
 
+@pytest.mark.usefixtures("only_installed_families")
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_cnns import plugins
 from keras_cnns.cli import main
 from keras_cnns.data import load, sources
 from keras_cnns.data.inspection import inspect
@@ -241,17 +240,16 @@ def test_image_files_of_an_added_source_are_found_in_its_folder(tmp_path: Path) 
 
 
 @pytest.fixture
-def provide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
-    """Return a list of entry points that installed packages seem to have; one package has rasters."""
-    entries: list[EntryPoint] = []
+def rastered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make a package with a source importable."""
     (tmp_path / "rastered.py").write_text(RASTERS, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry for entry in entries if entry.group == group])
     all_sources.cache_clear()
-    yield entries
+    yield
     sys.modules.pop("rastered", None)
 
 
+@pytest.mark.usefixtures("rastered")
 def test_the_sources_of_other_packages_are_tried_last(
     provide: list[EntryPoint], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,6 +259,7 @@ def test_the_sources_of_other_packages_are_tried_last(
     assert "rasters:[FOLDER]" in read_help("train", capsys)
 
 
+@pytest.mark.usefixtures("rastered")
 @pytest.mark.parametrize("value", ["rastered:read_rasters", "no_such_module:SOURCE"])
 def test_a_source_that_cannot_be_imported_does_not_break_the_others(provide: list[EntryPoint], value: str) -> None:
     provide.append(EntryPoint("rasters", value, "keras_cnns.sources"))

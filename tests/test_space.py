@@ -5,20 +5,22 @@ from __future__ import annotations
 import importlib
 import re
 import statistics
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import add_family
 
 from keras_cnns import Recipe, count
 from keras_cnns.cli import main
 from keras_cnns.cli.sweep import read_space_file
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.errors import SettingError
+from keras_cnns.networks import families
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.registry import all_families, all_variants
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, TupleOf, format_value
@@ -30,6 +32,22 @@ LINEAR, LOG = FloatRange(0.0, 1.0), FloatRange(1e-7, 10.0, log=True)
 WHOLE, EVEN = IntRange(1, 512), IntRange(2, 64, step=2)
 TUPLE = TupleOf(WHOLE)
 ROUTES = Choice(("max", "average"))
+
+
+@contextmanager
+def add_family(name: str, text: str, folder: Path) -> Iterator[None]:
+    """Add a family the way a user does, with a file, and remove it afterwards."""
+    (folder / f"{name}.py").write_text(text, "utf-8")
+    families.__path__.append(str(folder))
+    try:
+        for cached in (all_families, all_variants):
+            cached.cache_clear()
+        yield
+    finally:
+        families.__path__.remove(str(folder))
+        sys.modules.pop(f"keras_cnns.networks.families.{name}", None)
+        for cached in (all_families, all_variants):
+            cached.cache_clear()
 
 
 @pytest.mark.parametrize(

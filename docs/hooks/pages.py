@@ -65,17 +65,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = "\n\n".join([markdown.rstrip(), *sections(all_families()[path.stem])])
     if path.parent.name == EXPERIMENTS:
         markdown = with_results(markdown, Path(page.file.abs_src_path))
+    for marker, make in GENERATED.get(path.name, {}).items():
+        markdown = markdown.replace(marker, make())
     if path.name == "networks.md":
-        links = [f"[{title(family)}]({FOLDER}/{name}.md)" for name, family in by_year().items()]
-        markdown = markdown.replace("ARCHITECTURES", f"{', '.join(links[:-1])} and {links[-1]}")
-        markdown = markdown.replace("PUBLISHED", f'<div class="picture">{published_plot()}</div>')
         markdown = f"{markdown.rstrip()}\n\n{networks_table(by_year().values())}"
-    if path.name == "images.md":
-        markdown = markdown.replace("SOURCES", sources_table())
-    if path.name == "training.md":
-        markdown = markdown.replace("AUGMENTATIONS", augmentations_table())
-    if path.name == "evaluation.md":
-        markdown = markdown.replace("METRICS", metrics_table())
     if path.name == "commands.md":
         markdown = f"{markdown.rstrip()}\n\n{commands()}"
     pieces = CODE.split(markdown)
@@ -108,6 +101,17 @@ def by_year() -> dict[str, Family]:
 def title(family: Family) -> str:
     """Return the name of an architecture: what its docstring says before the paper in parentheses."""
     return family.about.partition(" (")[0]
+
+
+def architecture_links() -> str:
+    """Return links to the pages of all architectures."""
+    *links, last = (f"[{title(family)}]({FOLDER}/{name}.md)" for name, family in by_year().items())
+    return f"{', '.join(links)} and {last}"
+
+
+def published_picture() -> str:
+    """Return the plot of published results as HTML."""
+    return f'<div class="picture">{published_plot()}</div>'
 
 
 def equation(found: re.Match[str]) -> str:
@@ -267,3 +271,12 @@ keras-cnns describe {name}
 keras-cnns train {name} --data photos/
 keras-cnns sweep {family.name} --data photos/ --trials 20
 ```"""
+
+
+GENERATED = {
+    "evaluation.md": {"METRICS": metrics_table},
+    "images.md": {"SOURCES": sources_table},
+    "networks.md": {"ARCHITECTURES": architecture_links, "PUBLISHED": published_picture},
+    "training.md": {"AUGMENTATIONS": augmentations_table},
+}
+"""Parts of pages that are generated: what replaces each marker."""

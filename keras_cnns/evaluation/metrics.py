@@ -23,7 +23,7 @@ from keras_cnns.errors import EvaluationError, first_line
 from keras_cnns.evaluation.calibration import BINS, apply_temperature, binary_probabilities, calibration_gaps
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, Threshold, predict_classes
 from keras_cnns.evaluation.outcomes import Outcomes, WeightedOutcomes
-from keras_cnns.plugins import load_plugins, warn_skipped
+from keras_cnns.plugins import load_plugins
 
 TOLERANCE = 1e-6  # for rounding errors at the ends of the range of a metric
 
@@ -245,13 +245,9 @@ METRICS = (
 @functools.cache
 def all_metrics() -> dict[str, Metric]:
     """Return all metrics of an evaluation by name: `METRICS`, and plugins."""
-    registered = {metric.name: metric for metric in METRICS}
-    for plugin in load_plugins("metrics", Metric):
-        if plugin.name in registered:
-            warn_skipped(f"{plugin.name} (metrics)", f"the name {plugin.name} is taken")
-        else:
-            registered[plugin.name] = plugin
-    return registered
+    taken = [metric.name for metric in METRICS]
+    plugins = load_plugins("metrics", Metric, taken=taken, names=lambda metric: [metric.name])
+    return {metric.name: metric for metric in (*METRICS, *plugins)}
 
 
 def compute_metrics(

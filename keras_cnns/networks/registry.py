@@ -5,9 +5,7 @@ from __future__ import annotations
 import bisect
 import fnmatch
 import functools
-import importlib
 import math
-import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from keras_cnns.networks.counting import CostCounter, Counts, SymbolicTensor, To
 from keras_cnns.networks.family import Family, Variant
 from keras_cnns.networks.graph import raised_recursion_limit
 from keras_cnns.networks.settings import IntRange, Settings, check_argument
-from keras_cnns.plugins import load_plugins, warn_skipped
+from keras_cnns.plugins import import_modules, load_plugins
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Model
@@ -55,19 +53,15 @@ HINTS = {
 @functools.cache
 def all_families() -> dict[str, Family]:
     """Return all families by name: those of the modules in `keras_cnns.networks.families`, and plugins."""
-    modules = (module.name for module in pkgutil.iter_modules(families.__path__))
-    found = (importlib.import_module(f"{families.__name__}.{name}").FAMILY for name in sorted(modules))
-    registered = {family.name: family for family in found}
-    for plugin in load_plugins("families", Family):
-        names = {name for family in registered.values() for name in (family.name, *family.variants)}
-        if taken := sorted(names & {plugin.name, *plugin.variants}):
-            warn_skipped(f"{plugin.name} (families)", f"the name {taken[0]} is taken")
-        else:
-            registered[plugin.name] = plugin
-    return registered
+
+    def names(family: Family) -> tuple[str, ...]:
+        return (family.name, *family.variants)
+
+    ours = [module.FAMILY for module in import_modules(families.__name__, families.__path__)]
+    taken = (name for family in ours for name in names(family))
+    return {family.name: family for family in (*ours, *load_plugins("families", Family, taken=taken, names=names))}
 
 
-@functools.cache
 def all_blocks() -> dict[str, Callable[..., Any]]:
     """Return the public blocks of all families by name."""
     return {block.__name__: block for family in all_families().values() for block in family.blocks}

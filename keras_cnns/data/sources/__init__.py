@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import os
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 from keras_cnns.data.dataset import Dataset
 from keras_cnns.data.sources.files import ImageFiles
 from keras_cnns.errors import DataError
-from keras_cnns.plugins import load_plugins
+from keras_cnns.plugins import import_modules, load_plugins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +39,7 @@ def all_sources() -> tuple[SourceKind, ...]:
 
     First `SOURCE` of each module of this package that has one, by the name of the module, and then plugins.
     """
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = (importlib.import_module(f"{__name__}.{name}") for name in names)
-    ours = (module.SOURCE for module in modules if hasattr(module, "SOURCE"))
+    ours = (module.SOURCE for module in import_modules(__name__, __path__) if hasattr(module, "SOURCE"))
     return (*ours, *load_plugins("sources", SourceKind))
 
 

@@ -126,7 +126,7 @@ def to_state_dict(model: Model, layout: str = "torchvision") -> dict[str, np.nda
     check_library(layout)
     values = {layer.name: iter(layer.get_weights()) for layer in model.layers}
     state: dict[str, np.ndarray] = {}
-    for entry in make_entries(model, layout):
+    for entry in make_entries(model, layout, find_layout(model, layout)):
         state[entry.name] = entry.export_values(next(values[entry.layer]))
         if entry.name.endswith(".running_var"):
             state[entry.name.replace("running_var", BATCH_COUNTER)] = np.zeros((), np.int64)
@@ -149,7 +149,7 @@ def transfer(model: Model, state: Mapping[str, Any], library: str, *, classifier
     """Copy arrays with the names of a library into a network."""
     layout = find_layout(model, library)
     state = {layout.rename_old(name): values for name, values in state.items()}
-    entries = make_entries(model, library)
+    entries = make_entries(model, library, layout)
     if not classifier:
         entries = [entry for entry in entries if not entry.classifier]
         names = layout.names(CLASSIFIERS)
@@ -164,7 +164,12 @@ def transfer(model: Model, state: Mapping[str, Any], library: str, *, classifier
 def detect_library(model: Model, state: Mapping[str, Any]) -> str:
     """Return the library whose layout of the network shares the most names with a state dict."""
     available = [library for library in layouts_by_library(model) if library != KERAS] or state_dict_libraries()[:1]
-    return max(available, key=lambda library: sum(entry.name in state for entry in make_entries(model, library)))
+
+    def shared_names(library: str) -> int:
+        entries = make_entries(model, library, find_layout(model, library))
+        return sum(entry.name in state for entry in entries)
+
+    return max(available, key=shared_names)
 
 
 def layouts_by_library(model: Model) -> dict[str, Layout]:
@@ -204,13 +209,12 @@ def find_layout(model: Model, library: str) -> Layout:
     return layout
 
 
-def make_entries(model: Model, library: str) -> list[Entry]:
+def make_entries(model: Model, library: str, layout: Layout) -> list[Entry]:
     """Return the counterpart of each weight of a network, in the order of layers and of their weights.
 
     Raises:
-        WeightsError: The library has no such network, or no counterpart of one of its layers.
+        WeightsError: The library has no counterpart of one of the layers.
     """
-    layout = find_layout(model, library)
     names = layout.names([layer.name for layer in model.layers])
     flattened = flattened_sizes(model)
     entries: list[Entry] = []

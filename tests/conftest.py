@@ -27,8 +27,16 @@ KEPT = {"memory": 2**30}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start groups first and slow tests next, so that short tests keep both workers busy to the end."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Start groups first and slow tests next, so that short tests keep both workers busy to the end.
+
+    Tests that share a fixture of their module form a group, so that one worker makes it.
+    """
+    for item in items:
+        scopes = {made[-1].scope for made in item._fixtureinfo.name2fixturedefs.values()}
+        if "module" in scopes and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
     items.sort(key=lambda item: (not item.get_closest_marker("xdist_group"), not item.get_closest_marker("slow")))
 
 
@@ -70,10 +78,10 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="session")
 def own_ray() -> Iterator[None]:
-    """A Ray that all sweeps of this process share, which saves starting one for each."""
+    """A Ray that all sweeps of this process share, with one core, because each worker needs seconds to start."""
     from tuning.running.cluster import ClusterConfig, connect
 
-    with connect(ClusterConfig(cores=2)):
+    with connect(ClusterConfig(cores=1)):
         yield
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from keras_cnns.errors import SettingError
 from keras_cnns.networks.auxiliary import AuxiliaryModel
 from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.job import Job, assemble
+from tests.processes import call, use_devices
 
 SIDE = 80
 SMALL: dict[str, Any] = {"width_multiplier": 0.1, "modules": (1, 2, 1), "auxiliary_after": (2, 3)}
@@ -263,39 +262,20 @@ def test_training_saves_the_network_without_heads_and_its_costs(tmp_path: Path) 
     assert isinstance(assemble(job, images), AuxiliaryModel)
 
 
-DEVICES = """
-import os, sys, warnings
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-import numpy as np, tensorflow as tf
-devices = int(sys.argv[1])
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-import keras
-from keras_cnns import build
-keras.utils.set_random_seed(3)
-warnings.filterwarnings("error", message=".*auxiliary classifiers")
-names = [device.name for device in tf.config.list_logical_devices("CPU")]
-with tf.distribute.MirroredStrategy(names).scope():
-    model = build("googlenet", input_shape=(80, 80, 3), classes=4, auxiliary_classifiers=True, dropout=0.0,
-                  auxiliary_dropout=0.0, width_multiplier=0.1, modules=(1, 2, 1), auxiliary_after=(2, 3))
-    model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
-images = np.random.default_rng(0).normal(size=(16, 80, 80, 3)).astype("float32")
-history = model.fit(images, np.arange(16) % 4, batch_size=8, epochs=2, shuffle=False, verbose=0).history
-np.savez(sys.argv[2], loss=history["loss"], first=model.get_layer("stem_conv1").kernel,
-         head=model.get_layer("auxiliary1_logits").kernel)
-"""
+def train_on_devices(devices: int) -> list[np.ndarray]:
+    """Return the losses of two epochs and two kernels after them."""
+    use_devices(devices)
+    names = [device.name for device in tf.config.list_logical_devices("CPU")]
+    keras.utils.set_random_seed(3)
+    with warnings.catch_warnings(), tf.distribute.MirroredStrategy(names).scope():
+        warnings.filterwarnings("error", message=".*auxiliary classifiers")
+        model = compile_model(network(**NO_DROPOUT), keras.optimizers.SGD(0.5))
+        history = model.fit(IMAGES, LABELS, batch_size=6, epochs=2, shuffle=False, verbose=0).history
+    kernels = [np.asarray(model.get_layer(name).kernel) for name in ("stem_conv1", "auxiliary1_logits")]
+    return [np.array(history["loss"]), *kernels]
 
 
 @pytest.mark.slow
-def test_two_devices_train_the_heads_like_one_device(tmp_path: Path) -> None:
-    found = []
-    for devices in ("1", "2"):
-        path = tmp_path / f"{devices}.npz"
-        done = subprocess.run(
-            [sys.executable, "-c", DEVICES, devices, str(path)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        found.append(np.load(path))
-    one, two = found
-    for name in ("loss", "first", "head"):
-        np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-5)
+def test_two_devices_train_the_heads_like_one_device() -> None:
+    for one, two in zip(call(train_on_devices, 1), call(train_on_devices, 2), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)

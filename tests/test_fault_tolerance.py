@@ -170,16 +170,16 @@ METRICS = {"loss": 0.5, "accuracy": 0.5, "val_accuracy": 0.5, "val_auc": 0.5, "v
 
 
 def run_stubs(folder: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> list[TrialState]:
-    """Run eight trials of one epoch without any training, with the real Ray and MLflow."""
+    """Run five trials of one epoch without any training, with the real Ray and MLflow."""
     monkeypatch.setattr(execution, "run_trial", stub)
-    config = make_config(load("digits"), trials=8, repeats=None)
+    config = make_config(load("digits"), trials=5, repeats=None)
     config = replace(config, space=replace(config.space, recipe=Recipe(epochs=1)))
     store = Store(f"sqlite:///{folder / 'mlflow.db'}")
     run_id = start_sweep(config, store, "sweep", folder)
     execution.run_trials(SweepRun(config=config, folder=folder, store=store, experiment="sweep", run_id=run_id), None)
     states = list(Journal(folder / "journal.jsonl").trials().values())
-    assert len(states) == 8
-    assert sorted(run.tags["trial"] for run in store.runs(experiment="sweep")) == sorted(map(str, range(8)))
+    assert len(states) == 5
+    assert sorted(run.tags["trial"] for run in store.runs(experiment="sweep")) == sorted(map(str, range(5)))
     return states
 
 
@@ -195,7 +195,7 @@ def test_a_worker_that_has_grown_too_much_is_recycled(
 
     states = run_stubs(tmp_path, monkeypatch, stub)
     processes = {state.curve[0]["seconds"] for state in states}
-    assert len(processes) > 2 if recycle else len(processes) <= 2
+    assert len(processes) > 1 if recycle else len(processes) == 1
 
 
 @pytest.mark.slow

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +25,7 @@ from keras_cnns.networks.registry import network_settings
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job
 from keras_cnns.training.memory import MICRO_BATCHES_FILE, is_out_of_memory, micro_batch_step, train_within_memory
+from tests.processes import call
 
 DETERMINISTIC = {"activation": "tanh", "subsampling": "average"}  # no batch norm, no dropout
 ALL_OPTIONS = {
@@ -199,41 +198,27 @@ def test_a_single_image_that_does_not_fit_is_a_one_line_error(tmp_path: Path) ->
         train_within_memory(tmp_path / "other", 4, lambda micro_batches: micro_batches // 0)
 
 
-SMALL_MEMORY = """
-import sys, keras, numpy as np
-from pathlib import Path
-from keras_cnns.training.memory import micro_batch_step, train_within_memory
-
-def train(micro_batches):
-    keras.utils.set_random_seed(1)
-    layers = [keras.layers.Activation("tanh") for _ in range(20)]
-    network = keras.Sequential([keras.Input((512,)), keras.layers.Dense(512), *layers, keras.layers.Dense(4)])
-    network.compile(keras.optimizers.SGD(0.1), "mse")
-    if micro_batches > 1:
-        network.train_step = micro_batch_step(network, 2048 // micro_batches)
-    network.fit(np.ones((2048, 512), "float32"), np.ones((2048, 4), "float32"), batch_size=2048, verbose=0)
-    return micro_batches, float(network.get_weights()[2].sum())
-
-print(*train_within_memory(Path(sys.argv[1]), 2048, train))
-"""
-
-
 def train_with_limit(megabytes: int, folder: Path) -> tuple[int, float]:
     """Return the number of micro-batches and the sum of the last weights with limited memory for tensors."""
-    limit = {"TF_CPU_ALLOCATOR_USE_BFC": "true", "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(megabytes)}
-    done = subprocess.run(
-        [sys.executable, "-c", SMALL_MEMORY, str(folder)],
-        env=os.environ | limit, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    micro_batches, total = done.stdout.split()
-    return int(micro_batches), float(total)
+    os.environ.update({"TF_CPU_ALLOCATOR_USE_BFC": "true", "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(megabytes)})
+
+    def train(micro_batches: int) -> tuple[int, float]:
+        keras.utils.set_random_seed(1)
+        layers = [keras.layers.Activation("tanh") for _ in range(20)]
+        network = keras.Sequential([keras.Input((512,)), keras.layers.Dense(512), *layers, keras.layers.Dense(4)])
+        network.compile(keras.optimizers.SGD(0.1), "mse")
+        if micro_batches > 1:
+            network.train_step = micro_batch_step(network, 2048 // micro_batches)
+        network.fit(np.ones((2048, 512), "float32"), np.ones((2048, 4), "float32"), batch_size=2048, verbose=0)
+        return micro_batches, float(network.get_weights()[2].sum())
+
+    return train_within_memory(folder, 2048, train)
 
 
 @pytest.mark.slow
 def test_a_batch_that_does_not_fit_into_memory_is_split(tmp_path: Path) -> None:
     """The outputs of the layers for the whole batch take 80 MiB."""
-    whole, split = train_with_limit(1000, tmp_path / "large"), train_with_limit(64, tmp_path / "small")
+    whole, split = (call(train_with_limit, limit, tmp_path / str(limit)) for limit in (1000, 64))
     assert whole[0] == 1
     assert split[0] in (2, 4)
     assert split[1] == pytest.approx(whole[1], rel=1e-5)

@@ -24,7 +24,8 @@ from keras_cnns.tracking import Store
 
 assert main(("models", "squeezenet*")) == 0
 assert main(("train", "squeezenet-small", "--data", "stripes", "--epochs", "1")) == 0
-assert main(("sweep", "squeezenet", "--data", "stripes", "--trials", "1", "--epochs", "1")) == 0
+assert main(("sweep", "squeezenet", "--data", "stripes", "--trials", "1", "--epochs", "1",
+             "--cores", "1")) == 0
 (run,) = Store("sqlite:///mlflow.db", create=False).runs(experiment="train")
 assert main(("evaluate", run.id, "--data", "stripes", "--json")) == 0
 """
@@ -52,8 +53,9 @@ def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def test_the_family_of_an_installed_package_passes_the_tests_of_families(
     source: Path, installed: dict[str, str]
 ) -> None:
+    """The slowest tests of families are left out: test_extending runs them for the same family."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "not jax", "tests"],
+        [sys.executable, "-m", "pytest", "-q", "-k", "not new_process and not any_legal", "tests"],
         capture_output=True, text=True, check=False, env={**os.environ, **installed}, cwd=source,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shlex
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import keras_cnns
-import tuning
 from keras_cnns import Recipe
 from keras_cnns.cli import main, make_parser
 from keras_cnns.evaluation.metrics import make_weighted_metrics
@@ -24,22 +24,32 @@ from keras_cnns.networks.augmentations import Augmentation
 from keras_cnns.networks.registry import all_families
 from keras_cnns.networks.weights import to_state_dict
 from keras_cnns.tracking import Store
+from tuning import search
+from tuning.finishing.result import SweepResult
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROMPTS = {"sh": "", "console": r"\w*\$ "}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_RUN = ("cluster.md", "README.md")
-"""Pages of which only the arguments of `sweep` are checked: one needs a cluster, the other runs it as a command."""
 RUN_IDS = ("e135f2c2", "5dd49674", "RUN_ID")
 FASTER = {  # changes only how long a sample takes
-    r"--trials \d+": "--trials 1",
+    r"sweep densenet": "sweep densenet --set blocks=1,1",
+    r"--set growth_rate=8": "--set growth_rate=8 --set blocks=1,1",
+    r"--trials \d+": "--trials 1 --seed 2",  # a seed whose first candidate is small
     r"--repeats \d+": "--repeats 2",
     r"--epochs \d+": "--epochs 1",
     r"--recipe modern": "--recipe modern --epochs 1",
     r"--image-size 64": "--image-size 32",
     r"--max-parameters 1M": "--max-parameters 50K --epochs 1",
+    r"epochs=\d+": "epochs=1",
+    r'"growth_rate": 8': '"growth_rate": 8, "blocks": (1, 1)',
 }
+
+
+def make_faster(text: str) -> str:
+    for pattern, replacement in FASTER.items():
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
 def blocks(page: Path, *kinds: str) -> list[str]:
@@ -61,38 +71,53 @@ def test_each_command_can_be_parsed(arguments: list[str]) -> None:
     assert make_parser().parse_args(arguments).command
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Change to a folder with photos of two classes, new photos, and an archive like MNIST's."""
-    source = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with photos of two classes, new photos, and an archive like MNIST's."""
+    folder = tmp_path_factory.mktemp("source")
+    generator = np.random.default_rng(0)
     for split in ("train", "test"):
         for shade, name in enumerate(("cat", "dog")):
-            class_folder = tmp_path / "photos" / split / name
+            class_folder = folder / "photos" / split / name
             class_folder.mkdir(parents=True)
             for number in range(12):
-                low = int(source.integers(0, 60)) + 30 * shade
-                pixels = source.integers(low, low + 100, (40, 40), np.uint8)
+                low = int(generator.integers(0, 60)) + 30 * shade
+                pixels = generator.integers(low, low + 100, (40, 40), np.uint8)
                 Image.fromarray(pixels).save(class_folder / f"{number}.png")
-    (tmp_path / "new").mkdir()
-    Image.fromarray(source.integers(0, 80, (40, 40), np.uint8)).save(tmp_path / "new" / "0.png")
-    images, labels = source.integers(0, 256, (80, 28, 28), np.uint8), np.arange(80) % 10
-    np.savez(
-        tmp_path / "mnist.npz", x_train=images[:60], y_train=labels[:60], x_test=images[60:], y_test=labels[60:]
+    (folder / "new").mkdir()
+    Image.fromarray(generator.integers(0, 80, (40, 40), np.uint8)).save(folder / "new" / "0.png")
+    images, labels = generator.integers(0, 256, (80, 28, 28), np.uint8), np.arange(80) % 10
+    np.savez(folder / "mnist.npz", x_train=images[:60], y_train=labels[:60], x_test=images[60:], y_test=labels[60:])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(source: Path) -> tuple[keras_cnns.TrainedRun, keras_cnns.Dataset]:
+    """Return a run on the photos, in a store in their folder, and its dataset."""
+    dataset = keras_cnns.load(str(source / "photos"), image_size=28)
+    run = keras_cnns.train(
+        "densenet-bc-40", dataset, settings={"blocks": (1, 1), "growth_rate": 4}, recipe=Recipe(epochs=1),
+        folder=source / "runs", tracking_uri=f"sqlite:///{source / 'mlflow.db'}",
     )  # fmt: skip
+    return run, dataset
+
+
+@pytest.fixture
+def folder(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to a copy of the folder."""
+    shutil.copytree(source, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("another ray")
 @pytest.mark.usefixtures("own_ray")
 def test_the_commands_of_the_readme_lead_from_a_folder_of_images_to_an_evaluation(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (script,) = (block for block in blocks(ROOT / "README.md", "sh") if "keras-cnns inspect" in block)
-    for pattern, replacement in FASTER.items():
-        script = re.sub(pattern, replacement, script)
-    for line in script.splitlines():
+    for line in make_faster(script).splitlines():
         arguments = shlex.split(line, comments=True)[1:]
         if "RUN" in arguments:
             runs = Store(f"sqlite:///{folder / 'mlflow.db'}", create=False).runs(experiment="train")
@@ -104,46 +129,31 @@ def test_the_commands_of_the_readme_lead_from_a_folder_of_images_to_an_evaluatio
     assert list((folder / "heatmaps").glob("*.png"))
 
 
-def shorten(sweep: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a sweep that runs one trial for one epoch, whatever its arguments."""
-    return lambda *arguments, **options: sweep(*arguments, **{**options, "trials": 1, "recipe": Recipe(epochs=1)})
-
-
-def pages_with_python() -> Iterator[Any]:
-    for page in PAGES:
-        text = "\n".join(blocks(page, "python"))
-        if text:
-            sweeps = "sweep(" in text and page.name not in NOT_RUN
-            yield pytest.param(page, text, marks=[pytest.mark.xdist_group("ray")] * sweeps, id=page.stem)
+PAGES_WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page.name != "adding.md"]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("page", "text"), list(pages_with_python()))
+@pytest.mark.parametrize("page", PAGES_WITH_PYTHON, ids=lambda page: page.stem)
 def test_the_python_code_of_a_page_runs(
-    page: Path, text: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    page: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    if page.name == "adding.md":
-        pytest.skip("has parts of modules, which the test below adds")
-    if page.name in NOT_RUN:
-        monkeypatch.setattr(tuning, "sweep", inspect.signature(tuning.sweep).bind)
-    elif "sweep(" in text:
-        request.getfixturevalue("own_ray")
-        monkeypatch.setattr(tuning, "sweep", shorten(tuning.sweep))
-    if page.name == "from-other-libraries.md":  # use weights of the same layout instead of PyTorch's
-        text = "\n".join(block for block in blocks(page, "python") if "import torch" not in block)
-        text = text.replace("ResNet50()", "ResNet50(weights=None)")
-        save_file(to_state_dict(keras_cnns.build("resnet50-v1.5")), "resnet50.safetensors")
-    shape = (2, 28, 28, 1) if "RUN_ID" in text else (2, 224, 224, 3)
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    names: dict[str, Any] = {"keras_cnns": keras_cnns, "images": images, "labels": np.array([0, 1])}
-    if any(name in text for name in ("trained.", *RUN_IDS)):
-        dataset = keras_cnns.load("photos", image_size=28)
-        small = {"blocks": (2, 2), "growth_rate": 4}
-        trained = keras_cnns.train("densenet-bc-40", dataset, settings=small, recipe=Recipe(epochs=1))
+    """Everything but the trials of a sweep, which the commands of the README run."""
+    samples = blocks(page, "python")
+    names: dict[str, Any] = {"keras_cnns": keras_cnns, "labels": np.array([0, 1])}
+    if any(name in text for text in samples for name in ("trained.", *RUN_IDS)):
+        trained, dataset = request.getfixturevalue("trained")
         names |= {"trained": trained, "dataset": dataset, "patients": np.arange(len(dataset.splits["test"]))}
-        text = re.sub("|".join(RUN_IDS), trained.run_id, text)
-    exec(compile(text.replace("epochs=15", "epochs=1"), str(page), "exec"), names)  # noqa: S102 - our own code
+        samples = [re.sub("|".join(RUN_IDS), trained.run_id, text) for text in samples]
+    request.getfixturevalue("folder")
+    shape = (2, 28, 28, 1) if "runs:/" in "".join(samples) else (2, 224, 224, 3)
+    names["images"] = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    result = create_autospec(SweepResult, instance=True)
+    monkeypatch.setattr(search, "run_sweep", create_autospec(search.run_sweep, return_value=result))
+    monkeypatch.setattr(search, "check_cluster", create_autospec(search.check_cluster))
+    if page.name == "from-other-libraries.md":  # use weights of the same layout instead of PyTorch's
+        samples = [text.replace("ResNet50()", "ResNet50(weights=None)") for text in samples if "torch" not in text]
+        save_file(to_state_dict(keras_cnns.build("resnet50-v1.5")), "resnet50.safetensors")
+    exec(compile(make_faster("\n".join(samples)), str(page), "exec"), names)  # noqa: S102 - our own code
 
 
 def test_the_source_the_augmentation_and_the_metrics_of_the_docs_can_be_added(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ray import tune
 
 from keras_cnns import Recipe
 from keras_cnns.cli import main
@@ -28,10 +29,11 @@ from tuning import sweep
 from tuning.candidates.space import Limits, make_space
 from tuning.running.journal import Journal, TrialState
 from tuning.running.sweep_run import SweepConfig
+from tuning.running.trial import FAILURE
 
-SMALL = {"blocks": (2, 2), "growth_rate": 4, "bottleneck_width": None}
+SMALL = {"blocks": (1, 1), "growth_rate": 4, "bottleneck_width": None}
 COMMAND = ["sweep", "densenet", "--trials", "3", "--epochs", "3", "--seed", "5", "--scheduler", "none",
-           "--set", "blocks=2,2", "--set", "growth_rate=4"]  # fmt: skip
+           "--set", "blocks=1,1", "--set", "growth_rate=4"]  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)
@@ -125,21 +127,30 @@ def test_an_incomplete_last_line_of_the_journal_is_repaired(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
-def test_every_trial_is_a_child_run_of_the_sweep_and_the_best_network_is_saved(tmp_path: Path) -> None:
+def test_every_trial_is_a_child_run_of_the_sweep_even_a_failed_one_and_the_best_network_is_saved(
+    tmp_path: Path,
+) -> None:
     import mlflow
 
     store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    result = sweep("densenet", "digits", trials=4, recipe=Recipe(epochs=4, optimizer="sgd"), seed=2,
-                   space=SMALL | {"dropout": 0.0}, tracking_uri=store.uri, folder=tmp_path)  # fmt: skip
+    recipe = Recipe(epochs=4, batch_size=16, optimizer="sgd", schedule="constant", warmup=0.0)
+    result = sweep("densenet", "digits", trials=3, recipe=recipe, seed=2, tracking_uri=store.uri, folder=tmp_path,
+                   space=SMALL | {"dropout": 0.0, "weight_decay": 1.0, "learning_rate": [0.01, 10.0]})  # fmt: skip
     runs = store.runs(experiment="sweep")
-    assert sorted(run.tags["trial"] for run in runs) == ["0", "1", "2", "3"]
+    assert sorted(run.tags["trial"] for run in runs) == ["0", "1", "2"]
     assert {run.parent for run in runs} == {result.run_id}
-    assert {run.status for run in runs} == {"finished"}
-    for run in runs:
+    failed = [run for run in runs if run.recipe["learning_rate"] == "10"]
+    assert {run.id for run in runs if run.status == "failed"} == {run.id for run in failed}
+    assert all(run.reason.startswith("TrainingError: ") for run in failed)
+    assert all("the loss is not finite" in run.reason for run in failed)
+    finished = [run for run in runs if run.status == "finished"]
+    assert len(finished) == len(runs) - len(failed)
+    assert min(run.tags["trial"] for run in failed) < max(run.tags["trial"] for run in finished)
+    for run in finished:
         assert {"val_accuracy", "val_auc", "parameters", "macs", "seconds"} <= set(run.metrics)
         assert run.metrics["epochs"] == len(store.curves(run.id)["val_accuracy"])
-    assert max(run.metrics["epochs"] for run in runs) == 4
-    assert result.best.metrics["val_accuracy"] == max(run.metrics["val_accuracy"] for run in runs)
+    assert max(run.metrics["epochs"] for run in finished) == 4
+    assert result.best.metrics["val_accuracy"] == max(run.metrics["val_accuracy"] for run in finished)
     assert 0 < result.utilization <= 1
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store.uri)
@@ -175,17 +186,16 @@ def test_one_sweep_searches_all_families_for_score_and_cost(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
-def test_a_sweep_continues_after_a_failed_trial(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    broken = tmp_path / "runs" / "sweeps"
-    recipe = Recipe(epochs=2, optimizer="sgd", schedule="constant", warmup=0.0, weight_decay=1.0, learning_rate=10.0)
-    result = sweep("densenet", "digits", trials=2, recipe=recipe, seed=3, scheduler="none", tracking_uri=uri,
-                   space=SMALL | {"learning_rate": 10.0, "weight_decay": 1.0}, folder=tmp_path / "runs")  # fmt: skip
-    assert broken.exists()
+def test_a_sweep_whose_trials_all_fail_has_no_best_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001
+        tune.report({"val_accuracy": 0.0, "epoch": 0, FAILURE: "TrainingError: no"})
+
+    monkeypatch.setattr("tuning.execution.run_trial", fail)
+    result = sweep("densenet", "digits", trials=2, seed=3, tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+                   folder=tmp_path / "runs")  # fmt: skip
+    assert (tmp_path / "runs" / "sweeps").exists()
     assert result.best is None
-    assert {run.status for run in result.runs} == {"failed"}
-    assert all(run.reason.startswith("TrainingError: ") for run in result.runs)
-    assert all("the loss is not finite" in run.reason for run in result.runs)
+    assert [(run.status, run.reason) for run in result.runs] == [("failed", "TrainingError: no")] * 2
 
 
 # Processes that a shell starts in the background ignore Ctrl-C.
@@ -223,7 +233,7 @@ def kill_a_worker(driver: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("interrupted sweep")
 def test_a_sweep_that_was_interrupted_and_killed_finishes_each_trial_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,13 +245,13 @@ def test_a_sweep_that_was_interrupted_and_killed_finishes_each_trial_once(
     assert errors.strip().splitlines() == [
         "keras-cnns: interrupted. Completed work is saved; add --resume to continue."
     ]
-    killed = start_process(tmp_path, "--resume")
+    killed = start_process(tmp_path, "--resume", "--cores", "1")
     wait_for(lambda state: state.ended, tmp_path)
     kill_a_worker(killed.pid)
     wait_for(lambda state: state.deaths > 0, tmp_path)
     killed.kill()
     killed.communicate()
-    resumed = start_process(tmp_path, "--resume", "--json")
+    resumed = start_process(tmp_path, "--resume", "--cores", "1", "--json")
     output, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
     assert len(json.loads(output.splitlines()[-1])["trials"]) == 3

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,19 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnns import Dataset, Recipe, train
+from keras_cnns import Dataset, Recipe, load, train
+from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import DataError, ResumeError, SettingError, TrainingError
 from keras_cnns.networks.registry import network_settings
 from keras_cnns.tracking import Store
 from keras_cnns.training.callbacks import FirstNonFiniteStep, averaged_weights
 from keras_cnns.training.checkpoints import read_progress
+from keras_cnns.training.devices import cluster, replica_count
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, assemble
 from keras_cnns.training.speed import Speed, choose_speed
+from tests.processes import FORKED, call, call_together, use_devices
 
 TINY = {"blocks": (1, 1), "growth_rate": 4, "dropout": 0.1}
 
@@ -240,80 +241,63 @@ def test_a_missing_test_split_is_an_error_before_training(digits: Dataset, tmp_p
         train("lenet5", digits, test=True, folder=tmp_path)
 
 
-COMMAND = ["train", "densenet-bc-40", "--epochs", "6", "--set", "blocks=2,2", "--set", "growth_rate=4"]
+COMMAND = ("train", "densenet-bc-40", "--epochs", "6", "--set", "blocks=1,1", "--set", "growth_rate=4")
 
 
-def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "keras_cnns", *arguments],
-        cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def train_in(folder: Path) -> None:
+    os.chdir(folder)
+    main(COMMAND)
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_resumed_in_the_same_run(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keras_cnns", *COMMAND],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def test_a_killed_training_is_resumed_in_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = FORKED.Process(target=train_in, args=(tmp_path,))
+    process.start()
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/epoch-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = run_command(*COMMAND, "--resume", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process.kill()
+    process.join()
+    monkeypatch.chdir(tmp_path)
+    assert main([*COMMAND, "--resume", "--json"]) == 0
     runs = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").runs(experiment="train")
     assert [(run.status, run.metrics["epochs"]) for run in runs] == [("finished", 6)]
-    assert json.loads(done.stdout)["run_id"] == runs[0].id
+    assert json.loads(capsys.readouterr().out)["run_id"] == runs[0].id
 
 
-DEVICES = """
-import sys, keras, numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1]))
-from dataclasses import replace
-from pathlib import Path
-from keras_cnns import Recipe, load
-from keras_cnns.data import Split
-from keras_cnns.networks.registry import network_settings
-from keras_cnns.training.devices import cluster, replica_count
-from keras_cnns.training.fit import fit; from keras_cnns.training.job import Job
-assert replica_count() == max(int(sys.argv[1]), cluster().workers)
-digits = load("digits", image_size=28)
-train = Split(digits.splits["train"].images[:1400], digits.splits["train"].labels[:1400])
-digits = replace(digits, splits={**digits.splits, "train": train})
-recipe = Recipe(epochs=2, batch_size=50, optimizer="sgd", learning_rate=0.02, weight_decay=0.0)
-settings = network_settings("lenet5", {"activation": "tanh", "subsampling": "average"})
-fitted = fit(Job(model="lenet5", settings=settings, recipe=recipe, seed=1), digits, Path(sys.argv[2]))
-if cluster().worker == 0:
-    weights = keras.saving.load_model(fitted.best_model, compile=False).get_weights()
-    np.savez(sys.argv[2] + "/weights.npz", *weights)
-"""
+def train_on_devices(devices: int, folder: Path, environment: Mapping[str, str]) -> list[np.ndarray] | None:
+    """Return the weights after training on several devices, or nothing in all workers but the first."""
+    os.environ.update(environment)
+    use_devices(devices)
+    assert replica_count() == max(devices, cluster().workers)
+    data = load("digits", image_size=28)
+    data = replace(data, splits={**data.splits, "train": first_images(data.splits["train"], 1400)})
+    recipe = Recipe(epochs=2, batch_size=50, optimizer="sgd", learning_rate=0.02, weight_decay=0.0)
+    settings = network_settings("lenet5", {"activation": "tanh", "subsampling": "average"})
+    fitted = fit(Job(model="lenet5", settings=settings, recipe=recipe, seed=1), data, folder)
+    return weights(fitted) if cluster().worker == 0 else None
 
 
-def train_on_devices(devices: int, folder: Path, workers: int = 1) -> list[np.ndarray]:
+def first_images(split: Split, count: int) -> Split:
+    return Split(split.images[:count], split.labels[:count])
+
+
+def environments(workers: int) -> Iterator[dict[str, str]]:
+    """Yield the variables that tell each of several workers about the others."""
     with contextlib.ExitStack() as sockets:
         servers = [sockets.enter_context(socket.create_server(("localhost", 0))) for _ in range(workers)]
         addresses = [f"localhost:{server.getsockname()[1]}" for server in servers]
-    processes = []
     for index in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "TF_CONFIG": json.dumps(config)} if workers > 1 else None
-        command = [sys.executable, "-c", DEVICES, str(devices), str(folder)]
-        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        _, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors[-2000:]
-    with np.load(folder / "weights.npz") as archive:
-        return [archive[name] for name in archive.files]
+        yield {"TF_CONFIG": json.dumps(config)} if workers > 1 else {}
 
 
 @pytest.fixture(scope="module")
 def weights_of_one_device(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    return train_on_devices(1, tmp_path_factory.mktemp("one"))
+    found: list[np.ndarray] = call(train_on_devices, 1, tmp_path_factory.mktemp("one"), {})
+    return found
 
 
 @pytest.mark.slow
@@ -321,5 +305,6 @@ def weights_of_one_device(tmp_path_factory: pytest.TempPathFactory) -> list[np.n
 def test_several_devices_give_the_weights_of_one(
     weights_of_one_device: list[np.ndarray], tmp_path: Path, devices: int, workers: int
 ) -> None:
-    for one, shared in zip(weights_of_one_device, train_on_devices(devices, tmp_path, workers), strict=True):
+    calls = [(train_on_devices, devices, tmp_path, environment) for environment in environments(workers)]
+    for one, shared in zip(weights_of_one_device, call_together(*calls)[0], strict=True):
         np.testing.assert_allclose(one, shared, atol=1e-5)

@@ -27,16 +27,15 @@ KEPT = {"memory": 2**30}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Start groups first and slow tests next, so that short tests keep both workers busy to the end.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Group the tests that share a fixture of their module, so that one worker makes it."""
+    definitions = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - pytest has no public name
+    if any(made[-1].scope == "module" for made in definitions) and not item.get_closest_marker("xdist_group"):
+        item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
-    Tests that share a fixture of their module form a group, so that one worker makes it.
-    """
-    for item in items:
-        scopes = {made[-1].scope for made in item._fixtureinfo.name2fixturedefs.values()}
-        if "module" in scopes and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start groups first and slow tests next, so that short tests keep both workers busy to the end."""
     items.sort(key=lambda item: (not item.get_closest_marker("xdist_group"), not item.get_closest_marker("slow")))
 
 

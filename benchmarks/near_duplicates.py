@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", default=["digits"], help="grey images, as --data takes them")
     for source in parser.parse_args().data:
-        dataset = load(source, channels=1, allow_leaks=True)
+        dataset = load(source, channels=1, leaks="allow")
         images = np.concatenate([split.images for split in dataset.splits.values()])
         gradients, hashes = brightness_gradients(images), pixel_hashes(images)
         begun = time.perf_counter()

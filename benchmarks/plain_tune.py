@@ -43,7 +43,7 @@ def run_ours(arguments: argparse.Namespace) -> dict[str, float]:
         begun = time.perf_counter()
         result = sweep(
             "densenet",
-            load(arguments.data, allow_leaks=True),
+            load(arguments.data, leaks="allow"),
             trials=arguments.trials,
             recipe=Recipe(epochs=arguments.epochs),
             space=NETWORKS,
@@ -88,7 +88,7 @@ def train_plain(config: dict[str, Any]) -> None:
 
 def run_plain(arguments: argparse.Namespace, cores: int) -> dict[str, float]:
     """Tune the same candidates as the documentation does, and return the wall time."""
-    dataset = load(arguments.data, allow_leaks=True)
+    dataset = load(arguments.data, leaks="allow")
     space = make_space(
         "densenet",
         recipe=Recipe(epochs=arguments.epochs),

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="number of concurrent trainings (1)")
     parser.add_argument("--tracking-uri", help="MLflow store of the runs; by default a temporary one")
     arguments = parser.parse_args()
-    seeds = {f"seed {run}": ("--seed", str(run), "--allow-leaks") for run in range(arguments.runs)}
+    seeds = {f"seed {run}": ("--seed", str(run), "--leaks", "allow") for run in range(arguments.runs)}
     folds = {
         f"fold {run + 1}": ("--seed", str(run), "--fold", f"{run + 1}/{arguments.runs}")
         for run in range(arguments.runs)

@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("data", help="MNIST as an .npz file")
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
-    dataset = load(arguments.data, allow_leaks=True)
+    dataset = load(arguments.data, leaks="allow")
     images = len(dataset.splits["train"])
     times: dict[str, list[float]] = {"ours": [], "bare": []}
     for turn in range(arguments.turns):

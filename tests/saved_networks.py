@@ -12,6 +12,7 @@ from keras_cnns import Dataset
 from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.tracking import RunDescription, Store
+from keras_cnns.training.run import network_metadata
 
 
 def train_network(data: Dataset, *, epochs: int = 1, seed: int = 0, activation: str = "softmax") -> keras.Model:
@@ -45,7 +46,7 @@ def save_run(
     run_id = store.start(description, experiment="saved", parent=parent)
     validation = data.splits["validation"]
     operating_point = fit_operating_point(validation.labels, predict_probabilities(network, validation.images))
-    store.log_model(run_id, network, validation.images[:2], class_names=data.class_names)
+    store.log_model(run_id, network, validation.images[:2], metadata=network_metadata(data))
     store.finish(run_id, metrics={**operating_point, **more})
     return run_id
 

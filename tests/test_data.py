@@ -74,7 +74,7 @@ def test_digits_have_a_stratified_fifth_as_validation_split() -> None:
 
 
 def test_a_medmnist_file_keeps_its_validation_split(pneumonia: Path) -> None:
-    lungs = load(pneumonia, allow_leaks=True)
+    lungs = load(pneumonia, leaks="allow")
     assert {name: len(split) for name, split in lungs.splits.items()} == {"train": 4708, "validation": 524}
     assert (lungs.image_shape, lungs.task) == ((28, 28, 1), "binary")
     assert lungs.name == "pneumoniamnist_trainval.npz"
@@ -125,20 +125,20 @@ def test_files_that_are_not_images_are_ignored_and_noted_unless_they_are_hidden(
     folder(tmp_path)
     (tmp_path / "cat" / ".hidden.png").write_bytes(b"")
     (tmp_path / ".cache").mkdir()
-    assert "Ignored" not in " ".join(load(tmp_path).notes)
+    assert "Ignored hidden images: 1." in load(tmp_path).notes
     (tmp_path / "cat" / "notes.txt").write_text("not an image")
-    (tmp_path / "dog" / "0.WEBP").write_text("an unsupported format")
+    (tmp_path / "dog" / "0.XYZ").write_text("an unknown format")
     (tmp_path / "loose.png").write_bytes(b"")
     read = load(tmp_path)
-    assert read.notes[:2] == (
-        "Ignored images outside class folders: 1.",
-        "Ignored files that are not images by their suffix: 2 (.txt, .webp).",
+    assert read.notes[1:3] == (
+        "Ignored images outside class folders: 1, such as loose.png.",
+        "Ignored files that are not images by their suffix: 2 (.txt, .xyz).",
     )
     assert sum(map(len, read.splits.values())) == 12
     assert read.fingerprint == load(tmp_path).fingerprint
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "tif", "tiff", "gif"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "tif", "tiff", "gif", "webp", "jp2", "pgm"])
 def test_a_folder_may_have_any_format(tmp_path: Path, suffix: str) -> None:
     for name in ("cat", "dog"):
         for index in range(6):
@@ -163,11 +163,19 @@ def test_16_bit_greyscale_is_reduced_to_the_upper_8_bits(tmp_path: Path) -> None
     assert load(tmp_path).splits["train"].images[0].max() == 128
 
 
-def test_floating_point_pixels_of_unknown_range_are_an_error(tmp_path: Path) -> None:
+def test_floating_point_files_of_0_to_1_are_scaled_and_others_need_a_range(tmp_path: Path) -> None:
     folder(tmp_path, ("train", "val"))
-    Image.fromarray(np.full((6, 5), 0.5, np.float32)).save(tmp_path / "train" / "cat" / "0.tif")
-    with pytest.raises(DataError, match=r"0.tif: its pixels are floating-point numbers"):
+    path = tmp_path / "train" / "cat" / "0.tif"
+    Image.fromarray(np.linspace(0, 1, 30, dtype=np.float32).reshape(6, 5)).save(path)
+    read = load(tmp_path)
+    image = read.splits["train"].images[read.splits["train"].files.index("train/cat/0.tif")]
+    assert (image[..., 0] == np.rint(np.linspace(0, 255, 30)).reshape(6, 5)).all()
+    Image.fromarray(np.linspace(-3.5, 2.25, 30, dtype=np.float32).reshape(6, 5)).save(path)
+    with pytest.raises(
+        DataError, match=r"floating-point TIFF: values range from -3.5 to 2.25; .*--value-range LOW HIGH"
+    ):
         load(tmp_path)
+    assert load(tmp_path, value_range=(-3.5, 2.25)).splits["train"].images.max() == 255
 
 
 def test_the_orientation_in_exif_is_applied(tmp_path: Path) -> None:
@@ -346,7 +354,8 @@ def test_splits_of_different_shapes_are_an_error(tmp_path: Path) -> None:
 def test_all_splits_have_the_same_pixel_scale(tmp_path: Path) -> None:
     dark = np.ones((20, 6, 5), np.float32)
     path = archive(tmp_path / "a.npz", train_images=IMAGES.astype(np.float32), val_images=dark, val_labels=LABELS)
-    assert load(path).splits["validation"].images.max() == 1
+    assert_error(path, "train 0 to 255", "validation 1 to 1", "--value-range")
+    assert load(path, bits=8).splits["validation"].images.max() == 1
 
 
 def test_scaled_pixels_are_noted(tmp_path: Path) -> None:

@@ -21,9 +21,11 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureIma
 from keras_cnns.data import load
 from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.dataset import BrokenFile
-from keras_cnns.data.decoding.decoded_image import DecodedImage, age_in_years
+from keras_cnns.data.decoding.decoded_image import FULL_DEPTH, PADDED, STRETCHED, DecodedImage, age_in_years
 from keras_cnns.data.decoding.image import decode, is_dicom, read_size
-from keras_cnns.data.decoding.parallel import try_decode
+from keras_cnns.data.decoding.parallel import ConvertedImage, try_decode
+from keras_cnns.data.decoding.window import Window, find_window
+from keras_cnns.data.value_range import ValueRange, Values
 from keras_cnns.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -52,11 +54,11 @@ def make(pixels: np.ndarray, **header: Any) -> FileDataset:
     return made
 
 
-def read(tmp_path: Path, pixels: np.ndarray, **header: Any) -> DecodedImage:
+def read(tmp_path: Path, pixels: np.ndarray, window: Window | None = None, **header: Any) -> DecodedImage:
     """Save and decode an image; greyscale pixels have shape (height, width) for comparisons."""
     path = tmp_path / "image.dcm"
     make(pixels, **header).save_as(path)
-    found = decode(path)
+    found = decode(path, window=window)
     assert found.pixels.ndim == 3
     return replace(found, pixels=found.pixels[..., 0]) if found.pixels.shape[-1] == 1 else found
 
@@ -89,7 +91,7 @@ def test_windows_follow_the_formulas_of_the_standard(tmp_path: Path, function: s
         "LINEAR_EXACT": ((values - 1000) / 800 + 0.5) * 255,
         "SIGMOID": 255 / (1 + np.exp(-4 * (values - 1000) / 800)),
     }[function or "LINEAR"]
-    assert not found.stretched
+    assert not found.remarks
     assert np.abs(found.pixels - expected.clip(0, 255)).max() <= 0.51
 
 
@@ -122,17 +124,72 @@ def test_monochrome1_is_inverted_and_the_order_of_values_is_kept(
     assert np.abs(255 - light.pixels.astype(int) - dark.pixels).max() <= 1
     order = pixels.ravel().argsort(kind="stable")
     assert (np.diff(light.pixels.ravel()[order].astype(int)) >= 0).all()
-    assert light.stretched == (window is None)
+    assert light.remarks == (() if window is not None else (STRETCHED,))
 
 
-def test_without_a_window_8_bits_are_unchanged_and_16_bits_are_stretched(tmp_path: Path) -> None:
+def test_without_a_window_unsigned_values_are_scaled_by_their_bits(tmp_path: Path) -> None:
     pixels = np.arange(50, 80, dtype=np.uint8).reshape(6, 5)
-    plain = read(tmp_path, pixels)
-    assert (plain.pixels == pixels).all()
-    assert not plain.stretched
-    wide = read(tmp_path, pixels.astype(np.uint16))
-    assert (wide.pixels.min(), wide.pixels.max(), wide.stretched) == (0, 255, True)
-    assert (read(tmp_path, np.full((6, 5), 700, np.uint16)).pixels == 0).all()
+    assert (read(tmp_path, pixels).pixels == pixels).all()
+    stored = read(tmp_path, RAMP, BitsStored=12, HighBit=11)
+    assert (stored.pixels == np.rint(RAMP * (255 / 4095))).all()
+    assert (stored.kind, stored.remarks) == ("", (FULL_DEPTH,))
+    unknown = read(tmp_path, RAMP)
+    assert (unknown.pixels == RAMP).all()
+    assert unknown.kind == "16-bit DICOM without a window"
+
+
+@pytest.mark.parametrize("modality", ["MR", "PT", "NM", "US"])
+def test_without_a_window_values_that_mean_something_within_an_image_are_stretched(
+    tmp_path: Path, modality: str
+) -> None:
+    wide = read(tmp_path, np.arange(50, 80, dtype=np.uint16).reshape(6, 5), Modality=modality)
+    assert (wide.pixels.min(), wide.pixels.max(), wide.remarks) == (0, 255, (STRETCHED,))
+    assert (read(tmp_path, np.full((6, 5), 700, np.uint16), Modality=modality).pixels == 0).all()
+
+
+CT = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": 0}
+HOUNSFIELD_UNITS = np.linspace(-1000, 1000, 30).astype(np.int16).reshape(6, 5)
+
+
+@pytest.mark.parametrize("padding", [-2000, -3024, -1025])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("window", [None, Window(0, 2000)])
+def test_padding_of_ct_is_black_whatever_the_other_values_are(
+    tmp_path: Path, padding: int, named: bool, window: Window | None
+) -> None:
+    values = HOUNSFIELD_UNITS.copy()
+    values[0] = padding
+    header = CT | ({"PixelPaddingValue": padding} if named else {})
+    for interpretation in ("MONOCHROME1", "MONOCHROME2"):
+        found = read(tmp_path, values, window, PhotometricInterpretation=interpretation, **header)
+        pixels = found.to_uint8(ValueRange(-1000, 1000)) if found.kind else found.pixels
+        assert found.values == Values.of(values[1:]) if found.kind else True
+        assert (pixels[0] == 0).all()
+        ends = [int(pixels[1].min()), int(pixels[5].max())]
+        assert (ends[0] > 100) == (interpretation == "MONOCHROME1")
+        assert found.remarks == (PADDED,)
+
+
+def test_ct_without_a_window_has_the_range_of_the_training_and_validation_images(tmp_path: Path) -> None:
+    for split, high in (("train", 800), ("val", 1000), ("test", 3000)):
+        for index in range(12):
+            parent = tmp_path / split / ("ill", "well")[index % 2]
+            parent.mkdir(parents=True, exist_ok=True)
+            values = np.linspace(-1000 + index, high, 30).astype(np.int16).reshape(6, 5)
+            make(values, **CT, PatientID=f"{split}{index}").save_as(parent / f"{index:02}.dcm")
+    read_set = load(tmp_path)
+    assert "CT without a window (36 images): values of -1000 to 1000 were scaled to 0 to 255." in read_set.notes
+    assert any("beyond -1000 to 1000 were clipped" in note and "in test" in note for note in read_set.notes)
+    assert read_set.splits["test"].images.max() == 255
+    with_window = load(tmp_path, window="lung")
+    assert "DICOM images are shown with the window center -600, width 1500." in with_window.notes
+    assert load(tmp_path, window=(-600, 1500)).fingerprint == with_window.fingerprint != read_set.fingerprint
+
+
+@pytest.mark.parametrize("text", ["lungs", "5", "5,0", "a,b", "nan,5"])
+def test_windows_that_do_not_exist_are_an_error(text: str) -> None:
+    with pytest.raises(DataError, match=f"window '{text}' is not possible; use lung, "):
+        find_window(text)
 
 
 def test_a_lookup_table_has_priority_over_a_window(tmp_path: Path) -> None:
@@ -191,7 +248,7 @@ def test_headers_of_a_folder_give_patients_and_columns(tmp_path: Path) -> None:
     ]
     del headers[3]["PatientAge"], headers[5]["PatientSex"]
     lungs = load(folder(tmp_path / "set", headers))
-    assert (lungs.image_shape, lungs.class_names) == ((6, 5, 1), ("ill", "well"))
+    assert (lungs.image_shape, lungs.class_names) == ((6, 5, 1), ("well", "ill"))
     by_file = {}
     for split in lungs.splits.values():
         assert set(split.columns) == {"PatientSex", "PatientAge", "Modality"}
@@ -302,8 +359,9 @@ def test_a_corrupt_file_is_an_image_or_a_one_line_error(
     path = tmp_path_factory.getbasetemp() / "broken.dcm"
     path.write_bytes(content[:at] if cut else content)
     found = try_decode(path.parent, path.name, Conversion())
-    if isinstance(found, DecodedImage):
-        assert (found.pixels.dtype, found.pixels.ndim, found.pixels.shape[-1]) == (np.uint8, 3, 1)
+    if isinstance(found, ConvertedImage):
+        assert found.shape[-1] == 1
+        assert found.source.kind or found.pixels is not None
     else:
         assert len(found.reason.splitlines()) == 1
 
@@ -316,7 +374,7 @@ def test_broken_files_are_listed_and_can_be_skipped(tmp_path: Path) -> None:
         load(root)
     rest = load(root, skip_broken=True)
     assert [broken.file for broken in rest.broken] == ["ill/00.dcm", "well/01.dcm"]
-    assert "2 of 20 files: ill/00.dcm, well/01.dcm" in " ".join(rest.notes)
+    assert "2 of 20 files: ill/00.dcm (is not a DICOM file), well/01.dcm" in " ".join(rest.notes)
     assert sum(map(len, rest.splits.values())) == 18
 
 

@@ -140,7 +140,13 @@ def test_an_evaluation_is_computed_counted_and_stored(made: Made, fresh: Path) -
 def test_the_report_loads_nothing_else(made: Made, fresh: Path) -> None:
     names = ("<b>low</b>", "high & higher")
     data = replace(made.data, class_names=names)
-    found = evaluate(made.id, data, tracking_uri=f"sqlite:///{fresh}/mlflow.db", report=fresh / "result.html")
+    found = evaluate(
+        made.id,
+        data,
+        class_map=dict(zip(names, "01", strict=True)),
+        tracking_uri=f"sqlite:///{fresh}/mlflow.db",
+        report=fresh / "result.html",
+    )
     kept = Path(found.report_folder)
     assert kept.is_relative_to(fresh / "mlartifacts"), "next to the store, even if it was moved"
     text = (fresh / "result.html").read_text(encoding="utf-8")
@@ -150,7 +156,7 @@ def test_the_report_loads_nothing_else(made: Made, fresh: Path) -> None:
     assert len(page.addresses) == 2
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     for part in (made.id, data.fingerprint, "First evaluation on this test set", "sensitivity",
-                 f"{found.metrics['auc']:.4f}", "external dataset", "<b>low</b>, high & higher",
+                 f"{found.metrics['auc']:.4f}", "external dataset", "<b>low</b> = 0, high & higher = 1",
                  f"{found.operating_point.threshold:.4f}"):  # fmt: skip
         assert part in page.text
     assert "<b>low" not in text
@@ -202,8 +208,8 @@ def test_groups_reordered_classes_and_missing_classes(made: Made, fresh: Path) -
     grouped = evaluate(made.id, made.data, tracking_uri=uri, groups=np.arange(len(test)) // 4)
     assert (grouped.metrics, grouped.groups) == (plain.metrics, 100)
     assert grouped.intervals != plain.intervals
-    assert any("patient" in note for note in plain.notes)
-    assert not any("patient" in note for note in grouped.notes)
+    assert any("assume that images are independent" in note for note in plain.notes)
+    assert not any("assume that images are independent" in note for note in grouped.notes)
     with pytest.raises(EvaluationError, match="one group for each image"):
         evaluate(made.id, made.data, tracking_uri=uri, groups=np.arange(3))
 
@@ -246,21 +252,37 @@ def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: py
     Image.fromarray(images[0]).convert("RGB").resize((60, 50)).save("large.jpg")
     assert main(("predict", made.id[:6], "images", "large.jpg")) == 0
     out, err = capfd.readouterr()
-    assert err == ""
+    assert err.startswith("1 of 4 images have another aspect ratio than the image size and were padded")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["file"] for row in rows] == ["images/a.png", "images/b.bmp", "images/inner/c.png", "large.jpg"]
-    assert list(rows[0]) == ["file", "predicted", "0", "1"]
+    assert list(rows[0]) == ["file", "predicted", "0", "1", "threshold 1"]
     expected = made.trained.best_model.predict(np.stack(images).astype("float32")[..., np.newaxis], verbose=0)
     calibrated = apply_temperature(expected, made.trained.operating_point["temperature"])
     for row, probability, shown in zip(rows, expected, calibrated, strict=False):
         assert float(row["1"]) == pytest.approx(shown[1], abs=1e-5)
         assert row["predicted"] == str(int(probability[1] >= made.trained.operating_point["threshold"]))
+        assert row["predicted"] == str(int(float(row["1"]) >= float(row["threshold 1"])))
     assert main(("predict", "lenet5", "images/a.png", "--json")) == 0
     (found,) = json.loads(capfd.readouterr().out)
     assert found["file"] == "images/a.png"
-    assert found["probabilities"]["1"] == pytest.approx(expected[0, 1], abs=1e-5)
-    assert found["calibrated"]["1"] == pytest.approx(calibrated[0, 1], abs=1e-5)
+    assert found["probabilities"]["1"] == pytest.approx(calibrated[0, 1], abs=1e-5)
+    assert found["thresholds"] == {"1": pytest.approx(float(rows[0]["threshold 1"]))}
     assert predict("lenet5", [fresh / "images"]).probabilities.shape == (3, 2)
+
+
+def test_a_broken_file_is_named_and_does_not_prevent_other_predictions(
+    made: Made, fresh: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_images(made)
+    Path("images/b.bmp").write_bytes(b"BM no image")
+    assert main(("predict", "lenet5", "images")) == 2
+    out, err = capfd.readouterr()
+    assert [row["file"] for row in csv.DictReader(io.StringIO(out))] == ["images/a.png", "images/inner/c.png"]
+    assert err.startswith("keras-cnns: 1 of 3 files cannot be read and have no prediction: images/b.bmp: ")
+    assert err.count("\n") == 1
+    assert main(("predict", "lenet5", "images", "--skip-broken")) == 0
+    assert capfd.readouterr().err.startswith("skipped images/b.bmp: ")
+    assert [file.file for file in predict("lenet5", [fresh / "images"]).broken] == [str(fresh / "images" / "b.bmp")]
 
 
 @pytest.mark.parametrize(
@@ -273,13 +295,16 @@ def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: py
         (("evaluate", "lenet5", "--data", "halves.npz", "--image-size", "32", "--channels", "3"),
          ["32x32x3", "28x28x1", "--image-size 28", "--channels 1"]),
         (("evaluate", "lenet5", "--data", "digits", "--image-size", "28", "--split", "validation"),
-         ["10 classes", "has 2 (0, 1)"]),
+         ["2, 3, 4, 5, 6, 7, 8, 9 cannot be matched", "the classes are 0, 1, 2", "--class-map 2="]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--class-map", "2=1"), ["halves.npz has no class '2'"]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--class-map", "1"), ["--class-map 1: write DATASET_CLASS="]),
+        (("evaluate", "lenet5", "--data", "halves.npz", "--positive", "2"), ["no class '2'", "choose 0 or 1"]),
         (("evaluate", "lenet5", "--data", "halves.npz", "--report", "result.txt"), ["result.txt", ".html"]),
         (("evaluate", "lenet5", "--data", "halves.npz", "--report", "nowhere/r.html"), ["nowhere/r.html", "folder"]),
         (("evaluate", "lenet5", "--data", "nowhere.npz"), ["nowhere.npz", "does not exist"]),
         (("evaluate", "lenet5", "--tracking-uri", "sqlite:///none.db"), ["none.db", "keras-cnns train"]),
         (("predict", "nobody", "images/a.png"), ["no run 'nobody'"]),
-        (("predict", "lenet5", "images/a.png", "broken.png"), ["broken.png", "fix or remove"]),
+        (("predict", "lenet5", "broken.png"), ["broken.png", "fix or remove"]),
         (("predict", "lenet5", "missing.png"), ["missing.png", "does not exist"]),
         (("predict", "lenet5", "empty"), ["empty", "no images"]),
     ],
@@ -324,9 +349,9 @@ def test_a_run_without_a_network_is_reported(made: Made, fresh: Path) -> None:
     unfinished = store.start_group("g", experiment="e", params={}, tags={})
     with pytest.raises(StoreError, match="has no saved network"):
         store.fetch_network(unfinished, fresh)
+    with pytest.raises(DataError, match="no test split"):
+        evaluate(made.id, replace(made.data, splits={"train": made.data.splits["train"]}))
     (file,) = fresh.glob("mlartifacts/models/*/artifacts/data/model.keras")
     file.write_bytes(b"PK\x03\x04 no network")
     with pytest.raises(EvaluationError, match=f"run {made.id}: its network cannot be loaded"):
         evaluate(made.id, made.data)
-    with pytest.raises(DataError, match="no test split"):
-        evaluate(made.id, replace(made.data, splits={"train": made.data.splits["train"]}))

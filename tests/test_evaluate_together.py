@@ -15,6 +15,7 @@ from keras_cnns import Dataset, evaluate, load, predict
 from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.compatibility import select_groups
 from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.evaluation.operating_point import fit_operating_point
@@ -49,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     labels = (train.labels >= 5).astype(np.int64)
     parts = dict(zip(("train", "validation", "test"), np.split(np.arange(1000), [500, 750]), strict=True))
     splits = {name: with_columns(Split(train.images[part], labels[part]), 0) for name, part in parts.items()}
-    data = Dataset(name="halves", source="halves", splits=splits, class_names=("low", "high"))
+    data = Dataset(name="halves", source="halves", splits=splits, class_names=("low", "high"), positive="high")
     store = Store(f"sqlite:///{folder}/mlflow.db")
     ids = tuple(
         save_run(
@@ -120,7 +121,8 @@ def test_an_ensemble_averages_probabilities_and_fits_its_own_operating_point(mad
         predictions = predict(order, ["image.png"])
         stored = predictions.operating_point
         assert (stored.threshold, stored.temperature) == (point.threshold, point.temperature)
-        np.testing.assert_allclose(predictions.probabilities[0], mean[0], atol=1e-12)
+        calibrated = apply_temperature(mean[:1], point.temperature)
+        np.testing.assert_allclose(predictions.probabilities, calibrated, atol=1e-6)
 
 
 def test_an_ensemble_on_an_external_dataset_uses_the_mean_threshold(made: Made) -> None:
@@ -190,7 +192,7 @@ def test_the_command_line_prints_all_of_it(made: Made, capfd: pytest.CaptureFixt
             sex = part.columns["sex"][index]
             rows.append(f"{name}{index}.png,{label},{split},{name}{part.patients[index]},{sex}")
     Path("cases.csv").write_text("\n".join(rows))
-    command = ("evaluate", "run0", "run1", "--data", "cases.csv", "--allow-leaks", "--by", "sex", "--tta", "2")
+    command = ("evaluate", "run0", "run1", "--data", "cases.csv", "--leaks", "allow", "--by", "sex", "--tta", "2")
     assert main(command) == 0
     out, err = capfd.readouterr()
     assert err == ""

@@ -163,7 +163,7 @@ def test_a_multi_label_run_predicts_and_explains(
         map(list, found.predicted_names)
     )
     explained = explain("labels", files, class_name="left", tracking_uri=uri)
-    np.testing.assert_allclose(explained.probabilities, found.calibrated[:, 0])
+    np.testing.assert_allclose(explained.probabilities, found.probabilities[:, 0])
 
 
 def test_a_sigmoid_at_the_main_output_makes_a_network_multi_label() -> None:

@@ -82,6 +82,7 @@ def evaluate_predictions(labels: np.ndarray, probabilities: np.ndarray, threshol
     subgroups = compute_subgroups(predictions, np.array(["F", "M"])[np.arange(len(labels)) % 2])
     return Evaluation(
         runs=(RUN,), data_name="cases", data_fingerprint="f00d", split="test", external=False, class_names=names,
+        positive="c1" if len(names) == 2 else None, class_map=dict(zip(names, names, strict=True)),
         labels=labels, probabilities=probabilities, overall=predictions.compute(),
         by_label={name: predictions.select_label(label).compute() for label, name in enumerate(names)}
         if labels.ndim == 2 else {},
@@ -114,6 +115,7 @@ def test_every_metric_has_an_interval_in_its_range_and_is_in_every_output(
 ) -> None:
     evaluation = draw_evaluation(task)
     rows = {row["name"]: row for row in metric_rows(evaluation)}
+    of_positive = " (c1)" if task == "binary" else ""
     stored = evaluation.to_metrics()
     printed = json.loads(json.dumps(as_dict(evaluation), allow_nan=False))
     print_evaluation(evaluation)
@@ -123,7 +125,7 @@ def test_every_metric_has_an_interval_in_its_range_and_is_in_every_output(
     assert list(evaluation.metrics) == [*(metric.name for metric in METRICS), "informedness", "log_loss"]
     for metric in all_metrics().values():
         value, interval = evaluation.metrics[metric.name], evaluation.intervals[metric.name]
-        row = rows[metric.title]
+        row = rows[f"{metric.title}{of_positive if metric.needs_positive else ''}"]
         assert row["value"] == f"{value:.4f}"
         assert row["interval"] == f"{interval.low:.4f} to {interval.high:.4f}"
         assert ("lower is better" in row["meaning"]) != metric.higher_is_better
@@ -155,7 +157,7 @@ def page() -> str:
 @pytest.mark.parametrize("name", [metric.name for metric in METRICS])
 def test_the_report_and_the_docs_have_every_metric(name: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     title = all_metrics()[name].title
-    assert f"<td>{title}</td>" in page
+    assert f"<td>{title}{' (c1)' if all_metrics()[name].needs_positive else ''}</td>" in page
     assert f"| {title} | `{name}` |" in make_docs_table(monkeypatch)
 
 

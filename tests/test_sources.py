@@ -27,7 +27,7 @@ from keras_cnns.plugins import PluginWarning
 
 ROOT = Path(__file__).parents[1]
 USAGES = [kind.usage for kind in all_sources()]
-OURS = ["FILE.npz", "digits", "FOLDER", "FILE.csv/.tsv/.parquet", "tfds:NAME[/CONFIG]"]
+OURS = ["FILE.npz", "digits", "FOLDER", "FILE.csv/.tsv/.txt/.parquet", "tfds:NAME[/CONFIG]"]
 COMMANDS = ("train", "sweep", "evaluate", "inspect")
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 5), np.uint8)
 RASTERS = """
@@ -121,8 +121,8 @@ def test_the_help_of_each_command_that_reads_images_describes_all_sources(
 
 
 def test_the_error_for_an_unknown_source_lists_all_sources(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("")
-    for name, problem in {"notes.txt": "is not a supported source", "gone.npz": "does not exist"}.items():
+    (tmp_path / "notes.md").write_text("")
+    for name, problem in {"notes.md": "is not a supported source", "gone.npz": "does not exist"}.items():
         message = error_of(str(tmp_path / name))
         assert message.startswith(f"{tmp_path / name}: {problem}; use ")
         assert all(usage in message for usage in USAGES)

@@ -184,7 +184,7 @@ def test_a_missing_class_is_noted_in_validation_and_an_error_in_training() -> No
     whole, half = split(np.arange(20) % 2), split(np.zeros(20, np.int64), 1)
     _, notes = make_splits({"train": whole, "validation": half})
     assert notes == "No validation images of class 'dog': their AUC is undefined there."
-    assert_error({"train": half, "validation": whole}, "no training images of class 'dog'", allow_leaks=True)
+    assert_error({"train": half, "validation": whole}, "no training images of class 'dog'", leaks="allow")
 
 
 def test_errors_for_too_few_images_or_patients_of_a_class() -> None:
@@ -260,8 +260,13 @@ def test_all_identical_images_in_two_splits_are_found(copies: list[tuple[int, in
     assert [leak.kind for leak in leaks] == ["image"] * bool(copies)
     assert sorted(pair for leak in leaks for pair in leak.pairs) == sorted(copies)
     if copies:
-        assert_error(splits, f"{len(copies)} image", "both train and validation", "--allow-leaks")
-        assert f"Leak, allowed: {len(copies)} image" in make_splits(splits, allow_leaks=True)[1]
+        assert_error(splits, f"{len(copies)} image", "both train and validation", "--leaks allow", leaks="error")
+        assert f"Leak, allowed: {len(copies)} image" in make_splits(splits, leaks="allow")[1]
+        kept, notes = make_splits(splits)
+        removed = {mine for mine, _ in copies}
+        assert f"Leak: {len(removed)} train image" in notes
+        assert (kept["train"].images == np.delete(first.images, list(removed), axis=0)).all()
+        assert (kept["validation"].images == second.images).all()
     else:
         assert make_splits(splits)[1] == ""
 
@@ -286,18 +291,32 @@ def test_the_error_for_a_leak_names_the_patient_and_the_files() -> None:
     train = split(np.arange(20) % 2, 1, patients=whose, files=tuple(f"train/{index}.png" for index in range(20)))
     test = split(np.arange(2), 2, patients=np.array(["P9", "P8"]), files=("test/a.png", "test/b.png"))
     splits = {"train": train, "validation": split(np.arange(20) % 2), "test": test}
-    parts = ("1 patient is in both train and test", "'P8': train/1.png and test/b.png", "(allow_leaks=True)")
+    parts = ("1 patient is in both train and test", "'P8': train/1.png and test/b.png", "(leaks='allow')")
     assert_error(splits, *parts)
 
 
 def test_folds_ignore_leaks_between_training_and_validation() -> None:
     train, validation = split(np.arange(40) % 2, 1), split(np.arange(20) % 2, 2)
     validation.images[3] = train.images[5]
-    assert_error({"train": train, "validation": validation}, "train[5] and validation[3]")
+    assert_error({"train": train, "validation": validation}, "train[5] and validation[3]", leaks="error")
     make_splits({"train": train, "validation": validation}, fold=(1, 5))
     test = split(np.arange(4) % 2, 3)
     test.images[0] = validation.images[0]
-    assert_error({"train": train, "validation": validation, "test": test}, "validation and test", fold=(1, 5))
+    splits = {"train": train, "validation": validation, "test": test}
+    assert_error(splits, "validation and test", fold=(1, 5), leaks="error")
+    folded, notes = make_splits(splits, fold=(1, 5))
+    assert "Leak: 1 validation image is also in test and left out of validation: validation[0]." in notes
+    assert len(folded["train"]) + len(folded["validation"]) == 59
+    assert (folded["test"].images == test.images).all()
+
+
+def test_identical_images_with_different_labels_are_listed() -> None:
+    train, test = split(np.arange(20) % 2, 1), split(np.arange(4) % 2, 2)
+    test.images[1], train.images[7] = train.images[4], train.images[2]
+    _, notes = make_splits({"train": train, "test": test})
+    assert "2 images have different labels in different places" in notes
+    assert "train[4] (cat) and test[1] (dog)" in notes
+    assert "train[2] (cat) and train[7] (dog)" in notes
 
 
 def test_images_of_a_single_colour_are_not_duplicates() -> None:

@@ -40,7 +40,7 @@ def test_a_prepared_dataset_is_read_offline(tfds: Any, tmp_path: Path) -> None:
     info = {"name": "mnist", "version": str(builder.version), "fileFormat": "tfrecord", "splits": splits}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     with tfds.testing.mock_data(num_examples=200, data_dir=tmp_path):
-        read = load("tfds:mnist", allow_leaks=True)
+        read = load("tfds:mnist", leaks="allow")
     assert {name: len(split) for name, split in read.splits.items()} == {"train": 160, "validation": 40, "test": 200}
     assert (read.image_shape, read.classes, read.name) == ((28, 28, 1), 10, "tfds:mnist")
 
@@ -97,7 +97,7 @@ def test_a_dataset_keeps_its_splits_and_class_names(tfds: Any, tmp_path: Path, m
                 yield index, {"image": IMAGES[index][..., np.newaxis], "label": index % 2}
 
     monkeypatch.setattr(tfds_source.tfds, "builder", functools.partial(tfds.builder, data_dir=tmp_path))
-    read = load(f"tfds:{TinyDataset.name}", allow_leaks=True)
+    read = load(f"tfds:{TinyDataset.name}", leaks="allow")
     assert {name: len(split) for name, split in read.splits.items()} == {"train": 16, "validation": 4, "test": 4}
     assert read.class_names == ("cat", "dog")
     assert_error("tfds:no_such_set_of_images", "tfds:no_such_set_of_images")

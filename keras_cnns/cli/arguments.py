@@ -82,24 +82,49 @@ def add_assignments(parser: argparse._ActionsContainer, meaning: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help=meaning)
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add the dataset and how to load it."""
-    group = parser.add_argument_group("data")
+def add_data(parser: argparse.ArgumentParser, *, default: str | None = "digits") -> None:
+    """Add the dataset and how to load it; without a default, the dataset is that of a run."""
+    group = parser.add_argument_group("data", "" if default else "What is not given is as for the training of the run.")
+    shown = default or "those of the run"
     group.add_argument(
-        "--data", default="digits", metavar="SOURCE", help=f"images to read (default: digits): {SOURCES}"
+        "--data", default=default, metavar="SOURCE", help=f"images to read (default: {shown}): {SOURCES}"
     )
     add_reading(group)
     group.add_argument(
-        "--allow-leaks", action="store_true", help="allow patients or images in more than one split; reports note it"
+        "--leaks",
+        choices=("drop", "error", "allow"),
+        help="images in two splits: leave them out of the earlier one (default), stop, or allow them and patients",
     )
-    group.add_argument("--skip-broken", action="store_true", help="skip files that cannot be read; reports list them")
+    group.add_argument(
+        "--skip-broken", action="store_true", default=None, help="skip files that cannot be read; reports list them"
+    )
 
 
 def add_reading(parser: argparse._ActionsContainer) -> None:
-    """Add how images are converted and split."""
+    """Add how images are read, converted and split."""
     parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help="resize images to this side length")
     parser.add_argument("--channels", type=whole_number, choices=(1, 3), help="convert to greyscale (1) or colour (3)")
-    parser.add_argument("--split-seed", **NUMBER, default=0, help="seed of the validation split (default: 0)")
+    parser.add_argument(
+        "--resize",
+        choices=("pad", "crop", "stretch"),
+        help="images of another aspect ratio: add black borders (default), cut the borders, or stretch them",
+    )
+    parser.add_argument(
+        "--window", metavar="CENTER,WIDTH", help="window of DICOM images: a name such as lung, or --window=-600,1500"
+    )
+    parser.add_argument("--bits", **NUMBER, help="depth of values in files of more than 8 bits, such as 12")
+    parser.add_argument(
+        "--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that become black and white"
+    )
+    parser.add_argument(
+        "--frames", choices=("first", "middle", "all"), help="frames of files with several (default: they are errors)"
+    )
+    parser.add_argument("--root", metavar="FOLDER", help="folder that the paths of a table are relative to")
+    parser.add_argument(
+        "--patient-pattern", metavar="PATTERN", help="regular expression with the patient in file names: '(p[0-9]+)_'"
+    )
+    parser.add_argument("--positive", metavar="CLASS", help="positive class of two (default: recognised by its name)")
+    parser.add_argument("--split-seed", **NUMBER, help="seed of the validation split (default: 0)")
     parser.add_argument("--fold", type=fold_of, metavar="I/K", help="cross-validation: validate on fold I of K")
     parser.add_argument(
         "--stream", action="store_true", default=None, help="cache decoded images in a file instead of in memory"

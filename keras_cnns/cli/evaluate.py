@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 import keras_cnns
-from keras_cnns.cli.inputs import load_images
+from keras_cnns.cli.inputs import reading_options
 from keras_cnns.cli.printing import make_console, make_table, print_lines
 from keras_cnns.cli.status import show_status
+from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.report.formatting import (
     describe_setup,
     describe_test_set_evaluations,
@@ -21,7 +22,7 @@ from keras_cnns.evaluation.report.formatting import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate the runs and print the metrics."""
-    dataset = load_images(arguments)
+    class_map = parse_class_map(arguments.class_map)
+    positive, arguments.positive = arguments.positive, None  # a class of the run, which the images need not have
     with show_status() as progress:
         evaluation = keras_cnns.evaluate(
             arguments.references,
-            dataset,
+            arguments.data,
+            reading=reading_options(arguments),
             split=arguments.split,
             groups=arguments.groups,
             by=arguments.by,
+            positive=positive,
+            class_map=class_map,
             tta=arguments.tta,
             tracking_uri=arguments.tracking_uri,
             report=arguments.report,
@@ -52,6 +57,26 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"copy of the report: {arguments.report}")
 
 
+def parse_class_map(texts: Sequence[str]) -> dict[str, str]:
+    """Return the classes of `--class-map DATASET_CLASS=RUN_CLASS,...`, which can be repeated.
+
+    Raises:
+        EvaluationError: A part is not of this form, or a class is named twice.
+    """
+    class_map: dict[str, str] = {}
+    for part in (part for text in texts for part in text.split(",")):
+        name, _, target = (piece.strip() for piece in part.partition("="))
+        if not name or not target:
+            raise EvaluationError(
+                f"--class-map {part}: write DATASET_CLASS=RUN_CLASS, with commas between several; names with commas or "
+                f"= need class_map in Python."
+            )
+        if name in class_map:
+            raise EvaluationError(f"--class-map {part}: {name!r} is mapped twice; name it once.")
+        class_map[name] = target
+    return class_map
+
+
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     """Return the result for `--json`."""
     counts = evaluation.test_set_evaluations
@@ -63,6 +88,8 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         "split": evaluation.split,
         "external": evaluation.external,
         "images": evaluation.images_by_class,
+        "positive": evaluation.positive,
+        "class_map": dict(evaluation.class_map),
         "threshold": evaluation.operating_point.threshold,
         "temperature": evaluation.operating_point.temperature,
         "tta": evaluation.tta,

@@ -17,25 +17,22 @@ if TYPE_CHECKING:
     from keras_cnns.networks.settings import Domain, Settings
 
 
+READING = (
+    "image_size", "channels", "resize", "window", "bits", "value_range", "frames", "root", "patient_pattern",
+    "positive", "fold", "stream", "leaks", "skip_broken",
+)  # fmt: skip
+"""The options of `add_reading` and `add_data` that are arguments of `load`."""
+
+
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of `add_reading` as keyword arguments of `load` and `inspect`."""
-    return {
-        "image_size": arguments.image_size,
-        "channels": arguments.channels,
-        "seed": arguments.split_seed,
-        "fold": arguments.fold,
-        "stream": arguments.stream,
-    }
+    """Return the options of `add_reading` and `add_data` that were given, as keyword arguments of `load`."""
+    options = {name: getattr(arguments, name, None) for name in READING} | {"seed": arguments.split_seed}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def load_images(arguments: argparse.Namespace) -> Dataset:
     """Load the dataset of `add_data`."""
-    return keras_cnns.load(
-        arguments.data,
-        allow_leaks=arguments.allow_leaks,
-        skip_broken=arguments.skip_broken,
-        **reading_options(arguments),
-    )
+    return keras_cnns.load(arguments.data, **reading_options(arguments))
 
 
 def read_network(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -30,7 +30,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Inspect the dataset and print the findings."""
     with show_status("reading and comparing images", backend=bool(arguments.augmentation)):
         inspection = inspect(
-            arguments.source, sheet=arguments.sheet, augmentation=arguments.augmentation, **reading_options(arguments)
+            arguments.source,
+            sheet=arguments.sheet,
+            augmentation=arguments.augmentation,
+            write=arguments.write,
+            **reading_options(arguments),
         )
     if arguments.json:
         print(json.dumps(inspection.as_dict(), allow_nan=False))
@@ -38,6 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         print_inspection(inspection)
     if arguments.sheet:
         print(f"contact sheet: {arguments.sheet}", file=sys.stderr)
+    if arguments.write:
+        print(f"clean table: {arguments.write}, without {len(inspection.left_out):,} images", file=sys.stderr)
 
 
 def print_inspection(inspection: Inspection) -> None:
@@ -57,6 +63,8 @@ def print_inspection(inspection: Inspection) -> None:
     console.print()
     if len(inspection.broken) > MAX_EXAMPLES:
         print_lines(console, ("Files that cannot be read:", *(f"  {broken}" for broken in inspection.broken), ""))
+    if inspection.left_out:
+        print_lines(console, ("Left out of the clean table:", *(f"  {each}" for each in inspection.left_out), ""))
     print_lines(console, inspection.notes)
 
 
@@ -64,13 +72,13 @@ def facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
     """Yield the name and the value of each line above the table."""
     yield "images", f"{inspection.name}, fingerprint {inspection.fingerprint}"
     yield "size", f"{format_shape(inspection.image_shape)} (height, width, channels)"
-    if inspection.file_sizes:
+    if len(inspection.file_sizes) > 1:
         sizes = [f"{count:,} of {width}x{height}" for (width, height), count in list(inspection.file_sizes.items())]
         more = f" and {len(sizes) - MAX_SIZES:,} more sizes" if len(sizes) > MAX_SIZES else ""
         yield "files", f"{', '.join(sizes[:MAX_SIZES])}{more} (width, height)"
     yield "task", f"{inspection.task}, {len(inspection.class_names):,} classes, imbalance {inspection.imbalance:.2f}"
-    if all(contents.patients is None for contents in inspection.splits.values()):
-        yield "patients", "not known, so images of one patient may be in two splits; a table can specify them"
+    if inspection.positive is not None:
+        yield "positive", f"{inspection.positive} is the positive class"
 
 
 def contents_table(inspection: Inspection) -> Table:

@@ -176,7 +176,7 @@ def add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("references", nargs="+", metavar="RUN", help=RUN)
     add_tracking_uri(parser)
-    add_data(parser)
+    add_data(parser, default=None)
     parser.add_argument(
         "--split", default="test", help="test (default), validation, or all (of a source that no run was trained on)"
     )
@@ -192,6 +192,13 @@ def add_evaluate(commands: Commands) -> None:
         metavar="COLUMN",
         help="groups that the bootstrap resamples as a whole (default: patients, if known)",
     )
+    parser.add_argument(
+        "--class-map",
+        action="append",
+        default=[],
+        metavar="NAME=NAME,...",
+        help="class of the run for each class of the images that has another name, such as healthy=no_tumor",
+    )
     add_tta(parser)
     parser.add_argument("--report", metavar="FILE.html", help="also write the report to this file")
     add_json(parser)
@@ -204,14 +211,15 @@ def add_predict(commands: Commands) -> None:
         "predict",
         "predict the classes of images",
         "Prints one CSV row per image, with the probability of each class after temperature scaling, where the run has "
-        "a temperature. The decision thresholds are those of evaluate.",
+        "a temperature, and the threshold on the same scale. Images are read as for training.",
     )
     add_run_and_images(parser)
     parser.add_argument(
         "--with", action="append", default=[], metavar="RUN", dest="others", help="ensemble with this run; repeatable"
     )
     add_tta(parser)
-    add_json(parser, "print JSON instead of CSV, with raw and calibrated probabilities")
+    parser.add_argument("--skip-broken", action="store_true", help="accept files that cannot be read")
+    add_json(parser, "print JSON instead of CSV")
 
 
 def add_explain(commands: Commands) -> None:
@@ -241,11 +249,15 @@ def add_inspect(commands: Commands) -> None:
         commands,
         "inspect",
         "summarise a dataset and report its problems",
-        "Problems are files that cannot be read, leaks between splits, duplicate and near-duplicate images, and "
-        "contradictory labels. They do not change the exit code.",
+        "Problems are files that cannot be read, leaks between splits, duplicate and near-duplicate images, "
+        "contradictory labels, and facts such as the device or the image size that tell the class. They do not change "
+        "the exit code.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"images to read: {SOURCES}")
     add_reading(parser)
+    parser.add_argument(
+        "--write", metavar="FILE.csv", help="write a table without duplicates, leaks and broken files, for --data"
+    )
     parser.add_argument("--sheet", metavar="FILE.png", help="save a contact sheet of each class and of duplicates")
     presets = ", ".join(AUGMENTATIONS)
     parser.add_argument("--augmentation", metavar="PRESET", help=f"show augmented images on it, too: {presets}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras_cnns
 from keras_cnns.cli.status import show_status
+from keras_cnns.errors import DataError
 
 if TYPE_CHECKING:
     import argparse
@@ -29,26 +30,40 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(as_dicts(predictions), allow_nan=False))
     else:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(("file", "predicted", *predictions.class_names))
-        for file, names, row in zip(
-            predictions.files, predictions.predicted_names, predictions.calibrated, strict=True
-        ):
-            writer.writerow((file, ";".join(names), *(f"{probability:.6g}" for probability in row)))
+        write_csv(predictions)
+    for note in predictions.notes:
+        print(note, file=sys.stderr)
+    if predictions.broken and not arguments.skip_broken:
+        sys.stdout.flush()
+        count = f"{len(predictions.broken):,} of {len(predictions.files) + len(predictions.broken):,} files"
+        raise DataError(
+            f"{count} cannot be read and have no prediction: {'; '.join(map(str, predictions.broken))}; fix or remove "
+            f"them, or accept this with --skip-broken."
+        )
+    for broken in predictions.broken:
+        print(f"skipped {broken}", file=sys.stderr)
+
+
+def write_csv(predictions: Predictions) -> None:
+    """Print a row for each image, with the threshold of each class that has one."""
+    thresholds = predictions.threshold_by_class
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("file", "predicted", *predictions.class_names, *(f"threshold {name}" for name in thresholds)))
+    limits = [f"{threshold:.9g}" for threshold in thresholds.values()]
+    for file, names, row in zip(predictions.files, predictions.predicted_names, predictions.probabilities, strict=True):
+        writer.writerow((file, ";".join(names), *(f"{probability:.9g}" for probability in row), *limits))
 
 
 def as_dicts(predictions: Predictions) -> list[dict[str, Any]]:
     """Return the predictions for `--json`; for multi-label tasks, `predicted` is a list."""
     multi_label = predictions.classes.ndim == 2
-    rows = zip(
-        predictions.files, predictions.predicted_names, predictions.probabilities, predictions.calibrated, strict=True
-    )
+    rows = zip(predictions.files, predictions.predicted_names, predictions.probabilities, strict=True)
     return [
         {
             "file": str(file),
             "predicted": list(names) if multi_label else names[0],
-            "probabilities": dict(zip(predictions.class_names, raw.tolist(), strict=True)),
-            "calibrated": dict(zip(predictions.class_names, calibrated.tolist(), strict=True)),
+            "probabilities": dict(zip(predictions.class_names, row.tolist(), strict=True)),
+            "thresholds": predictions.threshold_by_class,
         }
-        for file, names, raw, calibrated in rows
+        for file, names, row in rows
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import keras_cnns
 from keras_cnns.cli.inputs import load_images, read_assignments
+from keras_cnns.data.inspection.shortcuts import shortcut_notes
 from keras_cnns.lazy import load_backend
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.training.presets import get_recipe
@@ -27,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     recipe_changes, settings = read_assignments(arguments, type(variant.settings))
     recipe = get_recipe(arguments.recipe or "plain", family).replace(recipe_changes)
     dataset = load_images(arguments)
+    dataset = replace(dataset, notes=(*dataset.notes, *shortcut_notes(dataset)))
     terminal = Console(stderr=True)
     metrics = TextColumn("{task.fields[metrics]}")
     columns = (TextColumn("{task.description}"), BarColumn(), metrics, TimeRemainingColumn())

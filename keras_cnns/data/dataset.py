@@ -7,16 +7,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_cnns.data.streaming import copy_rows, create_temporary_memmap
+from keras_cnns.data.value_range import ValueRange
 from keras_cnns.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-               "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
-"""The names of splits that sources may use, in lower case."""
 CHUNK_BYTES = 2**24
 MAX_EXAMPLES = 3
 IMAGE_COLUMN = "image"
@@ -101,18 +100,25 @@ class Dataset:
         source: The source as `load` accepts it, with an absolute path.
         splits: "train", "validation" (but see `merge_validation`) and, if the source has one, "test".
         class_names: The name of each class or label.
+        positive: The positive class of two, class 1; None if there are more or fewer, or if neither is recognised and
+            none was chosen.
         notes: Remarks for reports on how the images were read and split.
         broken: The files that were skipped because they cannot be read.
         root: The folder that the files are relative to; None if the images are not files.
+        ranges: The values that became 0 and 255, for each kind of file (or `ARRAYS`) whose values are not of 8 bits.
+        reading: The options with which `load` read the source, as JSON-compatible values.
     """
 
     name: str
     source: str
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
+    positive: str | None = None
     notes: tuple[str, ...] = ()
     broken: tuple[BrokenFile, ...] = ()
     root: Path | None = None
+    ranges: Mapping[str, ValueRange] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:

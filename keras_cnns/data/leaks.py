@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from keras_cnns.data.dataset import SPLITS, Split
-from keras_cnns.data.duplicates import BLANK
-from keras_cnns.errors import DataError
+from keras_cnns.data.dataset import SPLITS, Split, list_examples
+from keras_cnns.data.duplicates import BLANK, exact_duplicates
+from keras_cnns.errors import DataError, nearest
+
+LEAKS = ("drop", "error", "allow")
+"""What to do about images that are in two splits."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,73 @@ def name_pair(splits: Mapping[str, Split], names: tuple[str, str], pair: tuple[i
     return f"{one} and {other}"
 
 
-def check_leaks(name: str, leaks: Sequence[Leak], *, allowed: bool) -> list[str]:
-    """Return notes on leaks, or raise a `DataError` if there are any and they are not allowed."""
-    if leaks and not allowed:
+def check_choice(leaks: str) -> None:
+    """Raise a `DataError` if there is no such way to treat leaks."""
+    if leaks not in LEAKS:
+        raise DataError(f"leaks {leaks!r} is not possible; use {', '.join(LEAKS)}.{nearest(leaks, LEAKS)}")
+
+
+def check_leaks(name: str, found: Sequence[Leak], choice: str) -> list[str]:
+    """Return notes on leaks that are accepted, or raise a `DataError`.
+
+    Images in two splits may be dropped from one; patients in two splits cannot be separated.
+    """
+    wrong = [] if choice == "allow" else [leak for leak in found if choice == "error" or leak.kind == "patient"]
+    if wrong:
         raise DataError(
-            f"{name}: {'; '.join(map(str, leaks))}, which would make the results too optimistic; keep each in one "
-            f"split, or accept the leak with --allow-leaks (allow_leaks=True), which reports will note."
+            f"{name}: {'; '.join(map(str, wrong))}, which would make the results too optimistic; keep each in one "
+            f"split, or accept the leak with --leaks allow (leaks='allow'), which reports will note."
         )
-    return [f"Leak, allowed: {leak}." for leak in leaks]
+    return [f"Leak, allowed: {leak}." for leak in found] if choice == "allow" else []
+
+
+def drop_shared_images(
+    splits: Mapping[str, Split], hashes: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, str]]
+) -> tuple[dict[str, Split], dict[str, np.ndarray], list[str]]:
+    """Remove the images of a split that are also in a later split, and return splits, hashes and notes.
+
+    Args:
+        splits: The splits.
+        hashes: The `pixel_hashes` of the images of each split.
+        pairs: The pairs of splits to compare; images are removed from the first.
+    """
+    kept, kept_hashes, notes = dict(splits), dict(hashes), []
+    for first, second in pairs:
+        shared = np.isin(kept_hashes[first], hashes[second]) & (kept_hashes[first] != BLANK)
+        if not shared.any():
+            continue
+        names = (kept[first].image_name(first, index) for index in np.flatnonzero(shared).tolist())
+        count = f"{int(shared.sum()):,} {first} image{'s are' if shared.sum() > 1 else ' is'}"
+        notes.append(f"Leak: {count} also in {second} and left out of {first}: {list_examples(names)}.")
+        remaining = np.flatnonzero(~shared)
+        kept[first], kept_hashes[first] = kept[first].take(remaining), kept_hashes[first][remaining]
+    return kept, kept_hashes, notes
+
+
+def conflict_notes(
+    splits: Mapping[str, Split], hashes: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> list[str]:
+    """Return a note on identical images with different labels, in one split or in several."""
+    positions = [(name, index) for name, split in splits.items() for index in range(len(split))]
+    together = np.concatenate([hashes[name] for name in splits])
+    conflicts = []
+    for group in exact_duplicates(together):
+        members = [positions[index] for index in group.tolist()]
+        labels = {tuple(np.atleast_1d(splits[name].labels[index]).tolist()) for name, index in members}
+        if len(labels) > 1:
+            conflicts.append(" and ".join(describe(splits[name], name, index, class_names) for name, index in members))
+    if not conflicts:
+        return []
+    images = f"{len(conflicts):,} image{'s have' if len(conflicts) > 1 else ' has'}"
+    return [
+        f"{images} different labels in different places: {list_examples(conflicts, '; ')}; find out which is right."
+    ]
+
+
+def describe(split: Split, name: str, index: int, class_names: Sequence[str]) -> str:
+    """Name an image and its label or labels."""
+    label = split.labels[index]
+    labels = (
+        [class_names[int(label)]] if np.ndim(label) == 0 else [class_names[i] for i in np.flatnonzero(label).tolist()]
+    )
+    return f"{split.image_name(name, index)} ({', '.join(labels) or 'none'})"

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_cnns.data.dataset import IMAGE_COLUMN, SPLITS, Dataset, Split, concatenate
 from keras_cnns.data.duplicates import pixel_hashes
-from keras_cnns.data.leaks import check_leaks, find_leaks
+from keras_cnns.data.leaks import check_leaks, conflict_notes, drop_shared_images, find_leaks
 from keras_cnns.errors import DataError
 from keras_cnns.lazy import LazyModule
 
@@ -24,11 +24,10 @@ else:
 VALIDATION_FRACTION = 0.2
 MIN_PER_CLASS = 5
 SPLIT_TABLE = "splits.csv"
+PATTERN_HINT = " If these are not patients, say who is with --patient-pattern (patient_pattern)."
 
 
-def split_dataset(
-    dataset: Dataset, *, seed: int, fold: tuple[int, int] | None = None, allow_leaks: bool = False
-) -> Dataset:
+def split_dataset(dataset: Dataset, *, seed: int, fold: tuple[int, int] | None = None, leaks: str = "drop") -> Dataset:
     """Return a dataset with a validation split, unless there is nothing to train on.
 
     A validation split of the source is used. Otherwise a fifth of the training images becomes one. Images of the same
@@ -38,15 +37,21 @@ def split_dataset(
         dataset: The splits of the source.
         seed: Seed of the validation split.
         fold: `(2, 5)` divides the training and validation images into five folds and validates on the second.
-        allow_leaks: Accept patients or images that are in two splits.
+        leaks: What to do about images that are in two splits: "drop" removes them from the earlier one, "error" raises
+            an error, "allow" accepts them, and patients that are in two splits, with a note.
 
     Raises:
         DataError: Two splits of the source share patients or images, or a class has too few images to split.
     """
     splits = dict(dataset.splits)
     hashes = {name: pixel_hashes(split.images) for name, split in splits.items()}
-    leaks = [leak for leak in find_leaks(splits, hashes) if fold is None or "test" in leak.splits]
-    notes = check_leaks(dataset.name, leaks, allowed=allow_leaks)
+    found = [leak for leak in find_leaks(splits, hashes) if fold is None or "test" in leak.splits]
+    notes = [*check_leaks(dataset.name, found, leaks), *conflict_notes(splits, hashes, dataset.class_names)]
+    if leaks == "drop":
+        pairs = [leak.splits for leak in found if leak.kind == "image"]
+        splits, hashes, dropped = drop_shared_images(splits, hashes, pairs)
+        notes += dropped
+        dataset = dataclasses.replace(dataset, splits=splits)
     if fold is not None or ("train" in splits and "validation" not in splits):
         splits["train"], splits["validation"], note = select_validation(dataset, hashes, fold, seed)
         notes.append(note)
@@ -107,6 +112,7 @@ def check_enough(dataset: Dataset, pool: Split, groups: np.ndarray, fold: tuple[
         raise DataError(
             f"{dataset.name}: class {dataset.class_names[rarest]!r} has {count}, too few for "
             f"{'a validation split; provide one' if fold is None else fewer}, or provide {needed} of each class."
+            f"{'' if pool.patients is None else PATTERN_HINT}"
         )
 
 

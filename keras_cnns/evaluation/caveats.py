@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from keras_cnns.data import Dataset
+from keras_cnns.data.classes import POSITIVE_NOTE, class_key
 from keras_cnns.data.dataset import Split
 from keras_cnns.evaluation.compatibility import ALL
 from keras_cnns.evaluation.ensemble import Ensemble
@@ -23,17 +24,19 @@ def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation:
     duplicates = count_training_images(ensemble, dataset, split, evaluation.split)
     if duplicates:
         yield f"{duplicates:,} of {len(split):,} images are exact copies of training images."
+    yield from note_classes(evaluation)
+    yield from note_positive(ensemble, dataset, evaluation)
     yield from note_operating_point(ensemble, evaluation)
-    yield from dataset.notes
+    yield from (note for note in dataset.notes if not note.startswith(POSITIVE_NOTE))
     yield from note_metrics(evaluation)
     yield from note_intervals(evaluation)
 
 
 def note_origin(ensemble: Ensemble, dataset: Dataset, split: str) -> Iterator[str]:
-    """Yield notes on whether the runs were trained on this dataset and its classes."""
+    """Yield notes on whether the runs were trained on this dataset."""
     own = ensemble.runs_trained_on(dataset)
     others = [run.id for run in ensemble.runs if run not in own]
-    run, names = ensemble.first.run, ensemble.first.class_names
+    run = ensemble.first.run
     if not own:
         yield (
             f"This is an external dataset ({dataset.name}, fingerprint {dataset.fingerprint}); the run was trained on "
@@ -55,13 +58,39 @@ def note_origin(ensemble: Ensemble, dataset: Dataset, split: str) -> Iterator[st
         chooses_epoch = any(run.recipe.get("keep") != "last" for run in ensemble.runs)
         chosen = f"{'epoch, ' if chooses_epoch else ''}threshold and temperature"
         yield f"These images were used to choose the {chosen}: the metrics are too optimistic for new images."
-    if sorted(dataset.class_names) != sorted(names):
+
+
+def note_classes(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a note on how the classes of the dataset are matched with those of the run, unless they are the same."""
+    pairs = {name: target for name, target in evaluation.class_map.items() if name != target}
+    listed = ", ".join(f"{name} = {target}" for name, target in pairs.items())
+    if any(class_key(name) != class_key(target) for name, target in pairs.items()):
+        yield f"Classes of the dataset and of the run, by the class map: {listed}."
+    elif pairs:
+        yield f"Classes of the dataset and of the run, which are matched by name in spite of their spelling: {listed}."
+
+
+def note_positive(ensemble: Ensemble, dataset: Dataset, evaluation: Evaluation) -> Iterator[str]:
+    """Yield notes on the positive class, if it is unknown or not that of the run or of the dataset."""
+    positive, names = evaluation.positive, ensemble.first.class_names
+    if positive is None:
+        if evaluation.is_binary:
+            titles = ", ".join(metric.title for metric in all_metrics().values() if metric.needs_positive)
+            yield (
+                f"{POSITIVE_NOTE}unknown, neither {names[0]} nor {names[1]} was recognised or chosen; metrics that "
+                f"refer to it are left out ({titles}); choose one with --positive NAME (positive=NAME)."
+            )
+        return
+    if positive == names[0]:
         yield (
-            f"The classes are named {', '.join(dataset.class_names)} in the dataset and {', '.join(names)} in the run; "
-            f"they are assumed to be the same classes in this order."
+            f"{POSITIVE_NOTE}{positive}, which is the first class of the run; the decision threshold is that of the "
+            f"run, stated for {positive} instead of {names[1]}."
         )
-    elif dataset.class_names != names:
-        yield "The classes have another order than in the run; they are matched by name."
+    own, others = ensemble.first.positive, evaluation.class_map.get(dataset.positive or "")
+    if own is not None and own != positive:
+        yield f"{POSITIVE_NOTE}{positive}, as chosen; the run was trained with {own} as the positive class."
+    elif others is not None and others != positive:
+        yield f"{POSITIVE_NOTE}{positive}, as in the run; in the dataset {dataset.positive} counts as positive."
 
 
 def count_training_images(ensemble: Ensemble, dataset: Dataset, split: Split, split_name: str) -> int:
@@ -109,6 +138,7 @@ def note_metrics(evaluation: Evaluation) -> Iterator[str]:
         for metric in all_metrics().values()
         if metric.name not in evaluation.metrics
         and not (metric.after_scaling and evaluation.operating_point.temperature is None)
+        and not (metric.needs_positive and evaluation.is_binary and evaluation.positive is None)
     ]
     if missing:
         yield f"Not defined on these images, and left out: {', '.join(missing)}."

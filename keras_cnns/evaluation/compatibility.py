@@ -10,7 +10,7 @@ import numpy as np
 from keras_cnns.data import Dataset
 from keras_cnns.data.dataset import SPLITS, Split, concatenate
 from keras_cnns.errors import DataError, EvaluationError, nearest
-from keras_cnns.evaluation.ensemble import Ensemble, reorder_labels
+from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.evaluation.results import GROUPS, PATIENTS
 from keras_cnns.evaluation.run_network import format_shape
 from keras_cnns.evaluation.subgroups import get_columns
@@ -55,14 +55,9 @@ def select_split(dataset: Dataset, name: str) -> Split:
     return dataset.splits[name]
 
 
-def match_labels(ensemble: Ensemble, dataset: Dataset, split: Split, split_name: str) -> np.ndarray:
-    """Return the labels of a split in the class order of the network.
-
-    Raises:
-        EvaluationError: The network cannot be evaluated on these images.
-    """
-    network = ensemble.first
-    run, names = network.run.id, network.class_names
+def check_images(ensemble: Ensemble, dataset: Dataset, split: Split, split_name: str) -> None:
+    """Raise an `EvaluationError` if the network cannot be evaluated on these images."""
+    network, run = ensemble.first, ensemble.first.run.id
     if split_name == ALL and ensemble.runs_trained_on(dataset):
         raise EvaluationError(
             f"--split all: run {run} was trained on these images; use --split test, or a source of other images."
@@ -88,12 +83,6 @@ def match_labels(ensemble: Ensemble, dataset: Dataset, split: Split, split_name:
         raise EvaluationError(
             f"{dataset.name}: the images are {of_data}, and the network of run {run} is {of_run}; use {of_run} images."
         )
-    if dataset.classes != len(names):
-        raise EvaluationError(
-            f"{dataset.name} has {dataset.classes} classes, and the network of run {run} has {len(names)} "
-            f"({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}); use images of these classes."
-        )
-    return reorder_labels(split.labels, dataset.class_names, names)
 
 
 def select_groups(groups: np.ndarray | str | None, split: Split, data_name: str) -> tuple[np.ndarray | None, str]:

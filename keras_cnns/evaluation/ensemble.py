@@ -10,11 +10,15 @@ from functools import cached_property
 import numpy as np
 
 from keras_cnns.data import Dataset
+from keras_cnns.data.classes import class_key
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, fit_operating_point
 from keras_cnns.evaluation.run_network import Progress, RunNetwork, format_shape, load_run_network, no_progress
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.runs import best_trial, find_sweep, monitored_metric, select_run, strip_prefix
+
+SWAPPED = [1, 0]
+"""The order of two classes that are the other way round."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,10 +88,9 @@ class Ensemble:
         """
         if self.is_single:
             return self.first.operating_point
-        for run in self.runs:
-            metrics = strip_prefix(run.metrics, self.metric_prefix)
-            if metrics:
-                return self.first.read_operating_point(metrics, "the validation images of the runs, for this ensemble")
+        metrics = strip_prefix(self.first.run.metrics, self.metric_prefix)
+        if metrics:
+            return self.first.read_operating_point(metrics, "the validation images of the runs, for this ensemble")
         source = "the validation images of each run (mean of the thresholds)"
         return OperatingPoint(threshold=self.mean_threshold(), temperature=None, source=source)
 
@@ -100,7 +103,7 @@ class Ensemble:
             rows = [np.array(row)[order] for row, order in zip(thresholds, orders, strict=True)]
             return tuple(np.mean(rows, axis=0).tolist())
         known = [
-            threshold if member.class_names == names else 1 - threshold
+            1 - threshold if find_indices(names, member.class_names) == SWAPPED else threshold
             for member, threshold in zip(self.members, thresholds, strict=True)
             if isinstance(threshold, float)
         ]
@@ -109,8 +112,7 @@ class Ensemble:
     def fit_metrics(self, dataset: Dataset, *, tta: int = 1, progress: Progress = no_progress) -> dict[str, float]:
         """Fit the operating point on the validation images of the runs' dataset, see `fit_operating_point`."""
         validation = dataset.splits["validation"]
-        labels = reorder_labels(validation.labels, dataset.class_names, self.first.class_names)
-        return fit_operating_point(labels, self.probabilities(validation.images, tta=tta, progress=progress))
+        return fit_operating_point(validation.labels, self.probabilities(validation.images, tta=tta, progress=progress))
 
 
 def find_runs(store: Store, references: str | Sequence[str]) -> tuple[list[Run], list[str]]:
@@ -178,7 +180,8 @@ def check_same_task(first: RunNetwork, other: RunNetwork) -> None:
             f"{runs}: their images are {format_shape(first.image_shape)} and {format_shape(other.image_shape)}; name "
             f"runs trained on images of one size."
         )
-    if sorted(first.class_names) != sorted(other.class_names) or first.multi_label != other.multi_label:
+    same = set(map(class_key, first.class_names)) == set(map(class_key, other.class_names))
+    if not same or first.multi_label != other.multi_label:
         raise EvaluationError(
             f"{runs}: their classes are {', '.join(first.class_names[:5])} and {', '.join(other.class_names[:5])}; "
             f"name runs trained on the same classes."
@@ -186,14 +189,6 @@ def check_same_task(first: RunNetwork, other: RunNetwork) -> None:
 
 
 def find_indices(names: Sequence[str], others: Sequence[str]) -> list[int]:
-    """Return the index of each name in `others`, which has the same names in any order."""
-    return [list(others).index(name) for name in names]
-
-
-def reorder_labels(labels: np.ndarray, names: Sequence[str], target: Sequence[str]) -> np.ndarray:
-    """Convert labels from one order of the class names to another; return them unchanged if the names differ."""
-    if sorted(names) != sorted(target):
-        return labels
-    if labels.ndim == 2:
-        return labels[:, find_indices(target, names)]
-    return np.asarray(np.array(find_indices(names, target))[labels])
+    """Return the index of each class in `others`, which are the same classes in any order and spelling."""
+    keys = list(map(class_key, others))
+    return [keys.index(class_key(name)) for name in names]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_cnns.data import Dataset, load
+from keras_cnns.data import Dataset
 from keras_cnns.evaluation.caveats import find_caveats
+from keras_cnns.evaluation.class_matching import convert_labels, find_positive, match_classes, reorder_classes
 from keras_cnns.evaluation.compatibility import (
+    check_images,
     check_report_path,
     check_split,
     check_tta,
-    match_labels,
     select_groups,
     select_split,
 )
@@ -24,6 +26,7 @@ from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.operating_point import OperatingPoint
 from keras_cnns.evaluation.report.page import REPORT_FILE, write_report
 from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
+from keras_cnns.evaluation.run_images import load_for_run
 from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.evaluation.subgroups import compute_subgroups, find_incomparable, get_columns, name_subgroups
 from keras_cnns.tracking import Store
@@ -33,11 +36,14 @@ METRICS_PER_REQUEST = 500
 
 def evaluate(
     run: str | Sequence[str],
-    data: str | Dataset,
+    data: str | Dataset | None = None,
     *,
+    reading: Mapping[str, Any] | None = None,
     split: str = "test",
     groups: np.ndarray | str | None = None,
     by: str | Sequence[str] = (),
+    positive: str | None = None,
+    class_map: Mapping[str, str] | None = None,
     tta: int = 1,
     seed: int = 0,
     tracking_uri: str | None = None,
@@ -54,11 +60,18 @@ def evaluate(
     Args:
         run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
             trial. Several are evaluated as an ensemble, by the mean of their probabilities.
-        data: A source that `load` reads, or a dataset.
+        data: A source that `load` reads, or a dataset; by default the images that the run was trained on.
+        reading: Arguments of `load` for a source. Others are as for training: all of them for the same source, and the
+            size, channels, resizing, window, frames and range of values for another one.
         split: "test" or "validation"; "all" evaluates all images of a source that the run was not trained on.
         groups: Groups of images that the bootstrap resamples as a whole: an array with one group for each image of
             the split, or the name of a column; by default the patients, if the source has them.
         by: Columns of the source. The images of each of their values are also evaluated separately.
+        positive: The positive class of two, which sensitivity, specificity and the like refer to, by its name in the
+            run; by default that of the run. They are left out if it is unknown.
+        class_map: The run's class for each class of the data that has another name in the run, such as
+            `{"healthy": "no_tumor"}`. Several classes can map to one. Other classes are matched by name, whatever
+            their case, spaces and Unicode form.
         tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
             copies. The augmentation is that of training.
         seed: Seed of the bootstrap.
@@ -69,7 +82,8 @@ def evaluate(
     Raises:
         StoreError: There is no such run, or it has no saved network.
         DataError: The images cannot be read, or there is no such split.
-        EvaluationError: Network and images are not compatible, there is no such column, or a metric cannot be computed.
+        EvaluationError: Network and images or their classes do not match, there is no such column or class, or a metric
+            cannot be computed.
         SettingError: The report cannot be written to its path.
     """
     check_split(split)
@@ -77,20 +91,33 @@ def evaluate(
     report_path = check_report_path(report)
     store = Store(tracking_uri, create=False)
     runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
-    dataset = load(data) if isinstance(data, str) else data
+    ensemble = load_ensemble(store, runs, notes, progress=progress)
+    dataset = data if isinstance(data, Dataset) else load_for_run(ensemble.first, data, reading or {})
     images = select_split(dataset, split)
     columns = get_columns(images, [by] if isinstance(by, str) else by, dataset.name, "--by")
     subgroups = {name: name_subgroups(name, column) for name, column in columns.items()}
     group_of_image, grouped_by = select_groups(groups, images, dataset.name)
-    ensemble = load_ensemble(store, runs, notes, progress=progress)
-    labels = match_labels(ensemble, dataset, images, split)
+    class_names, original = ensemble.first.class_names, dataset
+    dataset = reorder_classes(dataset, class_names)
+    check_images(ensemble, dataset, images, split)
+    matched = match_classes(ensemble, original, class_map)
+    positive = find_positive(ensemble, dataset, matched, positive)
+    images = replace(images, labels=convert_labels(images.labels, matched, class_names))
+    labels = images.labels
     operating_point = choose_operating_point(store, ensemble, dataset, tta=tta, progress=progress)
     probabilities = ensemble.probabilities(images.images, tta=tta, progress=progress)
     progress("computing metrics and intervals")
+    if positive is not None and positive == class_names[0]:
+        class_names, labels, probabilities = class_names[::-1], 1 - labels, probabilities[:, ::-1]
+        operating_point = operating_point.swap_classes()
     predictions = LabelledPredictions(
-        labels=labels, probabilities=probabilities, operating_point=operating_point, groups=group_of_image, seed=seed
+        labels=labels,
+        probabilities=probabilities,
+        operating_point=operating_point,
+        groups=group_of_image,
+        seed=seed,
+        positive_is_known=positive is not None or labels.ndim == 2,
     )
-    class_names = ensemble.first.class_names
     label_names = class_names if labels.ndim == 2 else ()
     augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
     evaluation = Evaluation(
@@ -100,6 +127,8 @@ def evaluate(
         split=split,
         external=not ensemble.runs_trained_on(dataset),
         class_names=class_names,
+        positive=positive,
+        class_map=matched,
         labels=labels,
         probabilities=probabilities,
         overall=predictions.compute(),
@@ -147,6 +176,8 @@ def store_evaluation(store: Store, evaluation: Evaluation, report_path: Path | N
     metrics = list(evaluation.to_metrics().items())
     for begin in range(0, len(metrics), METRICS_PER_REQUEST):
         store.log(evaluation.run_id, metrics=dict(metrics[begin : begin + METRICS_PER_REQUEST]))
+    if evaluation.positive is not None:
+        store.log(evaluation.run_id, tags={f"{evaluation.prefix}positive": evaluation.positive})
     with tempfile.TemporaryDirectory() as folder:
         write_report(evaluation, Path(folder, REPORT_FILE), *([report_path] if report_path is not None else []))
         Path(folder, CONFUSION_FILE).write_text(evaluation.confusion_matrix.to_json(), "utf-8")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_cnns.errors import EvaluationError, nearest
+from keras_cnns.data.dataset import list_examples
+from keras_cnns.errors import DataError, EvaluationError, nearest
 from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
 from keras_cnns.evaluation.grad_cam import check_method, compute_heatmaps, make_grad_cam_model, resize_heatmaps
 from keras_cnns.evaluation.plot_style import LIGHT, shorten
@@ -119,7 +120,7 @@ def explain(
         EvaluationError: There is no such class, layer or method, or the network cannot be loaded.
     """
     check_method(method)
-    files = find_images(images)
+    files, ignored = find_images(images)
     if len(files) > MAX_IMAGES:
         raise EvaluationError(f"{len(files):,} images are too many to explain; use at most {MAX_IMAGES}.")
     store = Store(tracking_uri, create=False)
@@ -131,8 +132,11 @@ def explain(
             f"{', '.join(network.class_names)}.{nearest(class_name, network.class_names)}"
         )
     model = make_grad_cam_model(network.model, layer)
-    pixels = read_images(files, network.image_shape)
-    predictions = make_predictions(ensemble, files, ensemble.probabilities(pixels, progress=progress))
+    read = read_images(files, network)
+    if read.broken:
+        raise DataError(f"{list_examples(read.broken, '; ')}; fix or remove the file.")
+    files, pixels = read.files, read.pixels
+    predictions = make_predictions(ensemble, read, ensemble.probabilities(pixels, progress=progress))
     classes = select_classes(predictions, class_name)
     progress(f"{method} at {model.layer}")
     heatmaps = compute_heatmaps(model, pixels, classes, method=method)
@@ -146,12 +150,12 @@ def explain(
         images=pixels,
         heatmaps=resize_heatmaps(heatmaps, *network.image_shape[:2]),
         classes=tuple(network.class_names[index] for index in classes),
-        probabilities=predictions.calibrated[np.arange(len(files)), classes],
+        probabilities=predictions.probabilities[np.arange(len(files)), classes],
         method=method,
         layer=model.layer,
         grid=(heatmaps.shape[1], heatmaps.shape[2]),
         sanity_check=check,
-        notes=(*ensemble.notes, *find_caveats(heatmaps, check)),
+        notes=(*ensemble.notes, *ignored, *read.notes, *find_caveats(heatmaps, check)),
     )
 
 

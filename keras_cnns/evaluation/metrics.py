@@ -40,6 +40,8 @@ class Metric:
         minimum: The lowest possible value.
         maximum: The highest possible value.
         higher_is_better: Whether higher values are better.
+        needs_positive: Whether it depends on which of two classes is the positive one; it is then left out if that is
+            unknown.
         one_versus_rest: Whether it is, for more than two classes, the mean over classes, each against the rest.
         after_scaling: Whether it is computed from the probabilities after temperature scaling; it is then left out if
             there is no temperature.
@@ -57,6 +59,7 @@ class Metric:
     minimum: float = 0.0
     maximum: float = 1.0
     higher_is_better: bool = True
+    needs_positive: bool = False
     one_versus_rest: bool = False
     after_scaling: bool = False
     absolute_sum: bool = False
@@ -168,6 +171,7 @@ METRICS = (
         title="sensitivity",
         description="fraction of the images of {positive} that are predicted as {positive}",
         function=lambda outcomes: outcomes.sensitivity,
+        needs_positive=True,
         one_versus_rest=True,
     ),
     Metric(
@@ -175,6 +179,7 @@ METRICS = (
         title="specificity",
         description="fraction of the other images that are not predicted as {positive}",
         function=lambda outcomes: outcomes.specificity,
+        needs_positive=True,
         one_versus_rest=True,
     ),
     Metric(
@@ -182,6 +187,7 @@ METRICS = (
         title="F1",
         description="harmonic mean of precision and sensitivity",
         function=f1,
+        needs_positive=True,
         one_versus_rest=True,
     ),
     Metric(
@@ -203,6 +209,7 @@ METRICS = (
         title="average precision",
         description="mean precision over all levels of recall",
         function=lambda outcomes: outcomes.areas[1],
+        needs_positive=True,
         one_versus_rest=True,
     ),
     Metric(
@@ -251,16 +258,23 @@ def all_metrics() -> dict[str, Metric]:
 
 
 def compute_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, *, threshold: Threshold = None, temperature: float | None = None
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    threshold: Threshold = None,
+    temperature: float | None = None,
+    metrics: Iterable[Metric] | None = None,
 ) -> dict[str, float]:
-    """Compute every metric that is defined; none if a probability is not finite.
+    """Compute every metric, by default of `all_metrics`, that is defined; none if a probability is not finite.
 
     Raises:
         EvaluationError: The function of a metric cannot be used, see `Metric.compute`.
     """
     if not len(labels) or not np.isfinite(probabilities).all():
         return {}
-    compute = make_weighted_metrics(labels, probabilities, threshold=threshold, temperature=temperature)
+    compute = make_weighted_metrics(
+        labels, probabilities, threshold=threshold, temperature=temperature, metrics=metrics
+    )
     values = {name: float(sum_terms(value)[0]) for name, value in compute(np.ones((len(labels), 1))).items()}
     return {name: all_metrics()[name].clip(value) for name, value in values.items() if np.isfinite(value)}
 

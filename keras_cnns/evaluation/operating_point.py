@@ -36,6 +36,10 @@ class OperatingPoint:
     source: str
     tta: int = 1
 
+    def swap_classes(self) -> OperatingPoint:
+        """Return the operating point of two classes for their reverse order."""
+        return replace(self, threshold=1 - self.threshold if isinstance(self.threshold, float) else None)
+
     def select_label(self, label: int) -> OperatingPoint:
         """Return the operating point of one of several labels."""
         return replace(self, threshold=self.threshold[label] if isinstance(self.threshold, tuple) else self.threshold)

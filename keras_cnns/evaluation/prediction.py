@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from keras_cnns.data.conversion import Conversion
-from keras_cnns.data.dataset import BrokenFile
-from keras_cnns.data.decoding.parallel import try_decode
+from keras_cnns.data.dataset import BrokenFile, list_examples
+from keras_cnns.data.decoding.image import count_frames
+from keras_cnns.data.decoding.parallel import decode_files
 from keras_cnns.data.sources.folder import list_images
+from keras_cnns.data.streaming import create_temporary_memmap, fits_in_memory
+from keras_cnns.data.value_range import RangeOptions, ValueRange
 from keras_cnns.errors import DataError
-from keras_cnns.evaluation.calibration import apply_temperature
+from keras_cnns.evaluation.calibration import apply_temperature, binary_probabilities
 from keras_cnns.evaluation.compatibility import check_tta
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
-from keras_cnns.evaluation.operating_point import OperatingPoint, predict_classes
-from keras_cnns.evaluation.run_network import Progress, no_progress
+from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
+from keras_cnns.evaluation.run_network import Progress, RunNetwork, no_progress
 from keras_cnns.tracking import Store
-
-IMAGES_PER_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,22 +30,26 @@ class Predictions:
 
     Attributes:
         run_ids: The runs whose networks predicted.
-        files: The image files.
+        files: The image files; `FILE#3` is the third of its frames.
         class_names: The classes or, in multi-label classification, the labels.
-        probabilities: Shape (images, classes), before temperature scaling.
-        calibrated: The probabilities after temperature scaling; the same if there is no temperature.
+        probabilities: Shape (images, classes), after temperature scaling if the run has a temperature.
+        thresholds: The minimum of these probabilities at which class 1 of two classes, or each label, is predicted.
+            None if the most probable class is predicted.
         classes: The predicted class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
-            The threshold applies to `probabilities`, as in `evaluate`, and not to `calibrated`.
-        operating_point: The threshold and the temperature.
+        operating_point: The threshold, for probabilities before temperature scaling, and the temperature.
+        broken: The files that cannot be read, which have no prediction.
+        notes: How the images were read, and what was left out.
     """
 
     run_ids: tuple[str, ...]
     files: tuple[Path, ...]
     class_names: tuple[str, ...]
     probabilities: np.ndarray
-    calibrated: np.ndarray
+    thresholds: Threshold
     classes: np.ndarray
     operating_point: OperatingPoint
+    broken: tuple[BrokenFile, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def predicted_names(self) -> list[tuple[str, ...]]:
@@ -52,6 +57,30 @@ class Predictions:
         if self.classes.ndim == 1:
             return [(self.class_names[index],) for index in self.classes]
         return [tuple(self.class_names[index] for index in np.flatnonzero(row)) for row in self.classes]
+
+    @property
+    def threshold_by_class(self) -> dict[str, float]:
+        """The threshold of each class that has one."""
+        if isinstance(self.thresholds, tuple):
+            return dict(zip(self.class_names, self.thresholds, strict=True))
+        return {} if self.thresholds is None else {self.class_names[1]: self.thresholds}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadImages:
+    """Images read for a network.
+
+    Attributes:
+        files: The files that were read.
+        pixels: Shape (images, height, width, channels), uint8.
+        broken: The files that cannot be read.
+        notes: How they were read, and what was left out.
+    """
+
+    files: tuple[Path, ...]
+    pixels: np.ndarray
+    broken: tuple[BrokenFile, ...]
+    notes: tuple[str, ...]
 
 
 def predict(
@@ -64,7 +93,8 @@ def predict(
 ) -> Predictions:
     """Predict the classes of images with a run's network.
 
-    Images are converted to the size and the channels of the network in the same way as for training.
+    Images are read and converted as for training: to the size and the channels of the network, with the same resizing,
+    window, frames and range of values. Files that cannot be read are listed in the result.
 
     Args:
         run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
@@ -76,68 +106,96 @@ def predict(
         progress: Called with a description of each step.
 
     Raises:
-        DataError: An image is missing or cannot be read.
+        DataError: An image does not exist, none can be read, or the range of their values is ambiguous.
         StoreError: There is no such run, or it has no saved network.
         EvaluationError: The network cannot be loaded, or its probabilities are not finite.
     """
     check_tta(tta)
-    files = find_images(images)
+    files, notes = find_images(images)
     store = Store(tracking_uri, create=False)
     ensemble = load_ensemble(store, *find_runs(store, run), progress=progress)
-    probabilities = [
-        ensemble.probabilities(
-            read_images(files[begin : begin + IMAGES_PER_CHUNK], ensemble.first.image_shape), tta=tta, progress=progress
-        )
-        for begin in range(0, len(files), IMAGES_PER_CHUNK)
-    ]
-    return make_predictions(ensemble, files, np.concatenate(probabilities))
+    read = read_images(files, ensemble.first)
+    probabilities = ensemble.probabilities(read.pixels, tta=tta, progress=progress)
+    return make_predictions(ensemble, replace(read, notes=(*notes, *read.notes)), probabilities)
 
 
-def make_predictions(ensemble: Ensemble, files: Sequence[Path], probabilities: np.ndarray) -> Predictions:
+def make_predictions(ensemble: Ensemble, read: ReadImages, probabilities: np.ndarray) -> Predictions:
     """Return the predictions at the stored operating point of an ensemble."""
-    point, calibrated = ensemble.stored_operating_point(), probabilities
+    point, multi_label = ensemble.stored_operating_point(), ensemble.first.multi_label
+    thresholds = point.threshold
     if point.temperature is not None:
-        calibrated = apply_temperature(probabilities, point.temperature, multi_label=ensemble.first.multi_label)
+        probabilities = apply_temperature(probabilities, point.temperature, multi_label=multi_label)
+        thresholds = scale_threshold(point.threshold, point.temperature)
     return Predictions(
         run_ids=tuple(run.id for run in ensemble.runs),
-        files=tuple(files),
+        files=read.files,
         class_names=ensemble.first.class_names,
         probabilities=probabilities,
-        calibrated=calibrated,
-        classes=predict_classes(probabilities, point.threshold),
+        thresholds=thresholds,
+        classes=predict_classes(probabilities, thresholds),
         operating_point=point,
+        broken=read.broken,
+        notes=read.notes,
     )
 
 
-def find_images(paths: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return image files, and all images in folders.
+def scale_threshold(threshold: Threshold, temperature: float) -> Threshold:
+    """Return a threshold for probabilities after temperature scaling."""
+    if threshold is None:
+        return None
+    values = binary_probabilities(np.atleast_1d(np.array(threshold, np.float64)))
+    scaled = apply_temperature(values, temperature)[:, 1].tolist()
+    return tuple(scaled) if isinstance(threshold, tuple) else scaled[0]
+
+
+def find_images(paths: Sequence[str | Path]) -> tuple[tuple[Path, ...], list[str]]:
+    """Return image files and all images in folders, and notes on what was left out.
 
     Raises:
         DataError: A file does not exist, or a folder has no images.
     """
     files: list[Path] = []
+    notes: list[str] = []
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"{path}: does not exist; pass image files, or folders of images.")
-        found = list_images(path) if path.is_dir() else [path]
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found, ignored = list_images(path)
         if not found:
             raise DataError(f"{path}: no images in this folder; pass image files, or folders of images.")
         files += found
-    return tuple(files)
+        notes += ignored
+    return tuple(files), notes
 
 
-def read_images(files: Sequence[Path], image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Read images in the size and the channels of a network: (images, height, width, channels), uint8.
+def read_images(files: Sequence[Path], network: RunNetwork) -> ReadImages:
+    """Read images as for the training of a network, in its size and channels.
 
     Raises:
-        DataError: An image cannot be read.
+        DataError: No image can be read, or the range of their values is ambiguous.
     """
-    height, width, channels = image_shape
-    conversion = Conversion(image_size=(height, width), channels=channels)
-    images = []
-    for file in files:
-        image = try_decode(Path(), str(file), conversion)
-        if isinstance(image, BrokenFile):
-            raise DataError(f"{image}; fix or remove the file.")
-        images.append(image.pixels)
-    return np.stack(images)
+    conversion = network.conversion
+    if conversion.frames == "all":
+        counts = [(file, count_frames(file)) for file in files]
+        files = [
+            Path(f"{file}#{frame}") if count > 1 else file for file, count in counts for frame in range(1, count + 1)
+        ]
+    known = {kind: ValueRange(*limits) for kind, limits in network.ranges.items()}
+    found = decode_files(
+        Path(), [str(file) for file in files], conversion, allocate_images, options=RangeOptions(known=known)
+    )
+    if not found.kept:
+        raise DataError(f"no image can be read: {list_examples(found.broken, '; ')}; fix or remove the files.")
+    return ReadImages(
+        files=tuple(files[index] for index in found.kept),
+        pixels=found.images,
+        broken=tuple(found.broken),
+        notes=tuple(found.notes),
+    )
+
+
+def allocate_images(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array for images, in a temporary file if they do not fit in memory."""
+    return np.empty(shape, np.uint8) if fits_in_memory(math.prod(shape)) else create_temporary_memmap(shape)

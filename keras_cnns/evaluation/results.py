@@ -25,8 +25,8 @@ class MetricResult:
 
     Attributes:
         images: Number of images.
-        positives: Number of images of class 1 of two classes, or with the label; None for more classes, and for
-            several labels together.
+        positives: Number of images of the positive class of two, or with the label; None for more classes, if it is
+            unknown, and for several labels together.
         metrics: Every metric of `all_metrics` that is defined on the images.
         intervals: The confidence interval of each metric that has one.
     """
@@ -55,6 +55,8 @@ class LabelledPredictions:
         operating_point: The threshold and the temperature.
         groups: The group of each image, which the bootstrap resamples as a whole; None to resample images.
         seed: Seed of the bootstrap.
+        positive_is_known: Whether class 1 of two classes is known to be the positive one; otherwise metrics that need
+            a positive class are left out.
     """
 
     labels: np.ndarray
@@ -62,6 +64,7 @@ class LabelledPredictions:
     operating_point: OperatingPoint
     groups: np.ndarray | None
     seed: int = 0
+    positive_is_known: bool = True
 
     def take(self, indices: np.ndarray) -> LabelledPredictions:
         """Return the images at these indices."""
@@ -81,10 +84,15 @@ class LabelledPredictions:
             operating_point=self.operating_point.select_label(label),
         )
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether each image belongs to one of two classes."""
+        return self.labels.ndim == 1 and self.probabilities.shape[1] == 2
+
     def count(self) -> MetricResult:
         """Count the images, without computing metrics."""
-        binary = self.labels.ndim == 1 and self.probabilities.shape[1] == 2
-        return MetricResult(images=len(self.labels), positives=int((self.labels == 1).sum()) if binary else None)
+        has_positive = self.is_binary and self.positive_is_known
+        return MetricResult(images=len(self.labels), positives=int((self.labels == 1).sum()) if has_positive else None)
 
     def compute(self) -> MetricResult:
         """Count the images and compute metrics and intervals.
@@ -92,14 +100,16 @@ class LabelledPredictions:
         Raises:
             EvaluationError: The function of a metric cannot be used, see `Metric.compute`.
         """
+        leave_out = self.is_binary and not self.positive_is_known
+        usable = [metric for metric in all_metrics().values() if not (leave_out and metric.needs_positive)]
         threshold, temperature = self.operating_point.threshold, self.operating_point.temperature
         data = (self.labels, self.probabilities)
-        weighted = make_weighted_metrics(*data, threshold=threshold, temperature=temperature)
+        weighted = make_weighted_metrics(*data, threshold=threshold, temperature=temperature, metrics=usable)
         intervals = bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed)
         for name, interval in intervals.items():
             clip = all_metrics()[name].clip
             intervals[name] = replace(interval, low=clip(interval.low), high=clip(interval.high))
-        metrics = compute_metrics(*data, threshold=threshold, temperature=temperature)
+        metrics = compute_metrics(*data, threshold=threshold, temperature=temperature, metrics=usable)
         return replace(self.count(), metrics=metrics, intervals=intervals)
 
 
@@ -132,7 +142,11 @@ class Evaluation:
         data_fingerprint: Fingerprint of the dataset with all its splits.
         split: "validation", "test" or "all".
         external: Whether the dataset is not the one that the runs were trained on.
-        class_names: The classes or, in multi-label classification, the labels.
+        class_names: The classes or, in multi-label classification, the labels; of two classes, the positive one is the
+            second. Labels, probabilities and threshold are in this order.
+        positive: The positive class of two, which sensitivity and specificity refer to; None if there are more, or if
+            it is unknown.
+        class_map: The class of the network for each class of the dataset.
         labels: The true class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
         probabilities: Predicted probabilities before temperature scaling, shape (images, classes).
         overall: Metrics and intervals of all images; in multi-label classification, means over labels.
@@ -156,6 +170,8 @@ class Evaluation:
     split: str
     external: bool
     class_names: tuple[str, ...]
+    positive: str | None
+    class_map: Mapping[str, str]
     labels: np.ndarray
     probabilities: np.ndarray
     overall: MetricResult
@@ -219,9 +235,14 @@ class Evaluation:
         folder = f"ensemble/{self.ensemble_key}" if self.ensemble_key else "evaluation"
         return f"{folder}/external_{self.split}_{self.data_fingerprint}" if self.external else f"{folder}/{self.split}"
 
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of its metrics in MLflow."""
+        return f"{'ensemble_' if self.ensemble_key else ''}{'external_' if self.external else ''}{self.split}_"
+
     def to_metrics(self) -> dict[str, float]:
         """Return all metrics and the ends of their intervals under their names in MLflow."""
-        prefix = f"{'ensemble_' if self.ensemble_key else ''}{'external_' if self.external else ''}{self.split}_"
+        prefix = self.prefix
         metrics = self.overall.to_metrics(prefix) | name_metrics(self.by_label, f"{prefix}label_")
         for column, subgroups in self.by.items():
             metrics |= name_metrics(subgroups, f"{prefix}by_{to_metric_name(column)}_")

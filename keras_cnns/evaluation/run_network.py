@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +14,8 @@ import numpy as np
 
 import keras_cnns.networks.layers  # noqa: F401 - registers the layers of saved networks
 from keras_cnns.data.augmentation import augment_views
+from keras_cnns.data.conversion import Conversion
+from keras_cnns.data.decoding.window import find_window
 from keras_cnns.data.pipeline import evaluation_batches
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPoint, Threshold
@@ -40,11 +42,19 @@ class RunNetwork:
         run: The run.
         model: The network, which takes pixel values from 0 to 255.
         class_names: The classes or labels that it was trained on.
+        positive: The positive class of two; None if there are more, or if it is unknown.
+        source: The source of the images that it was trained on, "" if it is not recorded.
+        reading: The options of `load` with which they were read.
+        ranges: The ranges of their values, as in `Dataset.ranges`.
     """
 
     run: Run
     model: Any
     class_names: tuple[str, ...]
+    positive: str | None = None
+    source: str = ""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def multi_label(self) -> bool:
@@ -67,6 +77,18 @@ class RunNetwork:
         """Height, width and channels of the input images."""
         height, width, channels = self.model.input_shape[1:]
         return height, width, channels
+
+    @property
+    def conversion(self) -> Conversion:
+        """How other images are converted: to the size and channels of the network, else as for training."""
+        height, width, channels = self.image_shape
+        return Conversion(
+            image_size=(height, width),
+            channels=channels,
+            resize=self.reading.get("resize", "stretch"),
+            window=find_window(self.reading.get("window")),
+            frames=self.reading.get("frames"),
+        )
 
     @property
     def operating_point(self) -> OperatingPoint:
@@ -135,8 +157,16 @@ def load_run_network(store: Store, run: Run) -> RunNetwork:
                 f"keras {run.tags.get('versions.keras', 'unknown')} and keras-cnns "
                 f"{run.tags.get('versions.keras_cnns', 'unknown')}."
             ) from error
-    class_names = stored.class_names or tuple(map(str, range(model.output_shape[-1])))
-    return RunNetwork(run=run, model=model, class_names=class_names)
+    known = stored.metadata
+    return RunNetwork(
+        run=run,
+        model=model,
+        class_names=tuple(known.get("class_names") or map(str, range(model.output_shape[-1]))),
+        positive=known.get("positive"),
+        source=known.get("source", ""),
+        reading=known.get("reading", {}),
+        ranges=known.get("ranges", {}),
+    )
 
 
 def is_multi_label(model: Any) -> bool:

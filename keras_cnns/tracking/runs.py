@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput, InputTag
@@ -165,11 +165,11 @@ class StoredNetwork:
 
     Attributes:
         file: A file for `keras.saving.load_model`.
-        class_names: The names of its outputs; empty if not recorded.
+        metadata: What was saved with it, such as the `class_names` of its outputs.
     """
 
     file: Path
-    class_names: tuple[str, ...]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,6 @@ EPOCHS = "epochs"
 MODEL = "model"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages then show metrics first
 NETWORK = "data/model.keras"
-CLASS_NAMES = "class_names"
 PAGE = 1000
 SAME_VERSIONS = ("versions.tensorflow", "versions.keras", "versions.keras_cnns")
 
@@ -162,14 +161,16 @@ class Store:
         return str(runs[0].info.run_id) if runs else None
 
     @retry
-    def log_model(self, run_id: str, model: Any, example: np.ndarray, *, class_names: Sequence[str] = ()) -> None:
+    def log_model(
+        self, run_id: str, model: Any, example: np.ndarray, *, metadata: Mapping[str, Any] | None = None
+    ) -> None:
         """Save a Keras model in a run, for `mlflow.pyfunc` and `mlflow.tensorflow`.
 
         Args:
             run_id: The run; the model's URI is `runs:/RUN_ID/model`.
             model: The model.
             example: A few inputs, from which the model's signature is inferred.
-            class_names: The names of its outputs, saved in the model's metadata.
+            metadata: JSON-compatible values to save with it, such as the `class_names` of its outputs.
         """
         import mlflow.tensorflow  # noqa: PLC0415 - imports TensorFlow
 
@@ -180,8 +181,8 @@ class Store:
         logged = self._client.create_logged_model(
             run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params
         )
-        model_id, names = logged.model_id, {CLASS_NAMES: list(class_names)}
-        mlflow_model = Model(logged.artifact_location, run_id, model_uuid=model_id, model_id=model_id, metadata=names)
+        where, model_id = logged.artifact_location, logged.model_id
+        mlflow_model = Model(where, run_id, model_uuid=model_id, model_id=model_id, metadata=dict(metadata or {}))
         with tempfile.TemporaryDirectory() as folder, quiet_logging():
             path = str(Path(folder, MODEL))
             mlflow.tensorflow.save_model(
@@ -222,8 +223,7 @@ class Store:
         """
         files = self._files(self.logged_model(run_id).artifact_location)
         mlflow_model, network = (_download(files, name, folder) for name in ("MLmodel", NETWORK))
-        metadata = Model.load(str(mlflow_model)).metadata or {}
-        return StoredNetwork(file=network, class_names=tuple(metadata.get(CLASS_NAMES, ())))
+        return StoredNetwork(file=network, metadata=Model.load(str(mlflow_model)).metadata or {})
 
     def _log(
         self,

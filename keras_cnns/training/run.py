@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -126,7 +127,9 @@ def train(
             network = keras.saving.load_model(fitted.best_model, compile=False)
             operating_point = validation_operating_point(network, dataset)
             results = evaluate_test(network, dataset, operating_point.get("threshold"), store, run_id) if test else {}
-            store.log_model(run_id, network, dataset.training.images[:INPUT_EXAMPLES], class_names=dataset.class_names)
+            store.log_model(
+                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset)
+            )
             store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results})
         write_text(directory / FINISHED, run_id)
     return TrainedRun(
@@ -165,6 +168,18 @@ def describe_run(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunD
         macs=costs.macs,
         tags={"folder": folder},
     )
+
+
+def network_metadata(dataset: Dataset) -> dict[str, Any]:
+    """Return what is saved with a network about the dataset that it was trained on."""
+    return {
+        "class_names": list(dataset.class_names),
+        "positive": dataset.positive,
+        "source": dataset.source,
+        "reading": dict(dataset.reading),
+        "ranges": {kind: [found.low, found.high] for kind, found in dataset.ranges.items()},
+        "notes": list(dataset.notes),
+    }
 
 
 def validation_operating_point(network: keras.Model, dataset: Dataset) -> dict[str, float]:

@@ -24,7 +24,7 @@ from keras_cnns.training.checkpoints import best_model_path, list_checkpoints
 from keras_cnns.training.devices import strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
-from keras_cnns.training.run import INPUT_EXAMPLES, validation_operating_point
+from keras_cnns.training.run import INPUT_EXAMPLES, network_metadata, validation_operating_point
 from tuning.finishing.finals import Finalist, Finals, States, compare_finalists, median_repeat
 from tuning.finishing.lead_intervals import add_lead_intervals
 from tuning.finishing.refit import refit
@@ -107,7 +107,7 @@ def save_best_network(sweep: SweepRun, best: Run, state: TrialState) -> dict[str
         return known
     store, dataset = sweep.store, sweep.config.dataset
     network = load_network(sweep, best, state)
-    store.log_model(best.id, network, dataset.training.images[:INPUT_EXAMPLES], class_names=dataset.class_names)
+    store.log_model(best.id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset))
     operating_point = validation_operating_point(network, dataset)
     store.log(best.id, metrics=operating_point)
     return operating_point

@@ -23,7 +23,7 @@ from keras_cnns.tracking.registry import RegisteredVersion, Registry
 from keras_cnns.tracking.runs import FINGERPRINT, TRAIN_AND_VALIDATION, TRAINED_ON
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
-from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run
+from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run, network_metadata
 from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.space import Candidate
 from tuning.finishing.finals import Finalist
@@ -73,7 +73,9 @@ def refit(
             fitted = fit(job, dataset, folder, progress_callbacks=(TrackingCallback(store, run_id), progress))
             network = keras.saving.load_model(fitted.best_model, compile=False)
             check_finite(network, dataset, job.recipe.learning_rate)
-            store.log_model(run_id, network, dataset.training.images[:INPUT_EXAMPLES], class_names=dataset.class_names)
+            store.log_model(
+                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset)
+            )
             store.log(run_id, metrics={**fitted.metrics, **operating_point})
             write_text(folder / FINISHED, run_id)
         registered = register(winner, best, sweep, run_id)

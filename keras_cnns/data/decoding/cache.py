@@ -16,14 +16,17 @@ from filelock import FileLock
 from keras_cnns.atomic import atomic_write
 from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.dataset import BrokenFile
-from keras_cnns.data.decoding.decoded_image import DecodedImage
-from keras_cnns.data.decoding.parallel import DecodedFiles, decode_files, try_decode
+from keras_cnns.data.decoding.image import split_frame
+from keras_cnns.data.decoding.parallel import ConvertedImage, DecodedFiles, decode_files, try_decode
 from keras_cnns.data.streaming import cache_folder, catch_write_errors, create_memmap
+from keras_cnns.data.value_range import RangeOptions
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 
 
-def decode_cached(root: Path, files: Sequence[str], conversion: Conversion) -> DecodedFiles:
+def decode_cached(
+    root: Path, files: Sequence[str], conversion: Conversion, *, splits: Sequence[str], options: RangeOptions
+) -> DecodedFiles:
     """Return memory-mapped images from the cache, decoding the files if they are not there yet.
 
     Processes that need the same files at the same time wait for the first one to decode them.
@@ -32,14 +35,17 @@ def decode_cached(root: Path, files: Sequence[str], conversion: Conversion) -> D
         DataError: The images have different sizes, or the disk is too small for them.
     """
     folder = cache_folder()
-    key = cache_key(root, files, conversion)
+    key = cache_key(root, files, conversion, splits, options)
     images, record = folder / f"{key}.npy", folder / f"{key}.json"
     with FileLock(folder / f"{key}.lock"):
         found = read_record(images, record)
         if found is None or is_any_fixed(root, conversion, found["broken"]):
             try:
-                save(decode_files(root, files, conversion, lambda shape: create_memmap(part_of(images, shape), shape)),
-                     images, record)  # fmt: skip
+                decoded = decode_files(
+                    root, files, conversion, lambda shape: create_memmap(part_of(images, shape), shape),
+                    splits=splits, options=options,
+                )  # fmt: skip
+                save(decoded, images, record)
             finally:
                 for part in folder.glob(f"{key}.*part"):
                     part.unlink()
@@ -65,7 +71,7 @@ def read_record(images: Path, record: Path) -> dict[str, Any] | None:
 
 def is_any_fixed(root: Path, conversion: Conversion, broken: Iterable[Mapping[str, str]]) -> bool:
     """Return whether a file that was broken can now be read."""
-    return any(isinstance(try_decode(root, each["file"], conversion), DecodedImage) for each in broken)
+    return any(isinstance(try_decode(root, each["file"], conversion), ConvertedImage) for each in broken)
 
 
 def save(decoded: DecodedFiles, images: Path, record: Path) -> None:
@@ -79,13 +85,16 @@ def save(decoded: DecodedFiles, images: Path, record: Path) -> None:
             temporary.write_text(json.dumps(fields, default=asdict), "utf-8")
 
 
-def cache_key(root: Path, files: Sequence[str], conversion: Conversion) -> str:
-    """Return a name for the decoded images that changes with the files, the conversion and the decoders."""
+def cache_key(
+    root: Path, files: Sequence[str], conversion: Conversion, splits: Sequence[str], options: RangeOptions
+) -> str:
+    """Return a name for the decoded images that changes with the files, how they are read, and the decoders."""
     decoders = (version("pillow"), version("pydicom"), version("python-gdcm"))
-    digest = hashlib.sha256(repr((CACHE_FORMAT, decoders, str(root.resolve()), conversion)).encode())
+    how = (conversion, [str(split) for split in splits], options)
+    digest = hashlib.sha256(repr((CACHE_FORMAT, decoders, str(root.resolve()), how)).encode())
     for file in files:
         try:
-            stat = (root / file).stat()
+            stat = split_frame(root / file)[0].stat()
             digest.update(repr((file, stat.st_size, stat.st_mtime_ns)).encode())
         except OSError:
             digest.update(repr((file, None)).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +15,37 @@ from keras_cnns.lazy import LazyModule
 
 if TYPE_CHECKING:
     from keras_cnns.data.decoding import dicom
+    from keras_cnns.data.decoding.window import Window
 else:
     dicom = LazyModule("keras_cnns.data.decoding.dicom")
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif"})
+SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp",
+                      ".jp2", ".j2k", ".jpx", ".jpf", ".pgm", ".ppm", ".pnm"})  # fmt: skip
+UNREAD = {".heic": "HEIC", ".heif": "HEIF", ".avif": "AVIF", ".jxl": "JPEG XL", ".nii": "NIfTI", ".gz": "NIfTI",
+          ".mha": "MetaImage", ".mhd": "MetaImage", ".nrrd": "NRRD", ".svs": "a whole-slide image",
+          ".ndpi": "a whole-slide image", ".mrxs": "a whole-slide image", ".psd": "Photoshop", ".svg": "SVG",
+          ".dng": "a camera's raw file", ".cr2": "a camera's raw file", ".nef": "a camera's raw file",
+          ".arw": "a camera's raw file"}  # fmt: skip
+"""Formats of images that are not read, by suffix; of .gz only .nii.gz."""
+FRAMES = ("first", "middle", "all")
+FRAME = re.compile(r"(.+)#(\d+)")
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 DICOM_MAGIC, DICOM_MAGIC_OFFSET = b"DICM", 128
 GREYSCALE_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file is an image by its suffix or, for DICOM without a suffix, by its first bytes."""
-    return path.suffix.lower() in SUFFIXES or is_dicom(path)
+    """Return whether a file is an image by its suffix or, for DICOM without a suffix, by its first bytes.
+
+    Images of formats that are not read are images too: `decode` names them.
+    """
+    return path.suffix.lower() in SUFFIXES or unread_format(path) is not None or is_dicom(path)
+
+
+def unread_format(path: Path) -> str | None:
+    """Return the format of an image that is not read; None for other files."""
+    name = path.name.lower()
+    return None if name.endswith(".gz") and not name.endswith(".nii.gz") else UNREAD.get(path.suffix.lower())
 
 
 def is_dicom(path: Path) -> bool:
@@ -43,20 +63,30 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def decode(path: Path) -> DecodedImage:
+def decode(path: Path, *, frames: str | None = None, window: Window | None = None) -> DecodedImage:
     """Decode an image at its original size.
+
+    Args:
+        path: The file; `FILE#3` is the third of its frames.
+        frames: The frame of files with several: "first" or "middle"; None if there may be only one.
+        window: The window of DICOM images, instead of that of their headers.
 
     Raises:
         DataError: The file cannot be read; the message has the reason but not the path.
     """
+    path, number = split_frame(path)
     if not path.exists():
         raise DataError("does not exist")
+    if (unread := unread_format(path)) is not None:
+        raise DataError(f"is {unread}, which is not read; convert it, for example to PNG")
     if is_dicom(path):
-        return dicom.decode_dicom(path)
+        return dicom.decode_dicom(path, lambda count: choose_frame(count, frames, number), window)
     try:
         with Image.open(path) as image:
+            image.seek(choose_frame(count_image_frames(image), frames, number))
+            check_depth(image)
             ImageOps.exif_transpose(image, in_place=True)
-            return DecodedImage(to_uint8(image))
+            return read_values(image)
     except PermissionError:
         raise DataError("cannot be opened; check its permissions") from None
     except DataError:
@@ -66,23 +96,63 @@ def decode(path: Path) -> DecodedImage:
         raise DataError(f"is broken or not an image ({reason})") from None
 
 
+def split_frame(path: Path) -> tuple[Path, int | None]:
+    """Split `FILE#3` into the file and the number of the frame, counted from 1; None if the path is a file's."""
+    match = FRAME.fullmatch(path.name)
+    return (path, None) if match is None or path.exists() else (path.with_name(match[1]), int(match[2]))
+
+
+def choose_frame(count: int, frames: str | None, number: int | None) -> int:
+    """Return the index of the frame to read of a file with a number of frames; raise a `DataError` if it is open."""
+    if number is not None:
+        return number - 1
+    if count > 1 and frames is None:
+        raise DataError(f"has {count} frames (pages); choose with --frames first, middle or all (frames)")
+    return count // 2 if frames == "middle" else 0
+
+
+def count_frames(path: Path) -> int:
+    """Return the number of frames or pages of an image; 1 if it cannot be read."""
+    try:
+        if is_dicom(path):
+            return dicom.count_dicom_frames(path)
+        with Image.open(path) as image:
+            return count_image_frames(image)
+    except Exception:  # noqa: BLE001 - decoding reports what is broken
+        return 1
+
+
+def count_image_frames(image: Image.Image) -> int:
+    """Return the number of frames; the further pictures in a photo of a phone (MPO) are not frames."""
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
 def read_size(path: Path) -> tuple[int, int]:
     """Return the width and height in the header of a valid image, before any rotation by Exif."""
+    path, _ = split_frame(path)
     if is_dicom(path):
         return dicom.read_dicom_size(path)
     with Image.open(path) as image:
         return image.size
 
 
-def to_uint8(image: Image.Image) -> np.ndarray:
-    """Return pixels as uint8, shape (height, width, 1 or 3): the upper 8 of 16 bits, the colours of a palette."""
-    if image.mode == "F":
-        raise DataError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
+def check_depth(image: Image.Image) -> None:
+    """Raise a `DataError` if an image that is not decoded yet has colours of 16 bits: Pillow reads only 8 of them."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    raw_mode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)  # such as RGB;16B
+    if ";16" in raw_mode and not image.mode.startswith(("I", "F")):
+        raise DataError("has colours of 16 bits, of which only 8 could be read; save it with 8 bits for each channel")
+
+
+def read_values(image: Image.Image) -> DecodedImage:
+    """Return 8-bit pixels, the colours of a palette, or values of more bits."""
+    if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"its pixels range from {values.min()} to {values.max()}; save it with 8 or 16 bits")
-        return (values >> 8).astype(np.uint8)[..., np.newaxis]
+        if not np.isfinite(values).all():
+            raise DataError("has NaN or infinite pixels")
+        bits = "floating-point" if image.mode == "F" else f"{16 if ';16' in image.mode else 32}-bit"
+        return DecodedImage(values[..., np.newaxis], kind=f"{bits} {image.format or 'image'}")
     mode = "L" if image.mode in GREYSCALE_MODES else "RGB"
     pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels[..., np.newaxis] if mode == "L" else pixels
+    return DecodedImage(pixels[..., np.newaxis] if mode == "L" else pixels)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -18,8 +19,9 @@ import numpy as np
 
 from keras_cnns.data.conversion import RESIZE_HINT, Conversion
 from keras_cnns.data.dataset import BrokenFile
-from keras_cnns.data.decoding.decoded_image import DecodedImage
+from keras_cnns.data.decoding.decoded_image import HOUNSFIELD, DecodedImage
 from keras_cnns.data.decoding.image import decode
+from keras_cnns.data.value_range import FITTED_SPLITS, RangeOptions, ValueRange, Values, choose_range, range_notes
 from keras_cnns.errors import DataError
 
 GROUP_SIZE = 16
@@ -39,77 +41,174 @@ class DecodedFiles:
         kept: The index of each image's file.
         headers: The DICOM header fields of each image.
         broken: The files that cannot be read.
-        stretched: The number of DICOM images whose own range was stretched to 0 to 255.
+        ranges: The lowest and the highest value of the range of each kind of file that does not have 8 bits.
+        notes: What was done to the values and to the shape of the images.
     """
 
     images: np.ndarray
     kept: list[int]
     headers: list[Mapping[str, str]]
     broken: list[BrokenFile]
-    stretched: int
+    ranges: Mapping[str, tuple[float, float]]
+    notes: list[str]
 
 
-def try_decode(root: Path, file: str, conversion: Conversion) -> DecodedImage | BrokenFile:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConvertedImage:
+    """A decoded and converted file.
+
+    Attributes:
+        pixels: Shape (height, width, channels), uint8; None if the range of its values is not known yet.
+        shape: The shape of the pixels.
+        reshaped: Whether its aspect ratio is not that of the size it was converted to.
+        beyond: The number of values that were clipped.
+        source: The decoded file, without its pixels.
+        values: A summary of its values if it has a kind.
+    """
+
+    pixels: np.ndarray | None
+    shape: tuple[int, int, int]
+    reshaped: bool
+    beyond: int
+    source: DecodedImage
+    values: Values
+
+
+def try_decode(
+    root: Path, file: str, conversion: Conversion, ranges: Mapping[str, ValueRange] | None = None
+) -> ConvertedImage | BrokenFile:
     """Decode and convert a file, or return why it cannot be read."""
     try:
-        image = decode(root / file)
+        image = decode(root / file, frames=conversion.frames, window=conversion.window)
     except DataError as error:
         return BrokenFile(file, str(error))
-    return DecodedImage(conversion.convert_image(image.pixels), image.header, image.stretched)
+    height, width, channels = image.pixels.shape
+    chosen = (ranges or {}).get(image.kind, ValueRange(0, 255))
+    pixels = None
+    if not image.kind or (ranges is not None and image.kind in ranges):
+        pixels = conversion.convert_image(image.to_uint8(chosen) if image.kind else image.pixels)
+    return ConvertedImage(
+        pixels=pixels,
+        shape=(*(conversion.size or (height, width)), conversion.channels or channels),
+        reshaped=conversion.changes_shape(height, width),
+        beyond=image.count_beyond(chosen) if image.kind and ranges is not None else 0,
+        source=replace(image, pixels=image.pixels[:0], background=None),
+        values=image.values if image.kind else Values(),
+    )
 
 
 def estimate_size(root: Path, files: Sequence[str], conversion: Conversion) -> int:
     """Return the size of all decoded images in bytes, judging by the first valid file; 0 if there is none."""
     images = (try_decode(root, file, conversion) for file in files)
-    return next((image.pixels.nbytes * len(files) for image in images if isinstance(image, DecodedImage)), 0)
+    return next((math.prod(image.shape) * len(files) for image in images if isinstance(image, ConvertedImage)), 0)
 
 
-def decode_files(root: Path, files: Sequence[str], conversion: Conversion, allocate: Allocate) -> DecodedFiles:
+def decode_files(
+    root: Path, files: Sequence[str], conversion: Conversion, allocate: Allocate, *,
+    splits: Sequence[str] | None = None, options: RangeOptions | None = None,
+) -> DecodedFiles:  # fmt: skip
     """Decode files in parallel, in their order.
+
+    Files whose values are not of 8 bits are decoded twice: first to find the range of their values.
 
     Args:
         root: The folder that the files are relative to.
         files: The files.
         conversion: The size and the channels. Without channels, all images become RGB if any of them is.
         allocate: Returns the array to decode into, given its shape.
+        splits: The split of each file: only training and validation images decide on the range of values.
+        options: How the range of values is chosen.
 
     Raises:
-        DataError: The images have different sizes.
+        DataError: The images have different sizes, or the range of their values is ambiguous.
     """
     images = np.empty((0, 0, 0, 0), np.uint8)
-    kept: list[int] = []
-    headers: list[Mapping[str, str]] = []
+    found: dict[int, ConvertedImage] = {}
     broken: list[BrokenFile] = []
-    stretched = 0
     for index, image in enumerate(show_progress(decode_in_order(root, files, conversion), len(files))):
         if isinstance(image, BrokenFile):
             broken.append(image)
             continue
-        height, width, channels = image.pixels.shape
-        if not kept:
+        height, width, channels = image.shape
+        if not found:
             images = allocate((len(files), height, width, channels))
         if (height, width) != images.shape[1:3]:
             raise DataError(
-                f"{files[index]} has {width}x{height} pixels but {files[kept[0]]} has "
+                f"{files[index]} has {width}x{height} pixels but {files[next(iter(found))]} has "
                 f"{images.shape[2]}x{images.shape[1]}; {RESIZE_HINT}."
             )
         if channels > images.shape[-1]:
             greyscale, images = images, allocate((len(files), height, width, 3))
-            images[: len(kept)] = greyscale[: len(kept)]
-        images[len(kept)] = image.pixels
-        kept.append(index)
-        headers.append(image.header)
-        stretched += image.stretched
-    return DecodedFiles(images=images[: len(kept)], kept=kept, headers=headers, broken=broken, stretched=stretched)
+            images[:index] = greyscale[:index]
+        if image.pixels is not None:
+            images[index] = image.pixels
+        found[index] = replace(image, pixels=None)
+    ranges, notes = decode_deferred(root, files, conversion, found, images, splits, options or RangeOptions())
+    kept = [*found]
+    if len(kept) < len(files):
+        for position, index in enumerate(kept):
+            images[position] = images[index]
+    remarks = Counter(remark for image in found.values() for remark in image.source.remarks)
+    notes += [f"{remark}: {count:,}." for remark, count in sorted(remarks.items())]
+    if conversion.window is not None:
+        notes.append(f"DICOM images are shown with the window {conversion.window}.")
+    notes += conversion.shape_note(sum(image.reshaped for image in found.values()), len(found))
+    return DecodedFiles(
+        images=images[: len(kept)],
+        kept=kept,
+        headers=[image.source.header for image in found.values()],
+        broken=broken,
+        ranges={kind: (chosen.low, chosen.high) for kind, chosen in ranges.items()},
+        notes=notes,
+    )
 
 
-def decode_in_order(root: Path, files: Sequence[str], conversion: Conversion) -> Iterator[DecodedImage | BrokenFile]:
+def decode_deferred(
+    root: Path, files: Sequence[str], conversion: Conversion, found: Mapping[int, ConvertedImage], images: np.ndarray,
+    splits: Sequence[str] | None, options: RangeOptions,
+) -> tuple[dict[str, ValueRange], list[str]]:  # fmt: skip
+    """Choose the range of each kind of file, decode its files into the images, and return the ranges and notes."""
+    deferred = [index for index, image in found.items() if image.source.kind]
+    if not deferred:
+        return {}, []
+    values: dict[str, dict[str, Values]] = {}
+    for index in deferred:
+        of_kind = values.setdefault(found[index].source.kind, {})
+        split = "images" if splits is None else str(splits[index])
+        of_kind[split] = of_kind.get(split, Values()) + found[index].values
+    ranges = {kind: find_kind_range(kind, of_kind, options) for kind, of_kind in values.items()}
+    beyond = {kind: dict.fromkeys(of_kind, 0) for kind, of_kind in values.items()}
+    again = decode_in_order(root, [files[index] for index in deferred], conversion, ranges)
+    for index, image in zip(deferred, show_progress(again, len(deferred)), strict=True):
+        if isinstance(image, BrokenFile) or image.pixels is None:
+            raise DataError(f"{files[index]}: changed while it was read; read it again.")
+        images[index] = image.pixels
+        beyond[image.source.kind]["images" if splits is None else str(splits[index])] += image.beyond
+    notes = [note for kind in values for note in range_notes(kind, values[kind], ranges[kind], beyond[kind])]
+    if len(deferred) < len(found):
+        notes.append(f"The other {len(found) - len(deferred):,} images have 8 bits.")
+    return ranges, notes
+
+
+def find_kind_range(kind: str, values: Mapping[str, Values], options: RangeOptions) -> ValueRange:
+    """Return the range of one kind of file: that of the values themselves for CT, or else the range of a depth."""
+    known = options.known.get(kind)
+    if kind == HOUNSFIELD and options.value_range is None:
+        fitted = [each for split, each in values.items() if split in FITTED_SPLITS] or [*values.values()]
+        total = sum(fitted, Values())
+        return known or ValueRange(total.low, total.high if total.high > total.low else total.low + 1)
+    return choose_range(kind, values, options, known)
+
+
+def decode_in_order(
+    root: Path, files: Sequence[str], conversion: Conversion, ranges: Mapping[str, ValueRange] | None = None
+) -> Iterator[ConvertedImage | BrokenFile]:
     """Yield the decoded files in their order, decoding a few groups ahead on all cores."""
 
-    def decode_group(start: int) -> list[DecodedImage | BrokenFile]:
-        return [try_decode(root, file, conversion) for file in files[start : start + GROUP_SIZE]]
+    def decode_group(start: int) -> list[ConvertedImage | BrokenFile]:
+        return [try_decode(root, file, conversion, ranges) for file in files[start : start + GROUP_SIZE]]
 
-    ahead: deque[Future[list[DecodedImage | BrokenFile]]] = deque()
+    ahead: deque[Future[list[ConvertedImage | BrokenFile]]] = deque()
     workers = os.cpu_count() or 1
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.filterwarnings("ignore", module="pydicom|PIL")

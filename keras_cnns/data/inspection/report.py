@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from keras_cnns.data.dataset import BrokenFile, Dataset, describe_shape, list_examples
+from keras_cnns.data.inspection.shortcuts import TOGETHER, Shortcut
 from keras_cnns.data.leaks import Leak
+from keras_cnns.data.splits import MIN_PER_CLASS
 
 MIN_IMBALANCE = 2.0
+MAX_SIZES = 10
+MAX_CONFLICTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,22 @@ class Finding:
     advice: str
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """An image that is left out of a clean table.
+
+    Attributes:
+        file: Its path, relative to the source.
+        reason: Why it is left out.
+    """
+
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
     """The contents and the problems of a dataset.
@@ -119,15 +139,19 @@ class Inspection:
         fingerprint: Identifies the content of the dataset.
         task: "binary", "multi-class" or "multi-label".
         class_names: The name of each class or label.
+        positive: The positive class of two; None if it is not known.
         image_shape: Height, width and channels.
-        file_sizes: The number of image files of each width and height before they were resized; empty if the images
-            are not files or were not resized.
+        file_sizes: The number of images of each width and height before they were resized.
+        mixed_sizes: Whether training needs an image size, because images have several and none was given.
         splits: The contents of each split.
         exact_duplicates: Groups of identical images.
         near_duplicates: Pairs of nearly identical images.
         leaks: Patients and images that are in two splits.
         broken: Files that cannot be read.
+        problems: Other problems, which keep the dataset from being used to train.
+        shortcuts: How well facts that are not image content predict the class, shortcuts first.
         notes: Remarks on how the images were read and split.
+        left_out: The images that are not in the table that was written; empty if none was.
     """
 
     name: str
@@ -135,20 +159,28 @@ class Inspection:
     fingerprint: str
     task: str
     class_names: tuple[str, ...]
+    positive: str | None
     image_shape: tuple[int, int, int]
     file_sizes: Mapping[tuple[int, int], int]
+    mixed_sizes: bool
     splits: Mapping[str, SplitSummary]
     exact_duplicates: tuple[Duplicates, ...]
     near_duplicates: tuple[Duplicates, ...]
     leaks: tuple[Leak, ...]
     broken: tuple[BrokenFile, ...]
+    problems: tuple[Finding, ...]
+    shortcuts: tuple[Shortcut, ...]
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def imbalance(self) -> float:
-        """The ratio of the largest to the smallest class (or label) in the first split, the training images if any."""
-        counts = next(iter(self.splits.values())).classes
-        return max(counts) / max(1, min(counts))
+        """The ratio of the largest to the smallest class (or label) in the first split, the training images if any.
+
+        Classes without images do not count.
+        """
+        counts = [count for count in next(iter(self.splits.values())).classes if count]
+        return max(counts, default=1) / min(counts, default=1)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -184,34 +216,71 @@ def list_findings(inspection: Inspection) -> Iterator[Finding]:
         if items:
             yield Finding(f"{problem}: {list_examples(items, '; ')}", advice)
 
-    broken, exact = inspection.broken, inspection.exact_duplicates
-    conflicts = [group for group in exact if group.conflicting]
-    across = [pair for pair in inspection.near_duplicates if pair.across_splits]
-    within = [pair for pair in inspection.near_duplicates if not pair.across_splits]
+    broken, exact, near = inspection.broken, inspection.exact_duplicates, inspection.near_duplicates
+    across = [pair for pair in near if pair.across_splits and not pair.conflicting]
+    within = [pair for pair in near if not pair.across_splits and not pair.conflicting]
     blank = [name for split in inspection.splits.values() for name in split.blank]
     copies = sum(len(group.samples) for group in exact)
-    sizes, imbalance = inspection.file_sizes, inspection.imbalance
     advice = "fix or remove them, or skip them with --skip-broken"
     yield from find(broken, f"{count_of(broken, 'file')} cannot be read", advice)
+    yield from inspection.problems
+    yield from size_findings(inspection)
     for leak in inspection.leaks:
-        yield Finding(str(leak), "keep each in one split; --allow-leaks accepts them, and reports note it")
-    problem = f"{count_of(conflicts, 'group')} of identical images with different labels"
-    yield from find(conflicts, problem, "find out which label is correct")
+        dropped = "training drops them from the earlier split; " if leak.kind == "image" else ""
+        yield Finding(str(leak), f"keep each in one split; {dropped}--leaks allow accepts them, and reports note it")
+    yield from conflict_findings("group", "identical", [group for group in exact if group.conflicting])
+    yield from conflict_findings("pair", "nearly identical", [pair for pair in near if pair.conflicting])
+    yield from shortcut_findings(inspection.shortcuts)
     yield from find(exact, f"{copies:,} images in {count_of(exact, 'group')} of identical images", "keep one of each")
     problem = f"{count_of(across, 'pair')} of nearly identical images in different splits"
     yield from find(across, problem, "view them with --sheet FILE.png; images of a patient belong in one split")
     problem = f"{count_of(within, 'pair')} of nearly identical images in one split"
     yield from find(within, problem, "view them with --sheet FILE.png; copies add no information")
     yield from find(blank, f"{count_of(blank, 'image')} of a single colour", "remove blank images")
-    if len(sizes) > 1:
-        widths, heights = zip(*sizes, strict=True)
-        ranges = f"{min(widths)} to {max(widths)} pixels wide and {min(heights)} to {max(heights)} high"
-        yield Finding(f"files of {len(sizes):,} sizes, {ranges}", "check that the size does not reveal the class")
-    if imbalance >= MIN_IMBALANCE:
-        problem = f"the largest class has {imbalance:.1f} times as many images as the smallest"
+    yield from count_findings(inspection)
+
+
+def size_findings(inspection: Inspection) -> Iterator[Finding]:
+    """Yield the sizes of the images if training needs one and none was given."""
+    sizes = [f"{count:,} of {width}x{height}" for (width, height), count in inspection.file_sizes.items()]
+    if inspection.mixed_sizes:
+        more = f" and {len(sizes) - MAX_SIZES:,} more sizes" if len(sizes) > MAX_SIZES else ""
+        problem = f"images of {len(sizes):,} sizes (width x height): {', '.join(sizes[:MAX_SIZES])}{more}"
+        yield Finding(problem, "training needs one size, for example --image-size 64")
+
+
+def conflict_findings(unit: str, kind: str, conflicts: Sequence[Duplicates]) -> Iterator[Finding]:
+    """Yield the images with contradicting labels. All are named, because each must be checked, up to 100."""
+    if conflicts:
+        more = f"; and {len(conflicts) - MAX_CONFLICTS:,} more" if len(conflicts) > MAX_CONFLICTS else ""
+        named = "; ".join(map(str, conflicts[:MAX_CONFLICTS]))
+        problem = f"{count_of(conflicts, unit)} of {kind} images with different labels: {named}{more}"
+        yield Finding(problem, "find out which label is correct")
+
+
+def shortcut_findings(shortcuts: Sequence[Shortcut]) -> Iterator[Finding]:
+    """Yield the shortcuts; that of all facts together only if none of these facts is one itself."""
+    found = [shortcut for shortcut in shortcuts if shortcut.tells_class]
+    alone = any(shortcut.fact != TOGETHER and not shortcut.content for shortcut in found)
+    for shortcut in found:
+        if shortcut.fact != TOGETHER or not alone:
+            yield Finding(str(shortcut), shortcut.advice)
+
+
+def count_findings(inspection: Inspection) -> Iterator[Finding]:
+    """Yield the classes with very few images, and the imbalance of the classes."""
+    pools = [split.classes for name, split in inspection.splits.items() if name != "test"]
+    counts = zip(inspection.class_names, map(sum, zip(*pools, strict=True)), strict=True) if pools else ()
+    few = [f"{label!r} ({count:,})" for label, count in counts if 0 < count < MIN_PER_CLASS]
+    if few:
+        what = f"fewer than {MIN_PER_CLASS} training and validation images"
+        problem = f"{count_of(few, 'class', 'classes')} with {what}: {', '.join(few)}"
+        yield Finding(problem, "add images; a class with so few can neither be learned nor evaluated")
+    if inspection.imbalance >= MIN_IMBALANCE:
+        problem = f"the largest class has {inspection.imbalance:.1f} times as many images as the smallest"
         yield Finding(problem, "use AUC or balanced accuracy instead of accuracy")
 
 
-def count_of(items: Sequence[object], unit: str) -> str:
+def count_of(items: Sequence[object], unit: str, plural: str | None = None) -> str:
     """Format the number of items: 1 file, 2 files."""
-    return f"{len(items):,} {unit}{'' if len(items) == 1 else 's'}"
+    return f"{len(items):,} {unit if len(items) == 1 else plural or f'{unit}s'}"

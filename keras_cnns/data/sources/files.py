@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.dataset import SPLITS, Dataset, Split, list_examples
 from keras_cnns.data.decoding.cache import decode_cached
 from keras_cnns.data.decoding.decoded_image import COLUMNS, PATIENT_AGE, PATIENT_ID, age_in_years
+from keras_cnns.data.decoding.image import count_frames
 from keras_cnns.data.decoding.parallel import DecodedFiles, decode_files, estimate_size
 from keras_cnns.data.streaming import fits_in_memory
+from keras_cnns.data.value_range import RangeOptions, ValueRange
 from keras_cnns.errors import DataError
 
 
@@ -40,25 +44,32 @@ class ImageFiles:
     notes: tuple[str, ...] = ()
 
 
-def read_files(files: ImageFiles, conversion: Conversion, *, skip_broken: bool, stream: bool | None) -> Dataset:
+def read_files(
+    files: ImageFiles, conversion: Conversion, options: RangeOptions, *, skip_broken: bool, stream: bool | None
+) -> Dataset:
     """Decode and convert all files.
 
     Args:
         files: The files.
         conversion: The size and the channels.
+        options: How the range of values is chosen.
         skip_broken: Skip files that cannot be read.
         stream: Keep the images in a file of the cache; None to do so if they do not fit in memory.
 
     Raises:
         DataError: Files cannot be read and are not skipped, or the images have different sizes.
     """
-    names = files.samples.files
+    if conversion.frames == "all":
+        files = expand_frames(files)
+    names, splits = files.samples.files, files.splits.tolist()
     size = estimate_size(files.root, names, conversion) if stream is None else 0
     too_large = not fits_in_memory(size)
     if stream or too_large:
-        decoded = decode_cached(files.root, names, conversion)
+        decoded = decode_cached(files.root, names, conversion, splits=splits, options=options)
     else:
-        decoded = decode_files(files.root, names, conversion, lambda shape: np.empty(shape, np.uint8))
+        decoded = decode_files(
+            files.root, names, conversion, lambda shape: np.empty(shape, np.uint8), splits=splits, options=options
+        )
     if decoded.broken and not (skip_broken and decoded.kept):
         raise DataError(describe_broken(files, decoded))
     kept = np.array(decoded.kept)
@@ -66,7 +77,7 @@ def read_files(files: ImageFiles, conversion: Conversion, *, skip_broken: bool, 
     samples = replace(samples, images=decoded.images)
     ends = np.cumsum([(files.splits[kept] == name).sum() for name in SPLITS])
     slices = {name: slice(start, end) for name, start, end in zip(SPLITS, (0, *ends), ends, strict=False)}
-    notes = [*files.notes, *decoding_notes(files, decoded)]
+    notes = [*files.notes, *broken_notes(files, decoded), *decoded.notes]
     if too_large:
         notes.append(f"The decoded images ({size / 1e9:.2f} GB) are streamed from a file: they do not fit in memory.")
     return Dataset(
@@ -77,7 +88,32 @@ def read_files(files: ImageFiles, conversion: Conversion, *, skip_broken: bool, 
         notes=(*notes, *header_notes),
         broken=tuple(decoded.broken),
         root=files.root.absolute(),
+        ranges={kind: ValueRange(*limits) for kind, limits in decoded.ranges.items()},
     )
+
+
+def expand_frames(files: ImageFiles) -> ImageFiles:
+    """Make each frame of files with several an image; if patients are not known, each file is one."""
+    names = files.samples.files
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        counts = np.array([*pool.map(lambda name: count_frames(files.root / name), names)], np.int64)
+    if (counts <= 1).all():
+        return files
+    indices = np.repeat(np.arange(len(names)), counts)
+    expanded = files.samples.take(indices)
+    frames = [number for count in counts.tolist() for number in range(1, count + 1)]
+    of_several = (counts > 1)[indices]
+    patients = np.array(expanded.files) if expanded.patients is None else expanded.patients
+    new_names = tuple(
+        f"{name}#{frame}" if several else name
+        for name, frame, several in zip(expanded.files, frames, of_several, strict=True)
+    )
+    note = (
+        f"{int((counts > 1).sum()):,} files have {int(counts[counts > 1].sum()):,} frames, each of which is an image "
+        f"of the same patient."
+    )
+    samples = replace(expanded, files=new_names, patients=patients, images=np.arange(len(new_names)))
+    return replace(files, samples=samples, splits=files.splits[indices], notes=(*files.notes, note))
 
 
 def describe_broken(files: ImageFiles, decoded: DecodedFiles) -> str:
@@ -88,16 +124,12 @@ def describe_broken(files: ImageFiles, decoded: DecodedFiles) -> str:
     return f"{files.name}: {len(broken)} of {total} files cannot be read: {reasons}; fix or remove them{skip}."
 
 
-def decoding_notes(files: ImageFiles, decoded: DecodedFiles) -> list[str]:
-    """Return notes on skipped files and on pixels that differ from those in the files."""
-    notes = []
-    if decoded.broken:
-        names = list_examples(file.file for file in decoded.broken)
-        count = f"{len(decoded.broken)} of {len(files.samples)} files"
-        notes.append(f"Skipped because they cannot be read: {count}: {names}.")
-    if decoded.stretched:
-        notes.append(f"DICOM images without a window, each stretched from its range to 0 to 255: {decoded.stretched}.")
-    return notes
+def broken_notes(files: ImageFiles, decoded: DecodedFiles) -> list[str]:
+    """Return a note on skipped files."""
+    if not decoded.broken:
+        return []
+    names = list_examples(f"{file.file} ({file.reason})" for file in decoded.broken)
+    return [f"Skipped because they cannot be read: {len(decoded.broken)} of {len(files.samples)} files: {names}."]
 
 
 def add_headers(samples: Split, headers: Sequence[Mapping[str, str]]) -> tuple[Split, list[str]]:

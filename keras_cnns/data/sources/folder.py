@@ -1,102 +1,288 @@
-"""Folders of images: `SPLIT/CLASS/image` or `CLASS/image`."""
+"""Folders of images: `SPLIT/CLASS/image`, `CLASS/SPLIT/image` or `CLASS/image`, with patients as folders below."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from keras_cnns.data.dataset import SPLIT_NAMES, SPLITS, Split
+from keras_cnns.data.classes import label_classes
+from keras_cnns.data.dataset import SPLITS, Split, list_examples
 from keras_cnns.data.decoding.image import is_image
 from keras_cnns.data.sources import SourceKind
 from keras_cnns.data.sources.files import ImageFiles
+from keras_cnns.data.split_names import find_split
 from keras_cnns.errors import DataError
+
+SYSTEM_FOLDERS = frozenset({
+    "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler",
+    "__macosx", "lost+found", "__pycache__", "trash", "thumbnails", "system volume information",
+})  # fmt: skip
+SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"})
+"""Folders and files that operating systems and storage devices leave, in lower case."""
+PATIENT_FOLDERS = "folders below the classes are regarded as patients"
+NO_PATIENTS = frozenset({
+    "images", "image", "imgs", "img", "pictures", "pics", "photos", "data", "dicom", "jpg", "jpeg", "png", "bilder",
+})  # fmt: skip
+"""Names of folders below a class that are not patients."""
+
+
+@dataclass
+class Scan:
+    """The files in a folder and its subfolders.
+
+    Attributes:
+        files: The files, sorted.
+        system: The number of files that were left out, by the name of the system's folder or file.
+        hidden: The number of hidden images that were left out.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    system: Counter[str] = field(default_factory=Counter)
+    hidden: int = 0
+
+    def notes(self) -> list[str]:
+        """Return notes on the files that were left out."""
+        notes = []
+        if self.system:
+            names = ", ".join(f"{name} ({count:,})" for name, count in sorted(self.system.items()))
+            notes.append(f"Ignored files of the operating system or of the storage device: {names}.")
+        if self.hidden:
+            notes.append(f"Ignored hidden images: {self.hidden:,}.")
+        return notes
 
 
 def list_folder(root: Path) -> ImageFiles:
-    """List the images of a folder with their classes and splits.
+    """List the images of a folder with their classes, splits and patients.
 
     Raises:
-        DataError: The folder does not contain images, a link leads out of it, or two folders are the same split.
+        DataError: The folder does not contain images, a link leads out of it, or it is not clear which folders are
+            splits.
     """
     try:
-        split_folders, ignored = find_splits(root)
-        classes = [
-            (split, path) for split in SPLITS if split in split_folders for path in subfolders(split_folders[split])
-        ]
-        files = [(split, folder.name, file) for split, folder in classes for file in list_files(folder)]
-        images = [entry for entry in files if is_image(entry[-1])]
-        others = [file for *_, file in set(files).difference(images)]
-        notes = ignored_notes(ignored, split_folders.values(), others)
+        scan = scan_folder(root)
+        layout = find_layout(root)
     except PermissionError as error:
         raise DataError(f"{error.filename}: cannot be opened; check its permissions.") from None
-    names = check_inside(root, [file for *_, file in images])
-    for split, folder in split_folders.items():
-        if not any(split == other for other, _, _ in images):
+    entries = [entry for file in scan.files if (entry := layout.place(root, file)) is not None]
+    images = sorted((entry for entry in entries if is_image(entry.file)), key=lambda entry: SPLITS.index(entry.split))
+    names = check_inside(root, [entry.file for entry in images])
+    for split, folder in layout.split_folders.items():
+        if not any(split == entry.split for entry in images):
             raise DataError(f"{folder}: contains no images in class folders; use CLASS/image.png.")
-    class_names = tuple(sorted({folder.name for _, folder in classes}))
-    labels = np.array([class_names.index(name) for _, name, _ in images], np.int64)
+    empty = sorted({names[-1] for names in layout.class_folders} - {entry.class_name for entry in images})
+    labels, class_names, class_notes = label_classes([*(entry.class_name for entry in images), *empty])
+    patients, patient_notes = find_patients(images)
+    ignored = ignored_notes(root, scan, entries, images)
     return ImageFiles(
         name=root.resolve().name,
         source=str(root.absolute()),
         root=root,
-        samples=Split(np.arange(len(names)), labels, files=tuple(names)),
-        splits=np.array([split for split, _, _ in images]),
+        samples=Split(np.arange(len(names)), labels[: len(names)], files=tuple(names), patients=patients),
+        splits=np.array([entry.split for entry in images]),
         class_names=class_names,
-        notes=tuple(notes),
+        notes=(*layout.notes, *scan.notes(), *ignored, *class_notes, *patient_notes),
     )
 
 
-def find_splits(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return the folder of each split, and the names of other folders.
+@dataclass(frozen=True)
+class Entry:
+    """A file of a class.
+
+    Attributes:
+        file: The file.
+        split: Its split.
+        class_name: The name of its class's folder.
+        below: The folders between that of its class (and split) and the file.
+    """
+
+    file: Path
+    split: str
+    class_name: str
+    below: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the folders of a source mean.
+
+    Attributes:
+        class_folders: The split of each class folder, given by the names of folders from the root.
+        split_folders: The folder of each split; if splits are inside the classes, of none.
+        splits_inside: Whether class folders contain folders of splits.
+        notes: Remarks for reports.
+    """
+
+    class_folders: Mapping[tuple[str, ...], str]
+    split_folders: Mapping[str, Path]
+    splits_inside: bool = False
+    notes: tuple[str, ...] = ()
+
+    def place(self, root: Path, file: Path) -> Entry | None:
+        """Return what the folders of a file say about it; None if it is not in a class folder."""
+        *folders, _ = file.relative_to(root).parts
+        key = next((key for depth in (1, 2) if (key := tuple(folders[:depth])) in self.class_folders), None)
+        if key is None:
+            return None
+        split, below = self.class_folders[key], folders[len(key) :]
+        if self.splits_inside:
+            if not below:
+                return None
+            split = find_split(below[0]) or split
+            below = below[1:]
+        return Entry(file, split, key[-1], tuple(below))
+
+
+def find_layout(root: Path) -> Layout:
+    """Return what the folders of a source mean.
 
     Folders called train, validation or test are splits if one of them contains folders; otherwise they are classes.
+
+    Raises:
+        DataError: Two folders are the same split, or other folders are beside splits.
     """
     folders = subfolders(root)
-    candidates = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
-    if not any(subfolders(folder) for folder in candidates) and len(candidates) < len(folders):
-        return {"train": root}, []
+    inside = {folder: subfolders(folder) for folder in folders}
+    are_splits = [split_or_none(folder.name) is not None for folder in folders]
+    if any(is_split and inside[folder] for folder, is_split in zip(folders, are_splits, strict=True)) or (
+        folders and all(are_splits)
+    ):
+        splits = name_splits(root, folders)
+        nested: dict[tuple[str, ...], str] = {
+            (splits[split].name, folder.name): split for split in splits for folder in inside[splits[split]]
+        }
+        return Layout(nested, splits)
+    classes: dict[tuple[str, ...], str] = {(folder.name,): "train" for folder in folders}
+    inner = {folder.name for each in inside.values() for folder in each}
+    known = {name for name in inner if split_or_none(name)}
+    if known and (known == inner or any(split_or_none(name) == "train" for name in known)):
+        for folder in folders:
+            name_splits(folder, inside[folder])
+        note = f"The splits are folders inside the classes: {', '.join(sorted(known))}."
+        return Layout(classes, {}, splits_inside=True, notes=(note,))
+    return Layout(classes, {"train": root})
+
+
+def name_splits(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the folder of each split; raise a `DataError` if folders are no split, or two are the same."""
     splits: dict[str, Path] = {}
-    for folder in candidates:
-        split = SPLIT_NAMES[folder.name.lower()]
+    unknown = [folder.name for folder in folders if split_or_none(folder.name) is None]
+    if unknown:
+        known = ", ".join(folder.name for folder in folders if split_or_none(folder.name))
+        raise DataError(
+            f"{root}: {', '.join(map(repr, unknown))} is beside {known} but is not a split; rename it to train, val or "
+            f"test, or move it out of {root.name}."
+        )
+    for folder in folders:
+        split = find_split(folder.name) or ""
         if split in splits:
             raise DataError(f"{root}: {splits[split].name} and {folder.name} are both the {split} split; keep one.")
         splits[split] = folder
-    return splits or {"train": root}, [folder.name for folder in folders if splits and folder not in candidates]
+    return splits
+
+
+def split_or_none(name: str) -> str | None:
+    """Return the split of a name, "ambiguous" if it may be one of two, or None."""
+    try:
+        return find_split(name)
+    except DataError:
+        return "ambiguous"
+
+
+def find_patients(images: Sequence[Entry]) -> tuple[np.ndarray | None, list[str]]:
+    """Return the patient of each image if the folders below the classes are patients, and a note."""
+    ids = np.array([entry.below[0] if entry.below else "" for entry in images])
+    names = sorted(set(ids.tolist()) - {""})
+    per_class = Counter(class_name for class_name, name in {(entry.class_name, entry.below[0])
+                                                            for entry in images if entry.below})  # fmt: skip
+    if not names or max(per_class.values()) < 2 or all(name.lower() in NO_PATIENTS for name in names):
+        return None, []
+    note = f"The {len(names):,} {PATIENT_FOLDERS}: {list_examples(names)}."
+    loose = int((ids == "").sum())
+    if loose:
+        note += f" {loose:,} images are in none of them, so their patients are unknown."
+    return ids, [note]
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, except hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """Return the folders in a folder, except hidden ones and those of the system."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_skipped(path.name))
 
 
-def ignored_notes(folders: Sequence[str], split_folders: Iterable[Path], others: Sequence[Path]) -> list[str]:
-    """Return notes on ignored folders, on images outside class folders and on other files in them."""
-    notes = [f"Ignored folders that are not splits: {', '.join(folders)}."] if folders else []
-    loose = [path for folder in split_folders for path in folder.iterdir() if not path.is_dir() and is_image(path)]
+def is_skipped(name: str) -> bool:
+    """Return whether a file or folder is hidden or belongs to the system, by its name."""
+    return name.startswith(".") or is_of_system(name)
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether a file or folder belongs to the operating system or the storage device, by its name."""
+    lower = name.lower()
+    return lower in SYSTEM_FOLDERS or lower in SYSTEM_FILES or lower.startswith(("._", "~$", ".ds_store", ".trash"))
+
+
+def scan_folder(folder: Path) -> Scan:
+    """Return the files in a folder and its subfolders, except hidden ones and those of the system.
+
+    Raises:
+        DataError: A link leads to a folder outside.
+    """
+    scan = Scan()
+    top = folder.resolve()
+
+    def walk(parent: Path, above: tuple[Path, ...], of_system: str, hidden: bool) -> None:
+        for entry in sorted(os.scandir(parent), key=lambda entry: entry.name):
+            path = parent / entry.name
+            system = of_system or (entry.name if is_of_system(entry.name) else "")
+            skipped = hidden or entry.name.startswith(".")
+            if entry.is_dir():
+                resolved = path.resolve() if entry.is_symlink() else above[-1] / entry.name
+                if not resolved.is_relative_to(top):
+                    raise DataError(f"{path}: links to a folder outside {folder}; copy it into the folder.")
+                if resolved not in above:
+                    walk(path, (*above, resolved), system, skipped)
+            elif system:
+                scan.system["._*" if system.startswith("._") else system] += 1
+            elif skipped:
+                scan.hidden += is_image(path)
+            elif entry.is_file():
+                scan.files.append(path)
+
+    walk(folder, (top,), "", hidden=False)
+    return scan
+
+
+def ignored_notes(root: Path, scan: Scan, entries: Sequence[Entry], images: Sequence[Entry]) -> list[str]:
+    """Return notes on images outside class folders and on other files in them."""
+    notes = []
+    placed = {entry.file for entry in entries}
+    loose = [file for file in scan.files if file not in placed and is_image(file)]
     if loose:
-        notes.append(f"Ignored images outside class folders: {len(loose):,}.")
+        notes.append(
+            f"Ignored images outside class folders: {len(loose):,}, such as {loose[0].relative_to(root).as_posix()}."
+        )
+    used = {entry.file for entry in images}
+    others = [entry.file for entry in entries if entry.file not in used]
     if others:
         suffixes = ", ".join(sorted({path.suffix.lower() or "no suffix" for path in others}))
         notes.append(f"Ignored files that are not images by their suffix: {len(others):,} ({suffixes}).")
     return notes
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the sorted images in a folder and its subfolders; raise a `DataError` if a link leads out of it."""
-    files = [path for path in list_files(folder) if is_image(path)]
+def list_images(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the sorted images in a folder and its subfolders, and notes; a `DataError` if a link leads out of it."""
+    scan = scan_folder(folder)
+    files = [path for path in scan.files if is_image(path)]
     check_inside(folder, files)
-    return files
-
-
-def list_files(folder: Path) -> list[Path]:
-    """Return the files in a folder and its subfolders, sorted, except hidden ones."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
-    ]
+    notes = scan.notes()
+    others = sorted({path.suffix.lower() or "no suffix" for path in scan.files if path not in set(files)})
+    if others:
+        count = len(scan.files) - len(files)
+        notes.append(f"{folder}: ignored files that are not images by their suffix: {count:,} ({', '.join(others)}).")
+    return files, notes
 
 
 def check_inside(root: Path, files: Iterable[Path]) -> list[str]:
@@ -125,7 +311,7 @@ def first_outside(root: Path, names: Iterable[str]) -> str | None:
 
 SOURCE = SourceKind(
     usage="FOLDER",
-    description="CLASS/image.png, or train/CLASS/image.png, val/CLASS/image.png, test/...",
+    description="CLASS/image.png, CLASS/PATIENT/image.png, or train/CLASS/image.png, val/CLASS/..., test/CLASS/...",
     matches=lambda source: Path(source).is_dir(),
     read=lambda source: list_folder(Path(source)),
 )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_cnns.data.dataset import SPLIT_NAMES, Dataset, Split
+from keras_cnns.data.dataset import Dataset, Split
 from keras_cnns.data.sources import SourceKind
+from keras_cnns.data.split_names import find_split
 from keras_cnns.errors import DataError, nearest
 from keras_cnns.lazy import LazyModule
 
@@ -34,9 +35,9 @@ def read_tfds(name: str) -> Dataset:
         class_names = read_class_names(source, builder.info)
         builder.download_and_prepare()
         splits = {
-            SPLIT_NAMES[split.lower()]: read_split(builder.as_dataset(split=split, as_supervised=True))
+            meaning: read_split(builder.as_dataset(split=split, as_supervised=True))
             for split in builder.info.splits
-            if split.lower() in SPLIT_NAMES
+            if (meaning := find_split(split)) is not None
         }
     except DataError:
         raise

@@ -11,6 +11,7 @@ from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, MetricRe
 
 # The metrics in the tables of labels and subgroups, of which forest plots show the first ones.
 BINARY_TABLE = ("auc", "sensitivity", "specificity", "accuracy")
+UNKNOWN_POSITIVE_TABLE = ("auc", "balanced_accuracy", "accuracy")
 MULTI_CLASS_TABLE = ("accuracy", "balanced_accuracy", "auc", "f1")
 
 
@@ -28,8 +29,9 @@ def metric_rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
         if evaluation.multi_label or (not evaluation.is_binary and metric.one_versus_rest):
             meaning += f"; mean over {several}"
         interval = evaluation.intervals.get(name)
+        of_positive = metric.needs_positive and evaluation.positive is not None
         yield {
-            "name": metric.title,
+            "name": f"{metric.title} ({evaluation.positive})" if of_positive else metric.title,
             "value": f"{value:.4f}",
             "interval": f"{interval.low:.4f} to {interval.high:.4f}" if interval else "none",
             "meaning": meaning,
@@ -53,7 +55,7 @@ def describe_test_set_evaluations(evaluation: Evaluation) -> str:
 def describe_decision(evaluation: Evaluation) -> str:
     """Describe how classes are predicted from probabilities."""
     threshold = evaluation.operating_point.threshold
-    origin = f"which maximises sensitivity + specificity on {evaluation.operating_point.source}"
+    origin = f"which maximises balanced accuracy on {evaluation.operating_point.source}"
     if isinstance(threshold, tuple):
         thresholds = zip(evaluation.class_names, threshold, strict=True)
         listed = ", ".join(f"{name} {of_label:.4f}" for name, of_label in thresholds)
@@ -77,7 +79,14 @@ def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         augmentation = f"the image and {evaluation.tta - 1} copies with augmentation {evaluation.tta_augmentation!r}"
         yield "tta", f"mean of the probabilities of {evaluation.tta} versions: {augmentation}"
     yield "images", f"{evaluation.data_name}, fingerprint {evaluation.data_fingerprint}"
+    pairs = [f"{name} = {target}" for name, target in evaluation.class_map.items() if name != target]
+    if pairs:
+        yield "classes", f"of the dataset = of the run: {', '.join(pairs)}"
     yield "split", f"{evaluation.split}: {len(evaluation.labels):,} images, {counts}"
+    if evaluation.positive is not None:
+        yield "positive", f"{evaluation.positive}, which sensitivity and specificity refer to"
+    elif evaluation.is_binary:
+        yield "positive", "unknown, so there is no sensitivity or specificity"
     yield "decision", describe_decision(evaluation)
     if evaluation.operating_point.temperature is not None:
         yield (
@@ -94,8 +103,9 @@ def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 
 def table_metrics(evaluation: Evaluation) -> tuple[str, ...]:
     """Return the metrics in the tables of labels and subgroups; the run and `--json` have all of them."""
-    multi_class = len(evaluation.class_names) > 2 and not evaluation.multi_label
-    return MULTI_CLASS_TABLE if multi_class else BINARY_TABLE
+    if evaluation.is_binary and evaluation.positive is None:
+        return UNKNOWN_POSITIVE_TABLE
+    return BINARY_TABLE if evaluation.is_binary or evaluation.multi_label else MULTI_CLASS_TABLE
 
 
 def format_table(evaluation: Evaluation, results: Mapping[str, MetricResult]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def draw_evaluation(evaluation: Evaluation, palette: Palette = LIGHT) -> Figure:
 
 def draw_curves(roc: Axes, precision: Axes, evaluation: Evaluation, palette: Palette) -> None:
     """Draw the ROC curve and the precision-recall curve of each class against the rest."""
-    classes = [1] if evaluation.is_binary else list(range(len(evaluation.class_names)))
+    classes = [1] if evaluation.positive is not None else list(range(len(evaluation.class_names)))
     few = len(classes) <= MAX_LABELLED_CURVES
     roc.plot([0, 1], [0, 1], color=palette.faint, linewidth=1)
     for number, index in enumerate(classes):

@@ -1,0 +1,70 @@
+"""The names of splits that folders and tables may use."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from keras_cnns.errors import DataError
+
+WORDS = {
+    "train": (
+        "train training trn tr fit learn "
+        "entrenamiento treino treinamento entrainement apprentissage addestramento allenamento opleiding treningowy "
+        "lernen lern обучение обучающая 训练 训练集 訓練 学習"
+    ),
+    "validation": (
+        "validation valid val vld dev devel development tune tuning "
+        "validierung validacion validacao validazione validatie walidacja валидация валидационная 验证 验证集 検証"
+    ),
+    "test": (
+        "test testing tst holdout heldout prueba teste essai prova testen тест тестовая 测试 测试集 テスト"
+    ),
+}  # fmt: skip
+SPLIT_OF_WORD = {word: split for split, words in WORDS.items() for word in words.split()}
+AMBIGUOUS = frozenset({"eval", "evaluation", "evaluierung", "evaluacion", "avaliacao", "valutazione"})
+"""Words that some call the validation split and others the test split."""
+FILLERS = frozenset({
+    "set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "fold", "daten", "bilder", "satz",
+    "menge", "jeu", "conjunto", "de", "d", "datos", "dados", "dati",
+})  # fmt: skip
+"""Words that say nothing about the split."""
+
+
+def find_split(name: str) -> str | None:
+    """Return the split that a name such as `train`, `Training_set`, `dev`, `holdout` or `Testdaten` stands for.
+
+    Upper case, accents, separators, numbers at the end and words such as "set" or "images" do not matter.
+
+    Returns:
+        "train", "validation" or "test"; None if the name does not stand for a split.
+
+    Raises:
+        DataError: The name may stand for the validation or for the test split.
+    """
+    words = split_words(name)
+    if len(words) == 1:
+        if words[0] in AMBIGUOUS:
+            raise DataError(
+                f"{name!r} may be the validation or the test split; rename it to val (which chooses the epoch and the "
+                f"threshold) or test (which chooses nothing)."
+            )
+        return SPLIT_OF_WORD.get(words[0])
+    return SPLIT_OF_WORD.get("".join(words)) if words in (["hold", "out"], ["held", "out"]) else None
+
+
+def split_words(name: str) -> list[str]:
+    """Return the words of a name without accents, numbers at the end and words such as "set"."""
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
+    words = [word for word in re.split(r"[\W_]+", re.sub(r"\d+$", "", plain.strip())) if word]
+    return [strip_filler(word) for word in words if word not in FILLERS]
+
+
+def strip_filler(word: str) -> str:
+    """Return the word for a split in a compound such as trainset, testdata or Trainingsdaten; else the word itself."""
+    for split_word in sorted(SPLIT_OF_WORD, key=len, reverse=True):
+        rest = word.removeprefix(split_word)
+        if rest != word and (rest in FILLERS or rest.removeprefix("s") in FILLERS):
+            return split_word
+    return word

@@ -13,6 +13,7 @@ from keras_cnns.data.dataset import CHUNK_BYTES, IMAGE_COLUMN, Split
 from keras_cnns.data.inspection.headers import DICOM_NUMBERS, DICOM_PAIRS, DICOM_TEXTS, WINDOW, Header
 
 MAX_CATEGORIES = 50
+ENOUGH_PIXELS = 64
 DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
 FIRST_DATE, LAST_DATE = 19000101, 21001231
 BALANCE = "collect or choose images so that it is alike in all classes, and evaluate its values separately (--by)"
@@ -100,7 +101,7 @@ def header_facts(headers: Sequence[Header]) -> Iterator[Fact]:
 def pixel_facts(splits: Sequence[Split], chosen: Sequence[np.ndarray]) -> Iterator[Fact]:
     """Yield the facts in the decoded and resized pixels of some images of each split, given by their indices."""
     parts = [
-        measure_pixels(np.asarray(split.images[some]))
+        measure_pixels(take_images(split.images, some))
         for split, indices in zip(splits, chosen, strict=True)
         for some in iterate_chunks(indices, split.images[:1].nbytes)
     ]
@@ -110,6 +111,12 @@ def pixel_facts(splits: Sequence[Split], chosen: Sequence[np.ndarray]) -> Iterat
     yield Fact("brightness", measured["brightness"], CONTENT, content=True)
     yield Fact("brightness of the border", measured["border"], FRAME, content=True)
     yield Fact("brightness of the corners", measured["corners"], FRAME, content=True)
+
+
+def take_images(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return some images, without copying them if they follow each other."""
+    first, last = int(indices[0]), int(indices[-1])
+    return np.asarray(images[first : last + 1] if last - first + 1 == len(indices) else images[indices])
 
 
 def iterate_chunks(indices: np.ndarray, image_bytes: int) -> Iterator[np.ndarray]:
@@ -123,21 +130,21 @@ def measure_pixels(images: np.ndarray) -> dict[str, np.ndarray]:
     """Return the features of the pixels of a few images.
 
     "padding" is the share of the rows and of the columns at the edges in which all pixels are equal, "colour" whether
-    an image has other colours than greys, and the others are means and standard deviations: of all pixels, of the
-    outermost rows and columns together, and of each corner (an eighth of the sides).
+    an image has other colours than greys, and the others are means and standard deviations of green or grey: of all
+    pixels, of the outermost rows and columns together, and of each corner (an eighth of the sides). For colour and
+    brightness, pixels of large images are skipped.
     """
     count, height, width, channels = images.shape
-    grey = images[..., 0] if channels == 1 else images[..., 1]
-    coloured = (images != images[..., :1]).any(axis=(1, 2, 3)) if channels > 1 else np.zeros(count, bool)
-    rows = (images == images[:, :, :1]).all(axis=(2, 3))
-    columns = (images == images[:, :1]).all(axis=(1, 3))
+    grey = np.ascontiguousarray(images[..., channels // 2])
+    some = images[:, :: 1 + height // ENOUGH_PIXELS, :: 1 + width // ENOUGH_PIXELS]
+    rows, columns = (grey.max(axis=axis) == grey.min(axis=axis) for axis in (2, 1))
     down, right = max(1, height // 8), max(1, width // 8)
     corners = [grey[:, y, x] for y in (slice(down), slice(-down, None)) for x in (slice(right), slice(-right, None))]
     border = (grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1])
     return {
         "padding": np.stack([edge_share(rows), edge_share(columns)], axis=1),
-        "colour": coloured[:, np.newaxis].astype(np.float64),
-        "brightness": mean_and_deviation([grey.reshape(count, -1)]),
+        "colour": (some != some[..., :1]).any(axis=(1, 2, 3))[:, np.newaxis].astype(np.float64),
+        "brightness": mean_and_deviation([some[..., channels // 2].reshape(count, -1)]),
         "border": mean_and_deviation([np.concatenate(border, axis=1)]),
         "corners": mean_and_deviation([corner.reshape(count, -1) for corner in corners]),
     }

@@ -74,7 +74,7 @@ def main() -> None:
     for source in parser.parse_args().data:
         dataset = load(source, channels=1, leaks="allow")
         images = np.concatenate([split.images for split in dataset.splits.values()])
-        gradients, hashes = brightness_gradients(images), pixel_hashes(images)
+        gradients, (hashes,) = brightness_gradients(images), pixel_hashes(images)
         begun = time.perf_counter()
         wrong = near_duplicates(gradients, hashes)
         spent = time.perf_counter() - begun
@@ -84,9 +84,9 @@ def main() -> None:
         for name, change in CHANGES.items():
             copies = np.stack([np.asarray(change(Image.fromarray(images[place, ..., 0]))) for place in chosen])
             both = np.concatenate((gradients, brightness_gradients(copies[..., np.newaxis])))
-            hashed = np.concatenate((hashes, pixel_hashes(copies[..., np.newaxis])))
+            hashed = np.concatenate(pixel_hashes(images, copies[..., np.newaxis]))
             found = {(one, other) for one, other, _ in near_duplicates(both, hashed)} - known
-            same = hashed[len(images) :] == hashes[chosen]
+            same = hashed[len(images) :] == hashed[chosen]
             hits = [(place, len(images) + copy) in found for copy, place in enumerate(chosen.tolist())]
             print(f"  {name:24}{np.mean(same | np.array(hits)):7.1%}")
 

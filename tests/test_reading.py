@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_cnns.cli import main
 from keras_cnns.data import Dataset, Split, load
 from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.dataset import CHUNK_BYTES, BrokenFile, iterate_chunks
 from keras_cnns.data.decoding import parallel
+from keras_cnns.data.decoding.image import decode
 from keras_cnns.data.decoding.parallel import decode_files, try_decode
 from keras_cnns.data.sources.folder import list_folder
 from keras_cnns.data.streaming import create_memmap
@@ -126,6 +128,19 @@ def test_one_rgb_image_at_any_position_makes_all_rgb(tmp_path: Path, position: i
         assert (image == np.asarray(Image.open(root / name).convert("RGB"))).all()
 
 
+@pytest.mark.parametrize("position", [0, 70, 99])
+def test_many_jpegs_are_decoded_in_place_even_if_one_makes_all_rgb(tmp_path: Path, position: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 6, 5, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        grey = index != position
+        Image.fromarray(image[..., 0] if grey else image).save(tmp_path / f"{index:02}.jpg", quality=95)
+    names = [f"{index:02}.jpg" for index in range(100)]
+    found = decode_files(tmp_path, names, Conversion(), lambda shape: np.empty(shape, np.uint8))
+    assert found.images.shape == (100, 6, 5, 3)
+    for name, image in zip(names, found.images, strict=True):
+        assert (image == decode(tmp_path / name).pixels).all(), name
+
+
 def test_conversion_between_greyscale_and_rgb(tmp_path: Path) -> None:
     greyscale, rgb = folder(tmp_path / "greyscale"), folder(tmp_path / "rgb", rgb=True)
     assert load(rgb, channels=1).fingerprint == load(greyscale).fingerprint
@@ -164,6 +179,41 @@ def test_a_corrupt_file_is_an_image_or_a_one_line_error(
     path.write_bytes(content[: data.draw(st.integers(at, len(content)))])
     found = try_decode(path.parent, path.name, Conversion(channels=1))
     assert len(found.reason.splitlines()) == 1 if isinstance(found, BrokenFile) else found.pixels.shape[-1] == 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "YCbCr"])
+@settings(max_examples=50, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    quality=st.integers(1, 100),
+    subsampling=st.integers(0, 2),
+    progressive=st.booleans(),
+    orientation=st.sampled_from([None, *range(1, 9)]),
+    seed=st.integers(0, 9),
+)
+def test_jpegs_have_the_pixels_that_pillow_decodes(
+    mode: str,
+    size: tuple[int, int],
+    quality: int,
+    subsampling: int,
+    orientation: int | None,
+    seed: int,
+    *,
+    progressive: bool,
+) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, len(Image.new(mode, (1, 1)).getbands())), np.uint8)
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image.jpg")
+        Image.fromarray(noise.squeeze(-1) if mode == "L" else noise, mode).save(
+            path, quality=quality, subsampling=subsampling, progressive=progressive, exif=exif
+        )
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            expected = np.asarray(upright if mode == "L" else upright.convert("RGB"))
+        assert (decode(path).pixels.squeeze(-1) if mode == "L" else decode(path).pixels).tolist() == expected.tolist()
 
 
 def test_only_broken_files_are_an_error(tmp_path: Path) -> None:

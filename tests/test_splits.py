@@ -17,7 +17,7 @@ from keras_cnns.data import Dataset, Split, load
 from keras_cnns.data.duplicates import exact_duplicates, find_blank, pixel_hashes
 from keras_cnns.data.leaks import find_leaks
 from keras_cnns.data.partition import assign_folds, group_images, hold_out
-from keras_cnns.data.splits import check_labels, split_dataset, split_table
+from keras_cnns.data.splits import check_labels, reorder, split_dataset, split_table
 from keras_cnns.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -256,7 +256,7 @@ def test_all_identical_images_in_two_splits_are_found(copies: list[tuple[int, in
     for mine, theirs in copies:
         second.images[theirs] = first.images[mine]
     splits = {"train": first, "validation": second}
-    leaks = find_leaks(splits, {name: pixel_hashes(part.images) for name, part in splits.items()})
+    leaks = find_leaks(splits, dict(zip(splits, pixel_hashes(*(part.images for part in splits.values())), strict=True)))
     assert [leak.kind for leak in leaks] == ["image"] * bool(copies)
     assert sorted(pair for leak in leaks for pair in leak.pairs) == sorted(copies)
     if copies:
@@ -279,7 +279,7 @@ def test_all_patients_in_two_splits_are_found(seed: int, *, strangers: bool) -> 
     theirs = random.integers(20 if strangers else 10, 40, 20).astype(str)
     mine[:3], theirs[:3] = "", ""  # unknown patients
     splits = {"train": split(np.arange(30) % 2, 1, patients=mine), "test": split(np.arange(20) % 2, 2, patients=theirs)}
-    leaks = find_leaks(splits, {name: pixel_hashes(part.images) for name, part in splits.items()})
+    leaks = find_leaks(splits, dict(zip(splits, pixel_hashes(*(part.images for part in splits.values())), strict=True)))
     found = {str(mine[one]) for leak in leaks for one, _ in leak.pairs}
     assert found == {str(theirs[other]) for leak in leaks for _, other in leak.pairs}
     assert found == (set(mine.tolist()) & set(theirs.tolist())) - {""}
@@ -319,13 +319,34 @@ def test_identical_images_with_different_labels_are_listed() -> None:
     assert "train[2] (cat) and train[7] (dog)" in notes
 
 
+@given(
+    copies=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=20), parts=st.integers(1, 3)
+)
+def test_images_have_the_same_hash_if_and_only_if_they_are_identical(copies: list[tuple[int, int]], parts: int) -> None:
+    scenes = RANDOM.integers(0, 256, (4, 31, 5, 1), np.uint8)
+    pixels = np.stack([scenes[scene] for scene, _ in copies])
+    for image, (_, row) in zip(pixels, copies, strict=True):
+        image[row] = row
+    hashes = np.concatenate(pixel_hashes(*np.array_split(pixels, parts)))
+    for one, (image, mine) in enumerate(zip(pixels, hashes, strict=True)):
+        assert (hashes == mine).tolist() == [bool((other == image).all()) for other in pixels], one
+
+
+@given(order=st.integers(0, 12).flatmap(lambda count: st.permutations(range(count))))
+def test_images_are_reordered_in_place_as_by_their_indices(order: list[int]) -> None:
+    rows = np.arange(3 * len(order)).reshape(len(order), 3)
+    expected = rows[np.array(order, np.int64)]
+    reorder(rows, np.array(order, np.int64))
+    assert rows.tolist() == expected.tolist()
+
+
 def test_images_of_a_single_colour_are_not_duplicates() -> None:
     pixels = np.stack([np.full((4, 3, 3), 7, np.uint8)] * 3)
     pixels[1] = (1, 2, 3)
     assert find_blank(pixels).tolist() == [0, 1, 2]
     pixels[2, 1, 0, 2] += 1
     assert find_blank(pixels).tolist() == [0, 1]
-    assert exact_duplicates(pixel_hashes(pixels)) == []
+    assert exact_duplicates(*pixel_hashes(pixels)) == []
 
 
 def test_patients_that_share_an_image_are_one_group() -> None:

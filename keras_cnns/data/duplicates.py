@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,31 +22,46 @@ ROUNDING = 1e-4
 # If the tenth-nearest image is less similar than this, all sufficiently similar pairs stand out.
 MIN_RELEVANT = 1 - (1 - MIN_SIMILARITY) / MAX_DISTANCE_RATIO**2
 PIXELS_PER_BLOCK = 2**24
+HASHED_ROWS = slice(4, None, 8)
+"""The rows by which images are compared first."""
 
 
-def pixel_hashes(images: np.ndarray) -> np.ndarray:
-    """Hash the pixels of each image.
+def pixel_hashes(*splits: np.ndarray) -> list[np.ndarray]:
+    """Hash the pixels of each image, so that two images have the same hash if they are identical.
+
+    Every image is hashed by a few of its rows, and only those that are equal in these rows are hashed as a whole.
+    Hashes of different calls must therefore not be compared.
 
     Images of a single colour contain nothing that could be recognised. They never count as duplicates, and their hash
     is `BLANK`.
 
     Args:
-        images: Shape (images, height, width, channels), uint8.
+        splits: The images of each split, shape (images, height, width, channels), uint8.
 
     Returns:
-        The first 64 bits of SHA-256, shape (images,), uint64.
+        The first 64 bits of SHA-256 for each split, shape (images,), uint64.
     """
-    rows = np.asarray(images)  # rows of a memory map are slow to create, rows of a plain view of it are not
+    # Rows of a memory map are slow to create, rows of a plain view of it are not.
+    images = [image for split in splits for image in np.asarray(split)]
+    hashes = hash_arrays([image[HASHED_ROWS] for image in images])
+    alike = [index for group in exact_duplicates(hashes) for index in group.tolist()]
+    hashes[alike] = hash_arrays([images[index] for index in alike])
+    of_split = np.split(hashes, np.cumsum([len(split) for split in splits])[:-1])
+    for found, split in zip(of_split, splits, strict=True):
+        found[find_blank(np.asarray(split))] = BLANK
+    return of_split
 
-    def digest(part: np.ndarray) -> bytes:
-        return b"".join(hashlib.sha256(np.ascontiguousarray(row).data).digest()[:8] for row in part)
+
+def hash_arrays(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the first 64 bits of the SHA-256 of each array."""
+
+    def digest(part: Sequence[np.ndarray]) -> bytes:
+        return b"".join(hashlib.sha256(np.ascontiguousarray(array).data).digest()[:8] for array in part)
 
     cores = os.cpu_count() or 1
+    parts = [arrays[len(arrays) * core // cores : len(arrays) * (core + 1) // cores] for core in range(cores)]
     with ThreadPoolExecutor(cores) as pool:
-        digests = b"".join(pool.map(digest, np.array_split(rows, cores)))
-    hashes = np.frombuffer(digests, np.uint64).copy()
-    hashes[find_blank(rows)] = BLANK
-    return hashes
+        return np.frombuffer(b"".join(pool.map(digest, parts)), np.uint64).copy()
 
 
 def find_blank(images: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def split_dataset(dataset: Dataset, *, seed: int, fold: tuple[int, int] | None =
     """Return a dataset with a validation split, unless there is nothing to train on.
 
     A validation split of the source is used. Otherwise a fifth of the training images becomes one. Images of the same
-    patient and identical images are kept together.
+    patient and identical images are kept together. Images of files are reordered in place.
 
     Args:
         dataset: The splits of the source.
@@ -44,7 +44,7 @@ def split_dataset(dataset: Dataset, *, seed: int, fold: tuple[int, int] | None =
         DataError: Two splits of the source share patients or images, or a class has too few images to split.
     """
     splits = dict(dataset.splits)
-    hashes = {name: pixel_hashes(split.images) for name, split in splits.items()}
+    hashes = dict(zip(splits, pixel_hashes(*(split.images for split in splits.values())), strict=True))
     found = [leak for leak in find_leaks(splits, hashes) if fold is None or "test" in leak.splits]
     notes = [*check_leaks(dataset.name, found, leaks), *conflict_notes(splits, hashes, dataset.class_names)]
     if leaks == "drop":
@@ -84,7 +84,7 @@ def select_validation(
         train, validation = partition.hold_out(pool.labels, VALIDATION_FRACTION, seed)
         if not np.isin(groups[validation], groups[train]).any():
             note = f"Validation: {VALIDATION_FRACTION:.0%} of the {origin}, stratified, seed {seed}."
-            return pool.take(train), pool.take(validation), note
+            return *divide(dataset, pool, train, validation), note
     assigned = partition.assign_folds(pool.labels, groups, folds, seed)
     # A very large group makes one fold too large, so the fold whose size is closest to the fraction is held out.
     closest = np.abs(np.bincount(assigned) - VALIDATION_FRACTION * len(pool)).argmin()
@@ -93,7 +93,36 @@ def select_validation(
     by = "class" if pool.labels.ndim == 1 else "label"
     together = ", identical images kept together" if pool.patients is None else " and grouped by patient"
     note = f"Validation: {share} of the {origin}, stratified by {by}{together}, seed {seed}."
-    return pool.take(np.flatnonzero(~held_out)), pool.take(np.flatnonzero(held_out)), note
+    return *divide(dataset, pool, np.flatnonzero(~held_out), np.flatnonzero(held_out)), note
+
+
+def divide(dataset: Dataset, pool: Split, train: np.ndarray, validation: np.ndarray) -> tuple[Split, Split]:
+    """Return the training and the validation images of a pool.
+
+    Images that were decoded into memory are reordered in place: a copy would need as much memory again.
+    """
+    if dataset.root is None or isinstance(pool.images, np.memmap):
+        return pool.take(train), pool.take(validation)
+    reorder(pool.images, np.concatenate([train, validation]))
+    rest = dataclasses.replace(pool, images=np.arange(len(pool)))
+    return (
+        dataclasses.replace(rest.take(train), images=pool.images[: len(train)]),
+        dataclasses.replace(rest.take(validation), images=pool.images[len(train) :]),
+    )
+
+
+def reorder(rows: np.ndarray, order: np.ndarray) -> None:
+    """Do what `rows[:] = rows[order]` does, with the memory of one row. `order` is a permutation."""
+    sources = order.tolist()
+    for start in range(len(sources)):
+        if sources[start] == start:
+            continue
+        first, place = rows[start].copy(), start
+        while (source := sources[place]) != start:
+            rows[place] = rows[source]
+            sources[place], place = place, source
+        rows[place] = first
+        sources[place] = place
 
 
 def check_fold(fold: tuple[int, int] | None) -> None:

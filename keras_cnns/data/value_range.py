@@ -240,8 +240,12 @@ def level_notes(images: np.ndarray, *, scaled: bool) -> list[str]:
         images: Training images, shape (images, height, width, channels), uint8.
         scaled: Whether their values were scaled; others are only reported if they are nearly black.
     """
-    step = max(1, len(images) // 500)
-    used = np.flatnonzero(np.bincount(np.asarray(images[::step]).ravel(), minlength=256))
+    counts = np.zeros(256, np.int64)
+    for image in np.asarray(images)[:: max(1, len(images) // 500)]:
+        counts += np.bincount(image.ravel(), minlength=256)
+        if np.count_nonzero(counts) >= MIN_LEVELS:
+            return []
+    used = np.flatnonzero(counts)
     if 1 < len(used) < MIN_LEVELS and (used[-1] < DARK or (scaled and len(used) > 2)):
         levels = f"{len(used)} of 256 grey levels, {used[0]} to {used[-1]}"
         return [f"The training images use only {levels}: if the files have more, use --bits or --value-range."]

@@ -89,7 +89,7 @@ def cache_key(
     root: Path, files: Sequence[str], conversion: Conversion, splits: Sequence[str], options: RangeOptions
 ) -> str:
     """Return a name for the decoded images that changes with the files, how they are read, and the decoders."""
-    decoders = (version("pillow"), version("pydicom"), version("python-gdcm"))
+    decoders = (*map(version, ("pillow", "simplejpeg", "pydicom", "python-gdcm")),)
     how = (conversion, [str(split) for split in splits], options)
     digest = hashlib.sha256(repr((CACHE_FORMAT, decoders, str(root.resolve()), how)).encode())
     for file in files:

@@ -75,11 +75,12 @@ class ConvertedImage:
 
 
 def try_decode(
-    root: Path, file: str, conversion: Conversion, ranges: Mapping[str, ValueRange] | None = None
-) -> ConvertedImage | BrokenFile:
-    """Decode and convert a file, or return why it cannot be read."""
+    root: Path, file: str, conversion: Conversion, ranges: Mapping[str, ValueRange] | None = None,
+    into: np.ndarray | None = None,
+) -> ConvertedImage | BrokenFile:  # fmt: skip
+    """Decode and convert a file, or return why it cannot be read. The pixels may be decoded into an array."""
     try:
-        image = decode(root / file, frames=conversion.frames, window=conversion.window)
+        image = decode(root / file, frames=conversion.frames, window=conversion.window, into=into)
     except DataError as error:
         return BrokenFile(file, str(error))
     height, width, channels = image.pixels.shape
@@ -125,7 +126,8 @@ def decode_files(
     images = np.empty((0, 0, 0, 0), np.uint8)
     found: dict[int, ConvertedImage] = {}
     broken: list[BrokenFile] = []
-    for index, image in enumerate(show_progress(decode_in_order(root, files, conversion), len(files))):
+    decoded = decode_in_order(root, files, conversion, into=lambda index: images[index] if len(images) else None)
+    for index, image in enumerate(show_progress(decoded, len(files))):
         if isinstance(image, BrokenFile):
             broken.append(image)
             continue
@@ -140,7 +142,7 @@ def decode_files(
         if channels > images.shape[-1]:
             greyscale, images = images, allocate((len(files), height, width, 3))
             images[:index] = greyscale[:index]
-        if image.pixels is not None:
+        if image.pixels is not None and not np.may_share_memory(image.pixels, images[index]):
             images[index] = image.pixels
         found[index] = replace(image, pixels=None)
     ranges, notes = decode_deferred(root, files, conversion, found, images, splits, options or RangeOptions())
@@ -201,12 +203,17 @@ def find_kind_range(kind: str, values: Mapping[str, Values], options: RangeOptio
 
 
 def decode_in_order(
-    root: Path, files: Sequence[str], conversion: Conversion, ranges: Mapping[str, ValueRange] | None = None
-) -> Iterator[ConvertedImage | BrokenFile]:
-    """Yield the decoded files in their order, decoding a few groups ahead on all cores."""
+    root: Path, files: Sequence[str], conversion: Conversion, ranges: Mapping[str, ValueRange] | None = None,
+    into: Callable[[int], np.ndarray | None] = lambda _: None,
+) -> Iterator[ConvertedImage | BrokenFile]:  # fmt: skip
+    """Yield the decoded files in their order, decoding a few groups ahead on all cores.
+
+    `into` returns the array that the file with an index may be decoded into, if there is one.
+    """
 
     def decode_group(start: int) -> list[ConvertedImage | BrokenFile]:
-        return [try_decode(root, file, conversion, ranges) for file in files[start : start + GROUP_SIZE]]
+        group = enumerate(files[start : start + GROUP_SIZE], start)
+        return [try_decode(root, file, conversion, ranges, into(index)) for index, file in group]
 
     ahead: deque[Future[list[ConvertedImage | BrokenFile]]] = deque()
     workers = os.cpu_count() or 1

@@ -187,7 +187,7 @@ def inspect_dataset(
         problems: Problems that were found before.
     """
     splits = dataset.splits
-    hashes = {name: pixel_hashes(split.images) for name, split in splits.items()}
+    hashes = dict(zip(splits, pixel_hashes(*(split.images for split in splits.values())), strict=True))
     all_hashes = np.concatenate(list(hashes.values()))
     gradients = np.concatenate([brightness_gradients(split.images) for split in splits.values()])
     leaks = find_leaks(splits, hashes)

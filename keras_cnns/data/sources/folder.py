@@ -39,11 +39,13 @@ class Scan:
         files: The files, sorted.
         system: The number of files that were left out, by the name of the system's folder or file.
         hidden: The number of hidden images that were left out.
+        linked: Whether any of the files is a link.
     """
 
     files: list[Path] = field(default_factory=list)
     system: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
+    linked: bool = False
 
     def notes(self) -> list[str]:
         """Return notes on the files that were left out."""
@@ -70,7 +72,7 @@ def list_folder(root: Path) -> ImageFiles:
         raise DataError(f"{error.filename}: cannot be opened; check its permissions.") from None
     entries = [entry for file in scan.files if (entry := layout.place(root, file)) is not None]
     images = sorted((entry for entry in entries if is_image(entry.file)), key=lambda entry: SPLITS.index(entry.split))
-    names = check_inside(root, [entry.file for entry in images])
+    names = check_inside(root, scan, [entry.file for entry in images])
     for split, folder in layout.split_folders.items():
         if not any(split == entry.split for entry in images):
             raise DataError(f"{folder}: contains no images in class folders; use CLASS/image.png.")
@@ -250,6 +252,7 @@ def scan_folder(folder: Path) -> Scan:
                 scan.hidden += is_image(path)
             elif entry.is_file():
                 scan.files.append(path)
+                scan.linked |= entry.is_symlink()
 
     walk(folder, (top,), "", hidden=False)
     return scan
@@ -276,19 +279,20 @@ def list_images(folder: Path) -> tuple[list[Path], list[str]]:
     """Return the sorted images in a folder and its subfolders, and notes; a `DataError` if a link leads out of it."""
     scan = scan_folder(folder)
     files = [path for path in scan.files if is_image(path)]
-    check_inside(folder, files)
+    check_inside(folder, scan, files)
     notes = scan.notes()
-    others = sorted({path.suffix.lower() or "no suffix" for path in scan.files if path not in set(files)})
+    used = set(files)
+    others = sorted({path.suffix.lower() or "no suffix" for path in scan.files if path not in used})
     if others:
         count = len(scan.files) - len(files)
         notes.append(f"{folder}: ignored files that are not images by their suffix: {count:,} ({', '.join(others)}).")
     return files, notes
 
 
-def check_inside(root: Path, files: Iterable[Path]) -> list[str]:
-    """Return files relative to the root, or raise a `DataError` if a link leads out of it."""
+def check_inside(root: Path, scan: Scan, files: Iterable[Path]) -> list[str]:
+    """Return files of a scan relative to the root, or raise a `DataError` if a link leads out of it."""
     names = [file.relative_to(root).as_posix() for file in files]
-    outside = first_outside(root, names)
+    outside = first_outside(root, names) if scan.linked else None
     if outside is not None:
         raise DataError(f"{root / outside}: links to a file outside {root}; copy it into the folder.")
     return names

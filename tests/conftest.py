@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import gc
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import settings
+from mlflow.store.db import utils as mlflow_database
 
 from keras_cnns import plugins
 from keras_cnns.data import Dataset, load
 from keras_cnns.lazy import keras
+from keras_cnns.testing.small_networks import without_random_weights
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A worker a core, a thread a worker: threads of several workers that wait for each other double the time.
@@ -43,6 +48,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow sets this variable too, whenever a test names a store to it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_are_created_once() -> Iterator[None]:
+    """Repeat the result of MLflow's migrations, which take a second, for every store but the first of a process."""
+    migrate, script = mlflow_database._initialize_tables, []
+
+    def create_tables(engine: Any) -> None:
+        if not script:
+            migrate(engine)
+        with closing(sqlite3.connect(engine.url.database)) as database:
+            if script:
+                database.executescript("".join(script))
+            else:
+                script.extend(database.iterdump())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_database, "_initialize_tables", create_tables)
+        yield
+
+
+@pytest.fixture
+def zero_weights() -> Iterator[None]:
+    """Build networks with zeros as weights, which takes less time than random numbers."""
+    with without_random_weights():
+        yield
 
 
 @pytest.fixture(autouse=True)

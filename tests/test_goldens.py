@@ -59,6 +59,7 @@ FULL_SIZE = [
 ]
 
 
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_counts_of_the_built_graph_match_the_reference(name: str) -> None:
     assert costs(profile(build(**arguments_for(name)))) == expected_costs(name)

@@ -153,6 +153,7 @@ def references_with_outputs() -> list[Any]:
     return [pytest.param(row, id=f"{row['library']} {row['name']}") for row in REFERENCES if "outputs" in row]
 
 
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("rows", networks())
 def test_exported_names_and_shapes_equal_those_of_the_library(rows: list[dict[str, Any]]) -> None:
     model = build(rows[0]["ours"], **rows[0]["settings"])
@@ -164,6 +165,7 @@ def test_exported_names_and_shapes_equal_those_of_the_library(rows: list[dict[st
         assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == row["sha256"]
 
 
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("row", references_with_outputs())
 def test_a_network_gives_the_outputs_of_the_library(row: dict[str, Any]) -> None:
     """The stored outputs are those of the library's network with the same weights and images."""

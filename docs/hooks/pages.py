@@ -23,6 +23,7 @@ from keras_cnns.networks.description import DIFFERENCES, IDEA, describe_settings
 from keras_cnns.networks.family import Block, Family
 from keras_cnns.networks.registry import all_families, count, smallest_side
 from keras_cnns.networks.settings import format_value
+from keras_cnns.testing.small_networks import without_random_weights
 from keras_cnns.units import format_number
 from published import published_plot
 
@@ -156,7 +157,8 @@ def sections(family: Family) -> Iterator[str]:
 def make_model(shown: Block | str) -> Any:
     """Return a model of a block, or the network of a variant."""
     if isinstance(shown, str):
-        return keras_cnns.build(shown)
+        with without_random_weights():
+            return keras_cnns.build(shown)
     x = keras.Input(shown.input_shape)
     return keras.Model(x, shown.function(x, **shown.arguments))
 
@@ -219,10 +221,11 @@ def layers_table(family: Family) -> str:
     The network is the family's first one, or that which a sweep starts from if the first one is very deep.
     """
     name = next(iter(family.variants))
-    costs = keras_cnns.profile(keras_cnns.build(name))
-    if len(costs.layers) > MAX_LAYERS:
-        name = family.search.base
+    with without_random_weights():
         costs = keras_cnns.profile(keras_cnns.build(name))
+        if len(costs.layers) > MAX_LAYERS:
+            name = family.search.base
+            costs = keras_cnns.profile(keras_cnns.build(name))
     rows = [
         (
             f"`{layer.name}`",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from keras_cnns.errors import SettingError
+from keras_cnns.lazy import keras
 from keras_cnns.networks.family import Family
 from keras_cnns.networks.registry import build, find_variant, smallest_side
 from keras_cnns.networks.settings import Domain, FloatRange, IntRange, NoneOr, Settings, TupleOf
@@ -16,6 +19,20 @@ from keras_cnns.networks.settings import Domain, FloatRange, IntRange, NoneOr, S
 SMALL_SIDE = 35  # pixels; not a power of two
 SMALL_NUMBER = 2
 CLASSES = 3
+RANDOM_INITIALIZERS = ("RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling")
+
+
+@contextmanager
+def without_random_weights() -> Iterator[None]:
+    """Let networks begin with zeros as weights: random numbers take most of the time in which large ones are built."""
+
+    def zeros(self: Any, shape: Sequence[int], dtype: Any = None, **options: Any) -> Any:  # noqa: ARG001
+        return keras.ops.zeros(shape, dtype)
+
+    with ExitStack() as stack:
+        for kind in RANDOM_INITIALIZERS:
+            stack.enter_context(mock.patch.object(getattr(keras.initializers, kind), "__call__", zeros))
+        yield
 
 
 def small_settings(name: str) -> dict[str, Any]:

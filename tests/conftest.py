@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (not item.get_closest_marker("xdist_group"), not item.get_closest_marker("slow")))
 
 
+def pytest_collection_finish() -> None:
+    """Let Python look for garbage only in what the tests make, not in a million objects of imported modules."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow sets this variable too, whenever a test names a store to it."""

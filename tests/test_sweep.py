@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from keras_cnns.errors import KerasCnnsError, ModelNameError, ResumeError, Setti
 from keras_cnns.networks.registry import all_families, find_variant, smallest_side
 from keras_cnns.networks.settings import format_value
 from keras_cnns.tracking import Store
+from tests.processes import start_command
 from tuning import sweep
 from tuning.candidates.space import Limits, make_space
 from tuning.running.journal import Journal, TrialState
@@ -198,22 +198,6 @@ def test_a_sweep_whose_trials_all_fail_has_no_best_one(tmp_path: Path, monkeypat
     assert [(run.status, run.reason) for run in result.runs] == [("failed", "TrainingError: no")] * 2
 
 
-# Processes that a shell starts in the background ignore Ctrl-C.
-INTERRUPTIBLE = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from keras_cnns.cli import main
-sys.exit(main())
-"""
-
-
-def start_process(folder: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *COMMAND, *more],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
 def wait_for(condition: Callable[[TrialState], bool], folder: Path) -> Journal:
     """Wait until the state of a trial fulfils a condition, and return the journal."""
     deadline = time.monotonic() + 180
@@ -237,24 +221,24 @@ def kill_a_worker(driver: int) -> None:
 def test_a_sweep_that_was_interrupted_and_killed_finishes_each_trial_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupted = start_process(tmp_path)
+    interrupted = start_command(tmp_path, *COMMAND)
     journal = wait_for(lambda state: bool(state.curve), tmp_path)
-    interrupted.send_signal(signal.SIGINT)
-    _, errors = interrupted.communicate()
-    assert interrupted.returncode == 130
-    assert errors.strip().splitlines() == [
+    os.kill(interrupted.pid, signal.SIGINT)
+    interrupted.join()
+    assert interrupted.exitcode == 130
+    assert (tmp_path / "err").read_text().strip().splitlines() == [
         "keras-cnns: interrupted. Completed work is saved; add --resume to continue."
     ]
-    killed = start_process(tmp_path, "--resume", "--cores", "1")
+    killed = start_command(tmp_path, *COMMAND, "--resume", "--cores", "1")
     wait_for(lambda state: state.ended, tmp_path)
     kill_a_worker(killed.pid)
     wait_for(lambda state: state.deaths > 0, tmp_path)
     killed.kill()
-    killed.communicate()
-    resumed = start_process(tmp_path, "--resume", "--cores", "1", "--json")
-    output, errors = resumed.communicate()
-    assert resumed.returncode == 0, errors
-    assert len(json.loads(output.splitlines()[-1])["trials"]) == 2
+    killed.join()
+    resumed = start_command(tmp_path, *COMMAND, "--resume", "--cores", "1", "--json")
+    resumed.join()
+    assert resumed.exitcode == 0, (tmp_path / "err").read_text()
+    assert len(json.loads((tmp_path / "out").read_text().splitlines()[-1])["trials"]) == 2
     events = [event for event, _ in journal.read()]
     counted = Counter((event["trial"], event["event"]) for event in events)
     assert {trial for trial, _ in counted} == {0, 1}

@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_cnns.cli import main
+
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["keras", "mlflow", "sklearn"])
 
@@ -30,24 +32,30 @@ def call_together(*calls: tuple[Any, ...]) -> list[Any]:
         return [future.result(timeout=200) for future in [pool.submit(*each) for each in calls]]
 
 
-def start_command(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> ForkServerProcess:
-    """Run a command of `keras-cnns` as from a shell, in a folder in which its output is kept in `out` and `err`."""
-    process = FORKED.Process(target=run_command, args=(folder, arguments, dict(environment or {})))
+def start_command(folder: Path, *arguments: str) -> ForkServerProcess:
+    """Run a command of `keras-cnns` as `start` does."""
+    return start(folder, main, arguments)
+
+
+def start(
+    folder: Path, function: Callable[..., Any], *arguments: Any, environment: Mapping[str, str] | None = None
+) -> ForkServerProcess:
+    """Call a function in a new session, as from a shell, in a folder in which its output is kept in `out` and `err`."""
+    process = FORKED.Process(target=run, args=(folder, environment or {}, function, arguments))
     process.start()
     return process
 
 
-def run_command(folder: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+def run(folder: Path, environment: Mapping[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     os.setsid()
     os.chdir(folder)
     os.environ.update(environment)
-    sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep) if "PYTHONPATH" in environment else []
+    if "PYTHONPATH" in environment:
+        sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
     for name, file in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), file)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from keras_cnns.cli import main
-
-    sys.exit(main(arguments))
+    sys.exit(function(*arguments))
 
 
 def use_devices(count: int) -> None:

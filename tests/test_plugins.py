@@ -15,20 +15,10 @@ import pytest
 from keras_cnns.cli import main
 from keras_cnns.networks.registry import all_families, all_variants
 from keras_cnns.plugins import PluginWarning
+from keras_cnns.tracking import Store
+from tests.processes import start
 
 PLUGIN = Path(__file__).parent / "plugin"
-COMMANDS = """
-import json, sys
-from keras_cnns.cli import main
-from keras_cnns.tracking import Store
-
-assert main(("models", "squeezenet*")) == 0
-assert main(("train", "squeezenet-small", "--data", "stripes", "--epochs", "1")) == 0
-assert main(("sweep", "squeezenet", "--data", "stripes", "--trials", "1", "--epochs", "1",
-             "--cores", "1")) == 0
-(run,) = Store("sqlite:///mlflow.db", create=False).runs(experiment="train")
-assert main(("evaluate", run.id, "--data", "stripes", "--json")) == 0
-"""
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +55,21 @@ def test_the_family_of_an_installed_package_passes_the_tests_of_families(
 def test_the_commands_find_the_family_source_and_metric_of_an_installed_package(
     installed: dict[str, str], tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS],
-        capture_output=True, text=True, check=False, env={**os.environ, **installed}, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[:3] == ["squeezenet", "squeezenet-1.1", "squeezenet-small"]
-    assert '"youden"' in done.stdout
+    process = start(tmp_path, run_commands, environment=installed)
+    process.join()
+    assert process.exitcode == 0, (tmp_path / "err").read_text("utf-8")[-3000:]
+    output = (tmp_path / "out").read_text("utf-8")
+    assert output.splitlines()[:3] == ["squeezenet", "squeezenet-1.1", "squeezenet-small"]
+    assert '"youden"' in output
+
+
+def run_commands() -> None:
+    assert main(("models", "squeezenet*")) == 0
+    assert main(("train", "squeezenet-small", "--data", "stripes", "--epochs", "1")) == 0
+    small = ("--trials", "1", "--epochs", "1", "--cores", "1")
+    assert main(("sweep", "squeezenet", "--data", "stripes", *small)) == 0
+    (run,) = Store("sqlite:///mlflow.db", create=False).runs(experiment="train")
+    assert main(("evaluate", run.id, "--data", "stripes", "--json")) == 0
 
 
 @pytest.fixture

@@ -375,6 +375,18 @@ def test_the_table_of_splits_reproduces_the_splits(tmp_path: Path) -> None:
     ]
 
 
+def test_the_table_of_splits_names_the_frames_of_files(tmp_path: Path) -> None:
+    for name in NAMES[:2]:
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            first, *others = (Image.fromarray(frame) for frame in RANDOM.integers(0, 256, (3, 5, 4), np.uint8))
+            first.save(tmp_path / name / f"{number}.tif", save_all=True, append_images=others)
+    dataset = load(tmp_path, frames="all")
+    (tmp_path / "splits.csv").write_text(split_table(dataset))
+    assert "cat/0.tif#3,cat,cat/0.tif," in split_table(dataset)
+    assert load(tmp_path / "splits.csv").fingerprint == dataset.fingerprint
+
+
 def test_the_table_of_multi_label_data_has_a_column_per_label() -> None:
     labels = np.array([[0, 1], [1, 1]])
     data = Dataset(name="a", source="a", splits={"test": split(labels, files=("x.png", "y,z.png"))},

@@ -22,6 +22,7 @@ from keras_cnns.lazy import keras
 from keras_cnns.testing.small_networks import without_random_weights
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 # A worker a core, a thread a worker: threads of several workers that wait for each other double the time.
 for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
@@ -51,9 +52,11 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow sets this variable too, whenever a test names a store to it."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def no_store_from_outside() -> Iterator[None]:
+    """MLflow sets this variable whenever a test names a store to it, and new processes would inherit it."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

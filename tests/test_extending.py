@@ -13,10 +13,12 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.examples import rename_examples
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = Path("tests", "plugin", "keras_cnns_example")
 ADDED = {"squeezenet.py": "keras_cnns/networks/families", "stripes.py": "keras_cnns/data/sources"}
-NAMES = ("squeezenet", "stripes", "youden", "flips")
+NAMES = ("example-squeezenet", "example-stripes", "example_youden", "example-flips")
 OF_ALL_ENTRIES = ("sources", "description", "evaluation", "metrics")
 """Tests that look at all entries together, and would fail if they expected those of today."""
 GROUP = pytest.mark.xdist_group("extended copy")
@@ -32,12 +34,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
     for name, folder in ADDED.items():
-        shutil.copy(copy / EXAMPLES / name, copy / folder)
+        text = rename_examples((copy / EXAMPLES / name).read_text("utf-8"))
+        (copy / folder / f"example_{name}").write_text(text, "utf-8")
     metric = (copy / EXAMPLES / "youden.py").read_text("utf-8")
     entry = metric[metric.index("METRIC = ") :].replace("METRIC = Metric", "    Metric").rstrip()
-    insert(copy / "keras_cnns/evaluation/metrics.py", "METRICS = (\n", f"{entry},\n")
+    insert(copy / "keras_cnns/evaluation/metrics.py", "METRICS = (\n", f"{rename_examples(entry)},\n")
     preset = re.findall(r'^"flips": .*?^\),\n', (copy / "docs/adding.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    insert(copy / "keras_cnns/networks/augmentations.py", "AUGMENTATIONS = {\n", *preset)
+    insert(copy / "keras_cnns/networks/augmentations.py", "AUGMENTATIONS = {\n", *map(rename_examples, preset))
     return copy
 
 
@@ -64,9 +67,9 @@ def test_the_tests_cover_what_is_added_and_pass(copy: Path) -> None:
     selected = " or ".join((*NAMES, *(f"test_{name}.py" for name in OF_ALL_ENTRIES)))
     output = run(copy, "pytest", "-p", "no:cacheprovider", "-m", "not exhaustive and not slow", "-vv", "-k", selected)
     passed = [line for line in output.splitlines() if "PASSED" in line]
-    for name in ("squeezenet", "youden", "flips"):
+    for name in ("example-squeezenet", "example_youden", "example-flips"):
         assert any(f"[{name}" in line for line in passed), f"no test is parametrised with {name}"
-    assert "stripes" in run(copy, "keras_cnns", "inspect", "stripes")
+    assert "example-stripes" in run(copy, "keras_cnns", "inspect", "example-stripes")
 
 
 class References(HTMLParser):
@@ -97,10 +100,14 @@ def read(page: Path) -> References:
 def test_the_site_builds_without_a_warning_and_every_link_leads_somewhere(copy: Path, tmp_path: Path) -> None:
     run(copy, "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path))
     pages = {path: read(path) for path in tmp_path.rglob("*.html") if path.name != "404.html"}
-    assert tmp_path / "architectures" / "squeezenet" / "index.html" in pages
-    for page, names in {"images": ["stripes"], "evaluation": ["youden"], "training": ["flips"]}.items():
+    assert tmp_path / "architectures" / "example-squeezenet" / "index.html" in pages
+    for page, name in {
+        "images": "example-stripes",
+        "evaluation": "example_youden",
+        "training": "example-flips",
+    }.items():
         text = (tmp_path / page / "index.html").read_text("utf-8")
-        assert all(f"<code>{name}</code>" in text for name in names), page
+        assert f"<code>{name}</code>" in text, page
     for path, page in pages.items():
         for reference in page.loaded | page.linked:
             parts = urlsplit(reference)

@@ -16,6 +16,7 @@ from keras_cnns.cli import main
 from keras_cnns.networks.registry import all_families, all_variants
 from keras_cnns.plugins import PluginWarning
 from keras_cnns.tracking import Store
+from tests.examples import rename_examples
 from tests.processes import start
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -23,8 +24,11 @@ PLUGIN = Path(__file__).parent / "plugin"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the example package."""
-    return Path(shutil.copytree(PLUGIN, tmp_path_factory.mktemp("package") / "source"))
+    """Return a copy of the example package, with names that nobody adds to the project."""
+    source = Path(shutil.copytree(PLUGIN, tmp_path_factory.mktemp("package") / "source"))
+    for path in source.rglob("*.py"):
+        path.write_text(rename_examples(path.read_text("utf-8")), "utf-8")
+    return source
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +63,17 @@ def test_the_commands_find_the_family_source_and_metric_of_an_installed_package(
     process.join()
     assert process.exitcode == 0, (tmp_path / "err").read_text("utf-8")[-3000:]
     output = (tmp_path / "out").read_text("utf-8")
-    assert output.splitlines()[:3] == ["squeezenet", "squeezenet-1.1", "squeezenet-small"]
-    assert '"youden"' in output
+    assert output.splitlines()[:3] == ["example-squeezenet", "example-squeezenet-1.1", "example-squeezenet-small"]
+    assert '"example_youden"' in output
 
 
 def run_commands() -> None:
-    assert main(("models", "squeezenet*")) == 0
-    assert main(("train", "squeezenet-small", "--data", "stripes", "--epochs", "1")) == 0
+    assert main(("models", "example-squeezenet*")) == 0
+    assert main(("train", "example-squeezenet-small", "--data", "example-stripes", "--epochs", "1")) == 0
     small = ("--trials", "1", "--epochs", "1", "--cores", "1")
-    assert main(("sweep", "squeezenet", "--data", "stripes", *small)) == 0
+    assert main(("sweep", "example-squeezenet", "--data", "example-stripes", *small)) == 0
     (run,) = Store("sqlite:///mlflow.db", create=False).runs(experiment="train")
-    assert main(("evaluate", run.id, "--data", "stripes", "--json")) == 0
+    assert main(("evaluate", run.id, "--data", "example-stripes", "--json")) == 0
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import pytest
 from keras_cnns import Recipe
 from keras_cnns.comparing.comparison import pareto_front
 from keras_cnns.errors import SettingError
+from keras_cnns.networks.registry import all_families
+from keras_cnns.networks.settings import FloatRange
 from tuning.candidates.space import NO_LIMITS, Limits, Space, Values, make_space
 from tuning.running.journal import FAILED, FINISHED, RUNNING, STOPPED, WAITING, TrialState
 from tuning.searching.samplers import STARTUP_TRIALS, TpeSampler, make_sampler
@@ -70,7 +72,9 @@ def score_of(values: Values) -> float:
 @pytest.mark.parametrize("model", ["densenet", "all"])
 def test_all_candidates_are_different_and_can_be_trained(kind: str, resume_at: int, model: str) -> None:
     rates = "1e-3,3e-3" if kind == "grid" else "5e-4..1e-2"
-    searched: dict[str, object] = {"learning_rate": rates, "weight_decay": 0.01, "dropout": 0.0}
+    domains = [domain for family in all_families().values() for domain in family.search.domains.items()]
+    continuous = {name: domain.low for name, domain in domains if isinstance(domain, FloatRange) and kind == "grid"}
+    searched: dict[str, object] = continuous | {"learning_rate": rates, "weight_decay": 0.01, "dropout": 0.0}
     space = space_of(model, SMALL, **searched)
     states = search(space, kind, 24, score_of, resume_at=resume_at)
     candidates = {space.make_candidate(state.candidate) for state in states.values()}

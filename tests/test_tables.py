@@ -446,7 +446,7 @@ def test_any_text_can_be_a_class(pictures: Path, words: list[str]) -> None:
         ({"path": ["scans/1.png"] * 20}, ["1 files", "scans/1.png"]),
         ({"path": ["/etc/passwd"] * 20}, ["/etc/passwd", "outside"]),
         ({"path": ["scans/../../x.png"] * 20}, ["scans/../../x.png", "outside"]),
-        ({"split": ["train", "traning"] * 10}, ["'traning'", "row 3", "Did you mean 'train"]),
+        ({"split": ["train", "trainng"] * 10}, ["'trainng'", "row 3", "Did you mean 'train"]),
         ({"split": ["train", ""] * 10}, ["'split' is empty"]),
         ({"split": ["train", "eval"] * 10}, ["row 3", "'eval'", "validation or the test"]),
         ({"path": ["s3://bucket/1.png"] * 20}, ["s3://bucket/1.png", "row 2", "URL"]),

@@ -27,6 +27,12 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?")
 WORD = re.compile(r"[^\W\d_]+|\d+")
 CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]")  # not those that change the shape of letters
+WITHOUT_SHAPE = frozenset("\u034f\u2800\u3164\u1160\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
+SAME_LETTERS = str.maketrans(
+    {**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"), **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+     "\u0131": "i", "\u0307": ""}
+)  # fmt: skip
+"""Hyphens, apostrophes and the two letters i of Turkish, which programs write in several ways."""
 POSITIVE_NOTE = "Positive class: "
 """The beginning of the note of `choose_positive`."""
 
@@ -67,9 +73,15 @@ def label_classes(values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], t
 
 def class_key(name: str) -> ClassKey:
     """Return what all spellings of a class have in common: its number, or its name in a normalised form."""
-    folded = normalize("NFKC", normalize("NFKC", name).casefold())
-    text = " ".join("".join(letter for letter in folded if unicodedata.category(letter) != "Cf").split())
+    folded = normalize("NFKC", normalize("NFKC", name).casefold().translate(SAME_LETTERS))
+    text = " ".join("".join(letter for letter in folded if not is_invisible(letter)).split())
     return Decimal(text) if NUMBER.fullmatch(text) else text
+
+
+def is_invisible(letter: str) -> bool:
+    """Return whether a character is a control character (but not a space) or one that has no shape of its own."""
+    category = unicodedata.category(letter)
+    return category == "Cf" or (category == "Cc" and not letter.isspace()) or letter in WITHOUT_SHAPE
 
 
 def choose_spelling(key: ClassKey, counts: Counter[str]) -> str:
@@ -218,7 +230,7 @@ def simplify(text: str) -> str:
 
 NEGATIVE_WORDS = frozenset(
     simplify("""
-    normal normals normality healthy health well control negative neg benign free absent absence clear clean
+    normal normals normality healthy health control negative neg benign free absent absence clean
     unremarkable intact undamaged wildtype false no none non not nothing nil good ok okay pass background hc nevus
     nevi naevus naevi
     gesund gesunde gesunder unauffällig unauffällige normalbefund kontrolle kontrollen negativ gutartig gutartige falsch

@@ -150,8 +150,8 @@ def read(
 def add_notes(dataset: Dataset) -> Dataset:
     """Add notes on patients, on the levels of grey and on a missing test split."""
     notes = [*dataset.notes, *describe_patients(dataset)]
-    if "train" in dataset.splits:
-        notes += level_notes(dataset.splits["train"].images, scaled=bool(dataset.ranges))
+    for name, split in dataset.splits.items():
+        notes += level_notes(split.images, scaled=bool(dataset.ranges), split=name)
     if "test" not in dataset.splits:
         notes.append("No test split: the source does not have one.")
     return replace(dataset, notes=tuple(notes))

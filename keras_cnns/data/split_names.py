@@ -10,18 +10,31 @@ from keras_cnns.errors import DataError
 WORDS = {
     "train": (
         "train training trn tr fit learn "
-        "entrenamiento treino treinamento entrainement apprentissage addestramento allenamento opleiding treningowy "
-        "lernen lern обучение обучающая 训练 训练集 訓練 学習"
+        "entrenamiento treino treinamento egitim entrainement apprentissage addestramento "
+        "allenamento opleiding treningowy "
+        "lernen lern traning trening обучение обучающая 训练 训练集 学习 訓練 学習 훈련 학습"
     ),
     "validation": (
         "validation valid val vld dev devel development tune tuning "
-        "validierung validacion validacao validazione validatie walidacja валидация валидационная 验证 验证集 検証"
+        "dogrulama validierung validacion validacao validazione validatie walidacja "
+        "валидация валидационная 验证 验证集 検証 검증"
     ),
     "test": (
-        "test testing tst holdout heldout prueba teste essai prova testen тест тестовая 测试 测试集 テスト"
+        "test testing tst holdout heldout prueba pruebas teste essai essais prova testen "
+        "тест тестовая 测试 测试集 テスト 테스트"
     ),
 }  # fmt: skip
-SPLIT_OF_WORD = {word: split for split, words in WORDS.items() for word in words.split()}
+NOT_A_WORD = re.compile(r"^\d+(?=[\W_])|\d+$|(?<=[\W_])\d+(x\d+)?(?=[\W_]|$)")
+"""Numbers such as those of 01_train, train2, train_80%, train (1) and train_224x224."""
+
+
+def plain(text: str) -> str:
+    """Return a text without case and accents."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+SPLIT_OF_WORD = {plain(word): split for split, words in WORDS.items() for word in words.split()}
 AMBIGUOUS = frozenset({"eval", "evaluation", "evaluierung", "evaluacion", "avaliacao", "valutazione"})
 """Words that some call the validation split and others the test split."""
 FILLERS = frozenset({
@@ -34,7 +47,7 @@ FILLERS = frozenset({
 def find_split(name: str) -> str | None:
     """Return the split that a name such as `train`, `Training_set`, `dev`, `holdout` or `Testdaten` stands for.
 
-    Upper case, accents, separators, numbers at the end and words such as "set" or "images" do not matter.
+    Upper case, accents, separators, numbers and words such as "set" or "images" do not matter.
 
     Returns:
         "train", "validation" or "test"; None if the name does not stand for a split.
@@ -54,10 +67,8 @@ def find_split(name: str) -> str | None:
 
 
 def split_words(name: str) -> list[str]:
-    """Return the words of a name without accents, numbers at the end and words such as "set"."""
-    decomposed = unicodedata.normalize("NFKD", name.casefold())
-    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    words = [word for word in re.split(r"[\W_]+", re.sub(r"\d+$", "", plain.strip())) if word]
+    """Return the words of a name without accents, numbers and words such as "set"."""
+    words = [word for word in re.split(r"[\W_]+", NOT_A_WORD.sub("", plain(name).strip())) if word]
     return [strip_filler(word) for word in words if word not in FILLERS]
 
 

@@ -200,6 +200,6 @@ def split_table(dataset: Dataset) -> str:
     for name, split in dataset.splits.items():
         patients = np.full(len(split), "") if split.patients is None else split.patients
         for index, (label, patient) in enumerate(zip(split.labels.tolist(), patients, strict=True)):
-            labels = label if multi_label else [dataset.class_names[label]]
-            table.writerow([split.image_name(name, index), *labels, *[patient] * has_patients, name])
+            labels, image = label if multi_label else [dataset.class_names[label]], split.image_name(name, index)
+            table.writerow([image, *labels, *[patient or f"unknown: {image}"] * has_patients, name])
     return text.getvalue()

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_cnns.errors import DataError
 
-DEPTHS = (8, 10, 12, 14, 16)
+DEPTHS = (8, 10, 12, 14, 15, 16)
 """The bits of grey values that devices use."""
 LIMITS = np.array([1, *(2**bits - 1 for bits in DEPTHS)])
 FITTED_SPLITS = ("train", "validation")
@@ -124,7 +124,9 @@ def find_range(values: Values, where: str) -> ValueRange:
     exact = next((index for index, above in enumerate(values.above) if not above), None)
     likely = next((index for index, above in enumerate(values.above) if values.is_rare(above)), len(LIMITS))
     if likely == 0 and values.whole and values.high > 1:  # whole numbers that are nearly all 0 or 1
-        likely = next(index for index, limit in enumerate(LIMITS) if index and (values.high <= limit or index == 5))
+        likely = next(
+            index for index, limit in enumerate(LIMITS) if index and (values.high <= limit or index == len(LIMITS) - 1)
+        )
     if likely >= (len(LIMITS) if values.whole else 2):
         raise DataError(f"{where}: values range from {values}; {HINT}.")
     if likely != exact and values.high > TOLERANCE * LIMITS[likely]:
@@ -185,11 +187,11 @@ def choose_range(
     fitted = [values for split, values in by_split.items() if split in FITTED_SPLITS]
     found = find_range(sum(fitted, Values()) if fitted else total, kind)
     for split, values in by_split.items():
-        if values.high > 0 and is_other_range(values, found):
+        if (values.high > 0 or values.low < 0) and is_other_range(values, found):
             ranges = ", ".join(f"{name} {each}" for name, each in by_split.items())
             raise DataError(
-                f"{kind}: the {split} values have another range than those of training ({ranges}); save them alike, "
-                f"or say which range is right with --value-range or --bits (value_range, bits)."
+                f"{kind}: the {split} values have another range than those of other splits ({ranges}); save them "
+                f"alike, or say which range is right with --value-range or --bits (value_range, bits)."
             )
     return found
 
@@ -197,6 +199,8 @@ def choose_range(
 def is_other_range(values: Values, found: ValueRange) -> bool:
     """Return whether many values are beyond a range, or all values are as if saved for a much smaller one."""
     limit = LIMITS.tolist().index(int(found.high))
+    if values.negative and not values.is_rare(values.negative):
+        return True
     if not values.is_rare(values.above[limit]) or values.high > TOLERANCE * found.high:
         return True
     return values.high <= (1 if found.high <= LIMITS[2] else LIMITS[1]) < found.high
@@ -226,6 +230,12 @@ def range_notes(kind: str, values: Mapping[str, Values], chosen: ValueRange, bey
     else:
         note = f"{prefix}: values of {chosen} were scaled to 0 to 255."
     notes = [note]
+    depth = LIMITS.tolist().index(int(chosen.high)) if chosen.bits is not None and chosen.bits > DEPTHS[0] else 0
+    smaller = [f"{split} ({each})" for split, each in values.items() if depth and each.high <= LIMITS[depth - 1]]
+    if smaller and len(smaller) < len(values):
+        notes.append(
+            f"{kind}: all values are in a smaller range in {', '.join(smaller)}; check the depth of these files."
+        )
     clipped = {split: count for split, count in beyond.items() if count}
     if clipped:
         counts = ", ".join(f"{count:,} in {split} (from {values[split]})" for split, count in clipped.items())
@@ -233,12 +243,13 @@ def range_notes(kind: str, values: Mapping[str, Values], chosen: ValueRange, bey
     return notes
 
 
-def level_notes(images: np.ndarray, *, scaled: bool) -> list[str]:
+def level_notes(images: np.ndarray, *, scaled: bool, split: str = "train") -> list[str]:
     """Return a note if images use so few grey levels that their range was probably misread or is lost.
 
     Args:
-        images: Training images, shape (images, height, width, channels), uint8.
+        images: Images of a split, shape (images, height, width, channels), uint8.
         scaled: Whether their values were scaled; others are only reported if they are nearly black.
+        split: The name of the split.
     """
     counts = np.zeros(256, np.int64)
     for image in np.asarray(images)[:: max(1, len(images) // 500)]:
@@ -248,5 +259,6 @@ def level_notes(images: np.ndarray, *, scaled: bool) -> list[str]:
     used = np.flatnonzero(counts)
     if 1 < len(used) < MIN_LEVELS and (used[-1] < DARK or (scaled and len(used) > 2)):
         levels = f"{len(used)} of 256 grey levels, {used[0]} to {used[-1]}"
-        return [f"The training images use only {levels}: if the files have more, use --bits or --value-range."]
+        name = "training" if split == "train" else split
+        return [f"The {name} images use only {levels}: if the files have more, use --bits or --value-range."]
     return []

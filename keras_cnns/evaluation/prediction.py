@@ -174,7 +174,7 @@ def read_images(files: Sequence[Path], network: RunNetwork) -> ReadImages:
     """Read images as for the training of a network, in its size and channels.
 
     Raises:
-        DataError: No image can be read, or the range of their values is ambiguous.
+        DataError: No image can be read.
     """
     conversion = network.conversion
     if conversion.frames == "all":
@@ -184,8 +184,9 @@ def read_images(files: Sequence[Path], network: RunNetwork) -> ReadImages:
         ]
     known = {kind: ValueRange(*limits) for kind, limits in network.ranges.items()}
     found = decode_files(
-        Path(), [str(file) for file in files], conversion, allocate_images, options=RangeOptions(known=known)
-    )
+        Path(), [str(file) for file in files], conversion, allocate_images, options=RangeOptions(known=known),
+        skip_ambiguous=True,
+    )  # fmt: skip
     if not found.kept:
         raise DataError(f"no image can be read: {list_examples(found.broken, '; ')}; fix or remove the files.")
     return ReadImages(

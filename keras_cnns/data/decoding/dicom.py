@@ -36,6 +36,13 @@ ARBITRARY_UNITS = frozenset({"MR", "NM", "PT", "US"})
 """Modalities whose values mean something only within an image."""
 
 
+FUNCTIONAL_GROUPS = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
+"""What an enhanced DICOM file has for each frame, or for all, by sequence."""
+
+
 def decode_dicom(path: Path, choose_frame: Callable[[int], int], window: Window | None = None) -> DecodedImage:
     """Decode a frame of a DICOM file.
 
@@ -59,11 +66,23 @@ def decode_dicom(path: Path, choose_frame: Callable[[int], int], window: Window 
     frame = choose_frame(frames)
     try:
         stored = pixel_array(dataset, index=frame) if frames > 1 else pixel_array(dataset)
+        copy_functional_groups(dataset, frame)
         image = read_values(stored, dataset, window)
     except Exception as error:  # noqa: BLE001 - decoders raise all kinds of errors
         raise DataError(f"its pixels, {transfer_syntax(dataset)}, cannot be decoded ({shorten(error)})") from None
     header = {keyword: str(dataset.get(keyword) or "").strip() for keyword in (PATIENT_ID, *COLUMNS)}
     return replace(image, header=header)
+
+
+def copy_functional_groups(dataset: Dataset, frame: int) -> None:
+    """Set the rescaling and the window of a frame of an enhanced DICOM file where classic files have them."""
+    of_frame = (dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    for groups in (*of_frame, *(dataset.get("SharedFunctionalGroupsSequence") or [])):
+        for sequence, keywords in FUNCTIONAL_GROUPS.items():
+            for item in groups.get(sequence) or []:
+                for keyword in keywords:
+                    if keyword in item and keyword not in dataset:
+                        setattr(dataset, keyword, item.get(keyword))
 
 
 def count_dicom_frames(path: Path) -> int:
@@ -110,7 +129,13 @@ def find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     padding = None
     if (value := dataset.get("PixelPaddingValue")) is not None:
         limit = dataset.get("PixelPaddingRangeLimit")
-        low, high = sorted((int(value), int(value if limit is None else limit)))
+        wrap = (
+            2 ** int(dataset.BitsAllocated) if dataset.PixelRepresentation else 0
+        )  # some write signed values as unsigned
+        low, high = sorted(
+            each - wrap if wrap and each >= wrap // 2 else each
+            for each in (int(value), int(value if limit is None else limit))
+        )
         padding = (stored >= low) & (stored <= high)
     if is_ct(dataset):
         no_tissue = apply_modality_lut(stored, dataset) < AIR

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from keras_cnns.data.decoding.decoded_image import DecodedImage
 from keras_cnns.errors import DataError
@@ -22,7 +22,8 @@ else:
     dicom = LazyModule("keras_cnns.data.decoding.dicom")
 
 SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp",
-                      ".jp2", ".j2k", ".jpx", ".jpf", ".pgm", ".ppm", ".pnm"})  # fmt: skip
+                      ".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf", ".pbm", ".pgm", ".ppm",
+                      ".pnm", ".mpo", ".dib", ".tga"})  # fmt: skip
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 UNREAD = {".heic": "HEIC", ".heif": "HEIF", ".avif": "AVIF", ".jxl": "JPEG XL", ".nii": "NIfTI", ".gz": "NIfTI",
           ".mha": "MetaImage", ".mhd": "MetaImage", ".nrrd": "NRRD", ".svs": "a whole-slide image",
@@ -32,8 +33,10 @@ UNREAD = {".heic": "HEIC", ".heif": "HEIF", ".avif": "AVIF", ".jxl": "JPEG XL", 
 """Formats of images that are not read, by suffix; of .gz only .nii.gz."""
 FRAMES = ("first", "middle", "all")
 FRAME = re.compile(r"(.+)#(\d+)")
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 DICOM_MAGIC, DICOM_MAGIC_OFFSET = b"DICM", 128
+PHOTOMETRIC = 262
+"""The tag of TIFF files that is 0 if low values are bright."""
 GREYSCALE_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
 
 
@@ -100,7 +103,7 @@ def decode(
         raise DataError("cannot be opened; check its permissions") from None
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Exception as error:  # noqa: BLE001 - broken files raise all kinds of errors
         reason = " ".join(str(error).replace(str(path), path.name).split())
         raise DataError(f"is broken or not an image ({reason})") from None
 
@@ -135,6 +138,8 @@ def split_frame(path: Path) -> tuple[Path, int | None]:
 def choose_frame(count: int, frames: str | None, number: int | None) -> int:
     """Return the index of the frame to read of a file with a number of frames; raise a `DataError` if it is open."""
     if number is not None:
+        if not 1 <= number <= count:
+            raise DataError(f"has {count} {'frame' if count == 1 else 'frames'} (pages), not one with number {number}")
         return number - 1
     if count > 1 and frames is None:
         raise DataError(f"has {count} frames (pages); choose with --frames first, middle or all (frames)")
@@ -182,7 +187,8 @@ def read_values(image: Image.Image) -> DecodedImage:
         if not np.isfinite(values).all():
             raise DataError("has NaN or infinite pixels")
         bits = "floating-point" if image.mode == "F" else f"{16 if ';16' in image.mode else 32}-bit"
-        return DecodedImage(values[..., np.newaxis], kind=f"{bits} {image.format or 'image'}")
+        white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0  # Pillow inverts only 8 bits
+        return DecodedImage(values[..., np.newaxis], kind=f"{bits} {image.format or 'image'}", inverted=white_is_zero)
     mode = "L" if image.mode in GREYSCALE_MODES else "RGB"
     pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return DecodedImage(pixels[..., np.newaxis] if mode == "L" else pixels)

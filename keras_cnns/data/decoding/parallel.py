@@ -21,12 +21,23 @@ from keras_cnns.data.conversion import RESIZE_HINT, Conversion
 from keras_cnns.data.dataset import BrokenFile
 from keras_cnns.data.decoding.decoded_image import HOUNSFIELD, DecodedImage
 from keras_cnns.data.decoding.image import decode
-from keras_cnns.data.value_range import FITTED_SPLITS, RangeOptions, ValueRange, Values, choose_range, range_notes
+from keras_cnns.data.value_range import (
+    DEPTHS,
+    FITTED_SPLITS,
+    RangeOptions,
+    ValueRange,
+    Values,
+    choose_range,
+    range_notes,
+)
 from keras_cnns.errors import DataError
 
 GROUP_SIZE = 16
 GROUPS_AHEAD = 2
 QUIET_SECONDS = 2
+MAX_HOUNSFIELD = 3071
+"""The highest value of CT of 12 bits; higher ones are metal."""
+MIN_DARK_SHARE = 0.05
 
 T = TypeVar("T")
 Allocate = Callable[[tuple[int, ...]], np.ndarray]
@@ -106,7 +117,7 @@ def estimate_size(root: Path, files: Sequence[str], conversion: Conversion) -> i
 
 def decode_files(
     root: Path, files: Sequence[str], conversion: Conversion, allocate: Allocate, *,
-    splits: Sequence[str] | None = None, options: RangeOptions | None = None,
+    splits: Sequence[str] | None = None, options: RangeOptions | None = None, skip_ambiguous: bool = False,
 ) -> DecodedFiles:  # fmt: skip
     """Decode files in parallel, in their order.
 
@@ -119,6 +130,7 @@ def decode_files(
         allocate: Returns the array to decode into, given its shape.
         splits: The split of each file: only training and validation images decide on the range of values.
         options: How the range of values is chosen.
+        skip_ambiguous: Treat files as broken if the range of their values is ambiguous.
 
     Raises:
         DataError: The images have different sizes, or the range of their values is ambiguous.
@@ -145,7 +157,9 @@ def decode_files(
         if image.pixels is not None and not np.may_share_memory(image.pixels, images[index]):
             images[index] = image.pixels
         found[index] = replace(image, pixels=None)
-    ranges, notes = decode_deferred(root, files, conversion, found, images, splits, options or RangeOptions())
+    ranges, notes = decode_deferred(
+        root, files, conversion, found, images, splits, options or RangeOptions(), broken if skip_ambiguous else None
+    )
     kept = [*found]
     if len(kept) < len(files):
         for position, index in enumerate(kept):
@@ -166,30 +180,56 @@ def decode_files(
 
 
 def decode_deferred(
-    root: Path, files: Sequence[str], conversion: Conversion, found: Mapping[int, ConvertedImage], images: np.ndarray,
-    splits: Sequence[str] | None, options: RangeOptions,
+    root: Path, files: Sequence[str], conversion: Conversion, found: dict[int, ConvertedImage], images: np.ndarray,
+    splits: Sequence[str] | None, options: RangeOptions, broken: list[BrokenFile] | None,
 ) -> tuple[dict[str, ValueRange], list[str]]:  # fmt: skip
-    """Choose the range of each kind of file, decode its files into the images, and return the ranges and notes."""
+    """Choose the range of each kind of file, decode its files into the images, and return the ranges and notes.
+
+    Files whose range is ambiguous are an error or, if a list of broken files is given, moved from `found` to it.
+    """
     deferred = [index for index, image in found.items() if image.source.kind]
-    if not deferred:
-        return {}, []
     values: dict[str, dict[str, Values]] = {}
     for index in deferred:
         of_kind = values.setdefault(found[index].source.kind, {})
         split = "images" if splits is None else str(splits[index])
         of_kind[split] = of_kind.get(split, Values()) + found[index].values
-    ranges = {kind: find_kind_range(kind, of_kind, options) for kind, of_kind in values.items()}
-    beyond = {kind: dict.fromkeys(of_kind, 0) for kind, of_kind in values.items()}
+    ranges: dict[str, ValueRange] = {}
+    for kind, of_kind in values.items():
+        try:
+            ranges[kind] = find_kind_range(kind, of_kind, options)
+        except DataError as error:
+            if broken is None:
+                raise
+            reason = f"its values are ambiguous ({str(error).partition(';')[0]})"
+            ambiguous = [index for index in deferred if found[index].source.kind == kind]
+            broken += [BrokenFile(files[index], reason) for index in ambiguous]
+            deferred = [index for index in deferred if index not in ambiguous]
+            for index in ambiguous:
+                del found[index]
+    if not deferred:
+        return {}, []
+    beyond = {kind: dict.fromkeys(values[kind], 0) for kind in ranges}
     again = decode_in_order(root, [files[index] for index in deferred], conversion, ranges)
     for index, image in zip(deferred, show_progress(again, len(deferred)), strict=True):
         if isinstance(image, BrokenFile) or image.pixels is None:
             raise DataError(f"{files[index]}: changed while it was read; read it again.")
         images[index] = image.pixels
         beyond[image.source.kind]["images" if splits is None else str(splits[index])] += image.beyond
-    notes = [note for kind in values for note in range_notes(kind, values[kind], ranges[kind], beyond[kind])]
+    notes = [note for kind in ranges for note in range_notes(kind, values[kind], ranges[kind], beyond[kind])]
+    notes += [note for kind in ranges for note in dark_notes(kind, ranges[kind], found)]
     if len(deferred) < len(found):
         notes.append(f"The other {len(found) - len(deferred):,} images have 8 bits.")
     return ranges, notes
+
+
+def dark_notes(kind: str, chosen: ValueRange, found: Mapping[int, ConvertedImage]) -> list[str]:
+    """Return a note if many files of a kind have only values of 8 bits, unlike the others."""
+    highest = np.array([image.values.high for image in found.values() if image.source.kind == kind])
+    dark = int((highest <= 2 ** DEPTHS[0] - 1).sum())
+    if chosen.bits in {None, DEPTHS[0]} or not MIN_DARK_SHARE * len(highest) <= dark < len(highest):
+        return []
+    note = f"{kind}: {dark:,} of {len(highest):,} images have no value above 255, so they are nearly black"
+    return [f"{note}; if their values are of 8 bits, save them as 8-bit files."]
 
 
 def find_kind_range(kind: str, values: Mapping[str, Values], options: RangeOptions) -> ValueRange:
@@ -198,7 +238,8 @@ def find_kind_range(kind: str, values: Mapping[str, Values], options: RangeOptio
     if kind == HOUNSFIELD and options.value_range is None:
         fitted = [each for split, each in values.items() if split in FITTED_SPLITS] or [*values.values()]
         total = sum(fitted, Values())
-        return known or ValueRange(total.low, total.high if total.high > total.low else total.low + 1)
+        high = min(total.high, max(total.low + 1, MAX_HOUNSFIELD))
+        return known or ValueRange(total.low, high if high > total.low else total.low + 1)
     return choose_range(kind, values, options, known)
 
 

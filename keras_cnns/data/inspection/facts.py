@@ -14,7 +14,18 @@ from keras_cnns.data.inspection.headers import DICOM_NUMBERS, DICOM_PAIRS, DICOM
 
 MAX_CATEGORIES = 50
 ENOUGH_PIXELS = 64
-DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%Y%m%d",
+    "%Y/%m/%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d.%m.%y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%d %b %Y",
+)
 FIRST_DATE, LAST_DATE = 19000101, 21001231
 BALANCE = "collect or choose images so that it is alike in all classes, and evaluate its values separately (--by)"
 COLUMN = f"expected if it is a cause or a result of the disease; otherwise {BALANCE}"

@@ -20,7 +20,9 @@ from keras_cnns.errors import DataError
 
 SYSTEM_FOLDERS = frozenset({
     "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler",
-    "__macosx", "lost+found", "__pycache__", "trash", "thumbnails", "system volume information",
+    "__macosx", "lost+found", "__pycache__", "trash", "thumbnails", "system volume information", "network trash folder",
+    "temporary items", "thevolumesettingsfolder", "found.000", "lost.dir", "@tmp", "@sharebin", "@appstore", "_gsdata_",
+    "_vti_cnf",
 })  # fmt: skip
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"})
 """Folders and files that operating systems and storage devices leave, in lower case."""
@@ -75,7 +77,9 @@ def list_folder(root: Path) -> ImageFiles:
     names = check_inside(root, scan, [entry.file for entry in images])
     for split, folder in layout.split_folders.items():
         if not any(split == entry.split for entry in images):
-            raise DataError(f"{folder}: contains no images in class folders; use CLASS/image.png.")
+            found = sorted({file.suffix for file in scan.files if file.suffix and file.is_relative_to(folder)})
+            endings = f", only files ending in {list_examples(found)}" if found else ""
+            raise DataError(f"{folder}: contains no images in class folders{endings}; use CLASS/image.png.")
     empty = sorted({names[-1] for names in layout.class_folders} - {entry.class_name for entry in images})
     labels, class_names, class_notes = label_classes([*(entry.class_name for entry in images), *empty])
     patients, patient_notes = find_patients(images)
@@ -166,7 +170,27 @@ def find_layout(root: Path) -> Layout:
             name_splits(folder, inside[folder])
         note = f"The splits are folders inside the classes: {', '.join(sorted(known))}."
         return Layout(classes, {}, splits_inside=True, notes=(note,))
+    check_classes_of_folders(root, inside)
     return Layout(classes, {"train": root})
+
+
+def check_classes_of_folders(root: Path, inside: Mapping[Path, Sequence[Path]]) -> None:
+    """Raise a `DataError` if folders are probably not classes: those in them are, or those above."""
+    names = {folder: [inner.name for inner in each] for folder, each in inside.items()}
+    first = next(iter(names.values()), [])
+    if len(first) < 2 or any(character.isdecimal() for name in first for character in name):
+        return
+    if len(names) == 1:
+        (folder,) = names
+        raise DataError(
+            f"{root}: its only folder is {folder.name}, which contains {list_examples(first)}; if these are the "
+            f"classes or splits, use {folder}."
+        )
+    if all(each == first for each in names.values()):
+        raise DataError(
+            f"{root}: {', '.join(folder.name for folder in names)} contain the same folders {list_examples(first)}; if "
+            f"these are the classes, rename {next(iter(names)).name} and the others to train, val and test."
+        )
 
 
 def name_splits(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
@@ -197,11 +221,11 @@ def split_or_none(name: str) -> str | None:
 
 def find_patients(images: Sequence[Entry]) -> tuple[np.ndarray | None, list[str]]:
     """Return the patient of each image if the folders below the classes are patients, and a note."""
-    ids = np.array([entry.below[0] if entry.below else "" for entry in images])
+    below = (next((name for name in entry.below if name.lower() not in NO_PATIENTS), "") for entry in images)
+    ids = np.array([*below])
     names = sorted(set(ids.tolist()) - {""})
-    per_class = Counter(class_name for class_name, name in {(entry.class_name, entry.below[0])
-                                                            for entry in images if entry.below})  # fmt: skip
-    if not names or max(per_class.values()) < 2 or all(name.lower() in NO_PATIENTS for name in names):
+    pairs = {(entry.class_name, name) for entry, name in zip(images, ids.tolist(), strict=True) if name}
+    if not names or max(Counter(class_name for class_name, _ in pairs).values()) < 2:
         return None, []
     note = f"The {len(names):,} {PATIENT_FOLDERS}: {list_examples(names)}."
     loose = int((ids == "").sum())
@@ -223,7 +247,10 @@ def is_skipped(name: str) -> bool:
 def is_of_system(name: str) -> bool:
     """Return whether a file or folder belongs to the operating system or the storage device, by its name."""
     lower = name.lower()
-    return lower in SYSTEM_FOLDERS or lower in SYSTEM_FILES or lower.startswith(("._", "~$", ".ds_store", ".trash"))
+    return (
+        lower in SYSTEM_FOLDERS or lower in SYSTEM_FILES or "@syno" in lower
+        or lower.startswith(("._", "~$", ".ds_store", ".trash"))
+    )  # fmt: skip
 
 
 def scan_folder(folder: Path) -> Scan:
@@ -250,7 +277,7 @@ def scan_folder(folder: Path) -> Scan:
                 scan.system["._*" if system.startswith("._") else system] += 1
             elif skipped:
                 scan.hidden += is_image(path)
-            elif entry.is_file():
+            elif entry.is_file() or entry.is_symlink():  # a link to a missing file is a broken image
                 scan.files.append(path)
                 scan.linked |= entry.is_symlink()
 

@@ -6,6 +6,7 @@ MONOCHROME1. pydicom does the arithmetic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +35,6 @@ AIR = -1024
 """Lower values than this are not tissue, in Hounsfield units."""
 ARBITRARY_UNITS = frozenset({"MR", "NM", "PT", "US"})
 """Modalities whose values mean something only within an image."""
-
-
 FUNCTIONAL_GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
@@ -129,13 +128,10 @@ def find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     padding = None
     if (value := dataset.get("PixelPaddingValue")) is not None:
         limit = dataset.get("PixelPaddingRangeLimit")
-        wrap = (
-            2 ** int(dataset.BitsAllocated) if dataset.PixelRepresentation else 0
-        )  # some write signed values as unsigned
-        low, high = sorted(
-            each - wrap if wrap and each >= wrap // 2 else each
-            for each in (int(value), int(value if limit is None else limit))
-        )
+        # Some programs write signed values as unsigned ones.
+        wrap = 2 ** int(dataset.BitsAllocated) if dataset.PixelRepresentation else math.inf
+        values = (int(value), int(value if limit is None else limit))
+        low, high = sorted(each - wrap if each >= wrap / 2 else each for each in values)
         padding = (stored >= low) & (stored <= high)
     if is_ct(dataset):
         no_tissue = apply_modality_lut(stored, dataset) < AIR

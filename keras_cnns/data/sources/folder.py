@@ -187,9 +187,10 @@ def check_classes_of_folders(root: Path, inside: Mapping[Path, Sequence[Path]]) 
             f"classes or splits, use {folder}."
         )
     if all(each == first for each in names.values()):
+        every = ", ".join(folder.name for folder in names)
         raise DataError(
-            f"{root}: {', '.join(folder.name for folder in names)} contain the same folders {list_examples(first)}; if "
-            f"these are the classes, rename {next(iter(names)).name} and the others to train, val and test."
+            f"{root}: {every} contain the same folders {list_examples(first)}; if these are the classes, rename "
+            f"{next(iter(names)).name} and the others to train, val and test; otherwise list the images in a table."
         )
 
 

@@ -12,6 +12,7 @@ from pydicom import Dataset as Header
 from pydicom import Sequence as Items
 from test_dicom import make
 
+from keras_cnns import inspect
 from keras_cnns.data import load
 from keras_cnns.data.classes import class_key
 from keras_cnns.data.conversion import Conversion
@@ -184,6 +185,15 @@ def test_files_whose_range_is_ambiguous_do_not_end_a_prediction(tmp_path: Path) 
     assert found.kept == [1]
     (broken,) = found.broken
     assert (broken.file, "values are ambiguous" in broken.reason) == ("ambiguous.tif", True)
+
+
+def test_an_ambiguous_range_does_not_stop_inspect(tmp_path: Path) -> None:
+    for name in ("ill", "healthy"):
+        for number in range(8):
+            save(tmp_path / name / f"{number}.tif", RANDOM.uniform(-1, 1, (16, 16)).astype(np.float32))
+    assert_refused(tmp_path, "values range from -", "--value-range")
+    found = inspect(tmp_path)
+    assert any("floating-point TIFF: values range from -" in finding.problem for finding in found.findings)
 
 
 # Folders

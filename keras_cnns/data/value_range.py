@@ -153,11 +153,14 @@ class RangeOptions:
         bits: The depth that the user chose, or None.
         value_range: The range that the user chose, or None.
         known: The range of each kind of file that a network was trained with.
+        problems: A list for the messages of ranges that are ambiguous, which are then from the lowest to the highest
+            value; None if they are errors.
     """
 
     bits: int | None = None
     value_range: tuple[float, float] | None = None
     known: Mapping[str, ValueRange] = field(default_factory=dict)
+    problems: list[str] | None = None
 
     def __post_init__(self) -> None:
         check_range(self.bits, self.value_range)
@@ -184,8 +187,19 @@ def choose_range(
     total = sum(by_split.values(), Values())
     if known is not None and known.low <= total.low and total.high <= known.high:
         return known
+    try:
+        return fit_range(kind, by_split)
+    except DataError as error:
+        if options.problems is None:
+            raise
+        options.problems.append(str(error))
+        return ValueRange(total.low, total.high if total.high > total.low else total.low + 1)
+
+
+def fit_range(kind: str, by_split: Mapping[str, Values]) -> ValueRange:
+    """Return the range of training and validation values that those of all splits fit; errors as in `choose_range`."""
     fitted = [values for split, values in by_split.items() if split in FITTED_SPLITS]
-    found = find_range(sum(fitted, Values()) if fitted else total, kind)
+    found = find_range(sum(fitted or by_split.values(), Values()), kind)
     for split, values in by_split.items():
         if (values.high > 0 or values.low < 0) and is_other_range(values, found):
             ranges = ", ".join(f"{name} {each}" for name, each in by_split.items())

@@ -50,8 +50,8 @@ def inspect(
     """Summarise a dataset and report its problems.
 
     What makes `load` raise an error about a dataset is reported instead, such as leaks, files that cannot be read,
-    different sizes, and classes with too few images. Images of different sizes are resized to the most frequent one,
-    unless `image_size` is given.
+    ambiguous ranges of values, different sizes, and classes with too few images. Images of different sizes are resized
+    to the most frequent one, unless `image_size` is given.
 
     Args:
         source: The source, as in `load`.
@@ -85,9 +85,11 @@ def inspect(
         conversion["image_size"] = (height, width)
     if len(count_channels(found)) > 1 and conversion.get("channels") is None:
         conversion["channels"] = 3
-    options = choose_conversion(**conversion)
-    dataset = read(found, *options, patient_pattern=patient_pattern, skip_broken=True, stream=stream)
+    how, ranges = choose_conversion(**conversion)
+    ranges = replace(ranges, problems=[])
+    dataset = read(found, how, ranges, patient_pattern=patient_pattern, skip_broken=True, stream=stream)
     dataset, problems = remove_unusable(dataset)
+    problems += [Finding(problem, advice) for problem, _, advice in map(split_message, ranges.problems or ())]
     dataset = choose_positive(dataset, positive)
     dataset, more = split_or_explain(dataset, seed=seed, fold=fold)
     dataset = add_notes(dataset)
@@ -165,8 +167,13 @@ def split_or_explain(dataset: Dataset, *, seed: int, fold: tuple[int, int] | Non
     except DataError as error:
         if class_problems(dataset):
             return dataset, []
-        problem, _, advice = str(error).removeprefix(f"{dataset.name}: ").removesuffix(".").partition("; ")
+        problem, _, advice = split_message(str(error).removeprefix(f"{dataset.name}: "))
         return dataset, [Finding(problem, advice or "add images, or leave out the class")]
+
+
+def split_message(message: str) -> tuple[str, str, str]:
+    """Split an error message into the problem, the separator and the advice."""
+    return message.removesuffix(".").partition("; ")
 
 
 def inspect_dataset(

@@ -199,6 +199,13 @@ def test_an_ambiguous_range_does_not_stop_inspect(tmp_path: Path) -> None:
 # Folders
 
 
+def test_an_empty_split_does_not_stop_inspect(tmp_path: Path) -> None:
+    save_classes(tmp_path, "train/ill", "train/healthy")
+    (tmp_path / "val" / "ill").mkdir(parents=True)
+    assert_refused(tmp_path, "val: contains no images in class folders")
+    assert any("val: contains no images" in finding.problem for finding in inspect(tmp_path).findings)
+
+
 @pytest.mark.parametrize(
     ("name", "split"),
     [

@@ -87,8 +87,11 @@ def load(
         image_size=image_size, channels=channels, resize=resize, window=window, frames=frames, bits=bits,
         value_range=value_range, ranges=ranges,
     )  # fmt: skip
+    found = find_source(source, root)
+    if isinstance(found, ImageFiles) and found.problems:
+        raise DataError(found.problems[0])
     dataset = read(
-        find_source(source, root), conversion, range_options,
+        found, conversion, range_options,
         patient_pattern=patient_pattern, skip_broken=skip_broken, stream=stream,
     )  # fmt: skip
     check_labels(dataset)

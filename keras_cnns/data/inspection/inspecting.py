@@ -76,7 +76,9 @@ def inspect(
     found = find_source(source, root)
     table = None if write is None else check_table(write, found)
     headers: dict[str, Header] = {}
+    of_source: tuple[str, ...] = ()
     if isinstance(found, ImageFiles):
+        of_source = found.problems
         headers = dict(zip(found.samples.files, read_headers(found.root, found.samples.files), strict=True))
     sizes = count_array_sizes(found) if isinstance(found, Dataset) else count_sizes(headers.values())
     mixed = len(sizes) > 1 and conversion.get("image_size") is None
@@ -89,7 +91,8 @@ def inspect(
     ranges = replace(ranges, problems=[])
     dataset = read(found, how, ranges, patient_pattern=patient_pattern, skip_broken=True, stream=stream)
     dataset, problems = remove_unusable(dataset)
-    problems += [Finding(problem, advice) for problem, _, advice in map(split_message, ranges.problems or ())]
+    messages = (*of_source, *(ranges.problems or ()))
+    problems += [Finding(problem, advice) for problem, _, advice in map(split_message, messages)]
     dataset = choose_positive(dataset, positive)
     dataset, more = split_or_explain(dataset, seed=seed, fold=fold)
     dataset = add_notes(dataset)

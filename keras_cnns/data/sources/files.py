@@ -33,6 +33,7 @@ class ImageFiles:
         splits: The split of each image, in the order of SPLITS.
         class_names: The name of each class or label.
         notes: Remarks for reports.
+        problems: What makes `load` raise an error, and `inspect` report a problem.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ImageFiles:
     splits: np.ndarray
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def read_files(

@@ -75,11 +75,14 @@ def list_folder(root: Path) -> ImageFiles:
     entries = [entry for file in scan.files if (entry := layout.place(root, file)) is not None]
     images = sorted((entry for entry in entries if is_image(entry.file)), key=lambda entry: SPLITS.index(entry.split))
     names = check_inside(root, scan, [entry.file for entry in images])
+    problems = []
     for split, folder in layout.split_folders.items():
         if not any(split == entry.split for entry in images):
             found = sorted({file.suffix for file in scan.files if file.suffix and file.is_relative_to(folder)})
             endings = f", only files ending in {list_examples(found)}" if found else ""
-            raise DataError(f"{folder}: contains no images in class folders{endings}; use CLASS/image.png.")
+            problems.append(f"{folder}: contains no images in class folders{endings}; use CLASS/image.png.")
+    if problems and not images:
+        raise DataError(problems[0])
     empty = sorted({names[-1] for names in layout.class_folders} - {entry.class_name for entry in images})
     labels, class_names, class_notes = label_classes([*(entry.class_name for entry in images), *empty])
     patients, patient_notes = find_patients(images)
@@ -92,6 +95,7 @@ def list_folder(root: Path) -> ImageFiles:
         splits=np.array([entry.split for entry in images]),
         class_names=class_names,
         notes=(*layout.notes, *scan.notes(), *ignored, *class_notes, *patient_notes),
+        problems=tuple(problems),
     )
 
 

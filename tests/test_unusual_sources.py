@@ -271,6 +271,29 @@ def test_images_outside_the_folders_of_patients_are_in_the_table_of_splits(tmp_p
     assert load(tmp_path / "splits.csv").fingerprint == dataset.fingerprint
 
 
+# Tables
+
+
+@pytest.mark.parametrize("text", ["1.234,5", "1,234,567", "1 234", "81%", "81 kg", "7,5 mm"])
+def test_a_column_of_numbers_that_are_read_as_text_is_noted(tmp_path: Path, text: str) -> None:
+    lines = ["path;label;size"]
+    for number in range(16):
+        save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png;{('ill', 'healthy')[number % 2]};{text}")
+    (tmp_path / "cases.csv").write_text("\n".join(lines))
+    (note,) = (note for note in load(tmp_path / "cases.csv").notes if "'size'" in note)
+    assert note.startswith(f"Column 'size' is text, because not all cells are numbers: {text!r} in row 2")
+
+
+@pytest.mark.parametrize("text", ["007", "2A", "T1", "01.02.2020", "2020-03-01"])
+def test_a_column_of_other_texts_is_not_noted(tmp_path: Path, text: str) -> None:
+    for number in range(16):
+        save(tmp_path / f"{number}.png")
+    rows = (f"{number}.png,{('ill', 'healthy')[number % 2]},{text}" for number in range(16))
+    (tmp_path / "cases.csv").write_text("\n".join(["path,label,size", *rows]))
+    assert not any("'size'" in note for note in load(tmp_path / "cases.csv").notes)
+
+
 # Classes
 
 

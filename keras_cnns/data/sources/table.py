@@ -42,6 +42,10 @@ BINARY_NUMBER = re.compile(r"0*([01])([.,]0*)?")
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?(0|[1-9]\d*),\d+([eE][+-]?\d+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,])\d{3}")
+LIKE_NUMBER = re.compile(
+    r"[+-]?[1-9]\d{0,2}([.,'\u2019 \u00a0\u202f]\d{3})+([.,]\d+)?|[+-]?(0|[1-9]\d*)([.,]\d+)?(\s?%|\s[^\W\d_/]{1,4})"
+)
+"""Numbers with thousands separators, a percent sign or a unit."""
 WINDOWS_DRIVE = re.compile(r"[A-Za-z]:/")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -346,7 +350,7 @@ def parse_numbers(table: Table, name: str) -> tuple[np.ndarray, list[str]]:
     text = [value for value in filled if not NUMBER.fullmatch(value)]
     if filled and not text:
         return np.array([float(value or "nan") for value in values]), notes
-    if 0 < len(text) < len(filled) / 2 and not notes:
+    if text and (len(text) < len(filled) / 2 or all(map(LIKE_NUMBER.fullmatch, text))) and not notes:
         row = table.rows[values.index(text[0])]
         notes = [f"Column {name!r} is text, because not all cells are numbers: {text[0]!r} in row {row}."]
     return np.array(values), notes

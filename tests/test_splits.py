@@ -15,7 +15,7 @@ from PIL import Image
 
 from keras_cnns.data import Dataset, Split, load
 from keras_cnns.data.duplicates import exact_duplicates, find_blank, pixel_hashes
-from keras_cnns.data.leaks import find_leaks
+from keras_cnns.data.leaks import find_leaks, hash_images
 from keras_cnns.data.partition import assign_folds, group_images, hold_out
 from keras_cnns.data.splits import check_labels, reorder, split_dataset, split_table
 from keras_cnns.errors import DataError
@@ -256,7 +256,7 @@ def test_all_identical_images_in_two_splits_are_found(copies: list[tuple[int, in
     for mine, theirs in copies:
         second.images[theirs] = first.images[mine]
     splits = {"train": first, "validation": second}
-    leaks = find_leaks(splits, dict(zip(splits, pixel_hashes(*(part.images for part in splits.values())), strict=True)))
+    leaks = find_leaks(splits, hash_images(splits))
     assert [leak.kind for leak in leaks] == ["image"] * bool(copies)
     assert sorted(pair for leak in leaks for pair in leak.pairs) == sorted(copies)
     if copies:
@@ -279,7 +279,7 @@ def test_all_patients_in_two_splits_are_found(seed: int, *, strangers: bool) -> 
     theirs = random.integers(20 if strangers else 10, 40, 20).astype(str)
     mine[:3], theirs[:3] = "", ""  # unknown patients
     splits = {"train": split(np.arange(30) % 2, 1, patients=mine), "test": split(np.arange(20) % 2, 2, patients=theirs)}
-    leaks = find_leaks(splits, dict(zip(splits, pixel_hashes(*(part.images for part in splits.values())), strict=True)))
+    leaks = find_leaks(splits, hash_images(splits))
     found = {str(mine[one]) for leak in leaks for one, _ in leak.pairs}
     assert found == {str(theirs[other]) for leak in leaks for _, other in leak.pairs}
     assert found == (set(mine.tolist()) & set(theirs.tolist())) - {""}

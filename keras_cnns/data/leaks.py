@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from keras_cnns.data.dataset import SPLITS, Split, list_examples
-from keras_cnns.data.duplicates import BLANK, exact_duplicates
+from keras_cnns.data.duplicates import BLANK, exact_duplicates, pixel_hashes
 from keras_cnns.errors import DataError, nearest
 
 LEAKS = ("drop", "error", "allow")
@@ -36,6 +36,11 @@ class Leak:
     def __str__(self) -> str:
         count = f"{len(self.pairs):,} {self.kind}{'s are' if len(self.pairs) > 1 else ' is'}"
         return f"{count} in both {self.splits[0]} and {self.splits[1]} ({self.example})"
+
+
+def hash_images(splits: Mapping[str, Split]) -> dict[str, np.ndarray]:
+    """Return the `pixel_hashes` of the images of each split."""
+    return dict(zip(splits, pixel_hashes(*(split.images for split in splits.values())), strict=True))
 
 
 def find_leaks(splits: Mapping[str, Split], hashes: Mapping[str, np.ndarray]) -> list[Leak]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_cnns.data.dataset import IMAGE_COLUMN, SPLITS, Dataset, Split, concatenate
-from keras_cnns.data.duplicates import pixel_hashes
-from keras_cnns.data.leaks import check_leaks, conflict_notes, drop_shared_images, find_leaks
+from keras_cnns.data.leaks import check_leaks, conflict_notes, drop_shared_images, find_leaks, hash_images
 from keras_cnns.errors import DataError
 from keras_cnns.lazy import LazyModule
 
@@ -44,7 +43,7 @@ def split_dataset(dataset: Dataset, *, seed: int, fold: tuple[int, int] | None =
         DataError: Two splits of the source share patients or images, or a class has too few images to split.
     """
     splits = dict(dataset.splits)
-    hashes = dict(zip(splits, pixel_hashes(*(split.images for split in splits.values())), strict=True))
+    hashes = hash_images(splits)
     found = [leak for leak in find_leaks(splits, hashes) if fold is None or "test" in leak.splits]
     notes = [*check_leaks(dataset.name, found, leaks), *conflict_notes(splits, hashes, dataset.class_names)]
     if leaks == "drop":

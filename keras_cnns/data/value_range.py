@@ -99,6 +99,11 @@ class Values:
             self.images + other.images,
         )
 
+    @property
+    def range(self) -> ValueRange:
+        """The range from the lowest to the highest value; from the lowest on if all are equal."""
+        return ValueRange(self.low, self.high if self.high > self.low else self.low + 1)
+
     def is_rare(self, count: int) -> bool:
         """Return whether so few of the values can be errors, such as a hot pixel or a rounding error."""
         return count <= max(RARE * self.count, min(2, self.count / 100))
@@ -124,9 +129,7 @@ def find_range(values: Values, where: str) -> ValueRange:
     exact = next((index for index, above in enumerate(values.above) if not above), None)
     likely = next((index for index, above in enumerate(values.above) if values.is_rare(above)), len(LIMITS))
     if likely == 0 and values.whole and values.high > 1:  # whole numbers that are nearly all 0 or 1
-        likely = next(
-            index for index, limit in enumerate(LIMITS) if index and (values.high <= limit or index == len(LIMITS) - 1)
-        )
+        likely = next((index for index in range(1, len(LIMITS)) if values.high <= LIMITS[index]), len(LIMITS) - 1)
     if likely >= (len(LIMITS) if values.whole else 2):
         raise DataError(f"{where}: values range from {values}; {HINT}.")
     if likely != exact and values.high > TOLERANCE * LIMITS[likely]:
@@ -193,7 +196,7 @@ def choose_range(
         if options.problems is None:
             raise
         options.problems.append(str(error))
-        return ValueRange(total.low, total.high if total.high > total.low else total.low + 1)
+        return total.range
 
 
 def fit_range(kind: str, by_split: Mapping[str, Values]) -> ValueRange:

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 else:
     dicom = LazyModule("keras_cnns.data.decoding.dicom")
 
-SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp",
-                      ".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf", ".pbm", ".pgm", ".ppm",
-                      ".pnm", ".mpo", ".dib", ".tga"})  # fmt: skip
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".jp2", ".j2k", ".j2c", ".jpc",
+                            ".jpx", ".jpf", ".pbm", ".pgm", ".ppm", ".pnm", ".mpo", ".dib", ".tga"}  # fmt: skip
 UNREAD = {".heic": "HEIC", ".heif": "HEIF", ".avif": "AVIF", ".jxl": "JPEG XL", ".nii": "NIfTI", ".gz": "NIfTI",
           ".mha": "MetaImage", ".mhd": "MetaImage", ".nrrd": "NRRD", ".svs": "a whole-slide image",
           ".ndpi": "a whole-slide image", ".mrxs": "a whole-slide image", ".psd": "Photoshop", ".svg": "SVG",

@@ -203,7 +203,7 @@ def decode_deferred(
             reason = f"its values are ambiguous ({str(error).partition(';')[0]})"
             ambiguous = [index for index in deferred if found[index].source.kind == kind]
             broken += [BrokenFile(files[index], reason) for index in ambiguous]
-            deferred = [index for index in deferred if index not in ambiguous]
+            deferred = [index for index in deferred if found[index].source.kind != kind]
             for index in ambiguous:
                 del found[index]
     if not deferred:
@@ -238,8 +238,7 @@ def find_kind_range(kind: str, values: Mapping[str, Values], options: RangeOptio
     if kind == HOUNSFIELD and options.value_range is None:
         fitted = [each for split, each in values.items() if split in FITTED_SPLITS] or [*values.values()]
         total = sum(fitted, Values())
-        high = min(total.high, max(total.low + 1, MAX_HOUNSFIELD))
-        return known or ValueRange(total.low, high if high > total.low else total.low + 1)
+        return known or replace(total, high=min(total.high, MAX_HOUNSFIELD)).range
     return choose_range(kind, values, options, known)
 
 

@@ -17,14 +17,13 @@ from keras_cnns.data.duplicates import (
     exact_duplicates,
     find_blank,
     near_duplicates,
-    pixel_hashes,
 )
 from keras_cnns.data.inspection.cleaning import check_table, clean, write_table
 from keras_cnns.data.inspection.contact_sheet import check_sheet, draw_sheet, save_sheet
 from keras_cnns.data.inspection.headers import Header, count_sizes, read_headers
 from keras_cnns.data.inspection.report import Duplicates, Finding, Inspection, Sample, SplitSummary, count_of
 from keras_cnns.data.inspection.shortcuts import audit_shortcuts
-from keras_cnns.data.leaks import check_leaks, find_leaks
+from keras_cnns.data.leaks import check_leaks, find_leaks, hash_images
 from keras_cnns.data.loading import add_notes, check_options, choose_conversion, find_source, read
 from keras_cnns.data.sources.files import ImageFiles
 from keras_cnns.data.splits import split_dataset
@@ -197,7 +196,7 @@ def inspect_dataset(
         problems: Problems that were found before.
     """
     splits = dataset.splits
-    hashes = dict(zip(splits, pixel_hashes(*(split.images for split in splits.values())), strict=True))
+    hashes = hash_images(splits)
     all_hashes = np.concatenate(list(hashes.values()))
     gradients = np.concatenate([brightness_gradients(split.images) for split in splits.values()])
     leaks = find_leaks(splits, hashes)

@@ -63,7 +63,9 @@ ALL_OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", [{}, ALL_OPTIONS], ids=["plain", "all options"])
+@pytest.mark.parametrize(
+    "recipe", [pytest.param({}, id="plain", marks=pytest.mark.exhaustive), pytest.param(ALL_OPTIONS, id="all options")]
+)
 def test_an_interrupted_training_gives_bit_identical_weights(
     digits: Dataset, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import keras
 
 from keras_cnns import Dataset
-from keras_cnns.evaluation.operating_point import fit_operating_point
-from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.tracking import RunDescription, Store
-from keras_cnns.training.run import network_metadata
+from keras_cnns.training.logged_data import network_metadata
+from keras_cnns.training.run import log_validation
 
 
 def train_network(data: Dataset, *, epochs: int = 1, seed: int = 0, activation: str = "softmax") -> keras.Model:
@@ -44,9 +43,9 @@ def save_run(
         data_name=data.name, data_fingerprint=data.fingerprint,
     )  # fmt: skip
     run_id = store.start(description, experiment="saved", parent=parent)
-    validation = data.splits["validation"]
-    operating_point = fit_operating_point(validation.labels, predict_probabilities(network, validation.images))
-    store.log_model(run_id, network, validation.images[:2], metadata=network_metadata(data))
+    operating_point = log_validation(network, data, store, run_id)
+    metadata = network_metadata(data, store)
+    store.log_model(run_id, network, data.splits["validation"].images[:2], metadata=metadata)
     store.finish(run_id, metrics={**operating_point, **more})
     return run_id
 

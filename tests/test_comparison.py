@@ -22,6 +22,7 @@ from keras_cnns.cli import main
 from keras_cnns.cli.compare import render
 from keras_cnns.comparing.comparison import COSTS, Comparison, pareto_front
 from keras_cnns.comparing.filtering import filter_runs
+from keras_cnns.comparing.page.tables import make_tables
 from keras_cnns.comparing.pareto_plots import pareto_figure
 from keras_cnns.errors import KerasCnnsError, SettingError
 from keras_cnns.plotting import save
@@ -253,6 +254,16 @@ def test_runs_that_differ_only_in_the_seed_share_a_row_with_the_statistics_of_pa
     assert first.p is None
     if np.ptp(differences) > 1e-9:
         assert second.p == pytest.approx(stats.ttest_rel(differences, np.zeros(shared)).pvalue)
+
+
+def test_a_mean_over_some_of_the_runs_of_a_row_says_how_many_have_the_metric() -> None:
+    one, *others = make_seeds("net", [0.9, 0.91, 0.92])
+    evaluated = replace(one, metrics={**one.metrics, "test_auc": 0.8})
+    (row,) = (comparison := Comparison([evaluated, *others], sort="test_auc")).rows
+    assert (row.partial("test_auc"), row.partial("val_accuracy")) == ("1 of 3 runs", "")
+    assert "1 of 3 runs" in print_to_text(comparison)
+    (table,) = make_tables(comparison, lambda _: "")
+    assert ["0.8000 1 of 3 runs", 0.8] in table["rows"][0]["cells"]
 
 
 def test_p_values_are_corrected_for_the_number_of_tested_rows() -> None:

@@ -28,7 +28,8 @@ from keras_cnns.errors import DataError, EvaluationError, StoreError
 from keras_cnns.evaluation import metrics
 from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.confusion import ConfusionMatrix
-from keras_cnns.evaluation.metrics import METRICS, Metric
+from keras_cnns.evaluation.metric import Metric
+from keras_cnns.evaluation.metrics import METRICS
 from keras_cnns.evaluation.run_network import load_run_network
 from keras_cnns.tracking import EvaluationCounts, Store
 from keras_cnns.training.run import TrainedRun
@@ -119,10 +120,12 @@ def test_an_evaluation_is_computed_counted_and_stored(made: Made, fresh: Path) -
     assert found.metrics["sensitivity"] == pytest.approx(reference.recall_score(test.labels, predicted), abs=1e-9)
     assert found.metrics["accuracy"] == pytest.approx(reference.accuracy_score(test.labels, predicted), abs=1e-9)
     assert found.test_set_evaluations == EvaluationCounts(by_run=1, total=1, runs=1)
-    kept = ConfusionMatrix.from_json(Store(uri).read_file(made.id, "evaluation/test/confusion.json") or "")
+    kept = ConfusionMatrix.from_dict(
+        json.loads(Store(uri).read_file(made.id, "evaluation/test/evaluation.json") or "")["confusion"]
+    )
     np.testing.assert_array_equal(kept.counts, reference.confusion_matrix(test.labels, predicted))
     assert kept.class_names == found.class_names
-    assert Store(uri).read_file(made.id, "evaluation/validation/confusion.json") is None
+    assert Store(uri).read_file(made.id, "evaluation/validation/evaluation.json") is None
 
     after = Store(uri).run(made.id)
     assert after.status == "finished"
@@ -153,11 +156,11 @@ def test_the_report_loads_nothing_else(made: Made, fresh: Path) -> None:
     assert text == (kept / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://", text)
     page = Page(text)
-    assert len(page.addresses) == 2
+    assert len(page.addresses) == 6, "plots, validation and recalibration, each light and dark"
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     for part in (made.id, data.fingerprint, "First evaluation on this test set", "sensitivity",
                  f"{found.metrics['auc']:.4f}", "external dataset", "<b>low</b> = 0, high & higher = 1",
-                 f"{found.operating_point.threshold:.4f}"):  # fmt: skip
+                 f"{found.operating_point.scaled_threshold:.4f}"):  # fmt: skip
         assert part in page.text
     assert "<b>low" not in text
     for plots in (fresh / "result.png", kept / "report.png"):

@@ -14,7 +14,8 @@ from sklearn import metrics as reference
 
 from keras_cnns.evaluation.calibration import BINS, apply_temperature, fit_temperature, reliability_diagram
 from keras_cnns.evaluation.intervals import bootstrap_intervals
-from keras_cnns.evaluation.metrics import METRICS, compute_metrics, compute_scores, make_weighted_metrics, sum_terms
+from keras_cnns.evaluation.metric import sum_terms
+from keras_cnns.evaluation.metrics import METRICS, compute_metrics, compute_scores, make_weighted_metrics
 from keras_cnns.evaluation.operating_point import choose_threshold, fit_operating_point, predict_classes
 
 CLOSE = 1e-9
@@ -49,7 +50,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 WITH_REFERENCE = {
     "accuracy", "auc", "average_precision", "balanced_accuracy", "brier", "brier_scaled", "ece", "ece_scaled", "f1",
-    "mcc", "sensitivity", "specificity",
+    "lr_negative", "lr_positive", "mcc", "npv", "ppv", "sensitivity", "specificity",
 }  # fmt: skip
 
 
@@ -70,8 +71,12 @@ def reference_metrics(case: Case) -> dict[str, float]:
         found["mcc"] = reference.matthews_corrcoef(labels, predicted)
     if classes == 2:
         found["f1"] = reference.f1_score(labels, predicted, zero_division=np.nan)
-        for name, label in (("sensitivity", 1), ("specificity", 0)):
-            found[name] = reference.recall_score(labels, predicted, pos_label=label, zero_division=np.nan)
+        for rate, value, label in (("sensitivity", "ppv", 1), ("specificity", "npv", 0)):
+            found[rate] = reference.recall_score(labels, predicted, pos_label=label, zero_division=np.nan)
+            found[value] = reference.precision_score(labels, predicted, pos_label=label, zero_division=np.nan)
+        if len(present) == 2:
+            ratios = reference.class_likelihood_ratios(labels, predicted, replace_undefined_by=np.nan)
+            found["lr_positive"], found["lr_negative"] = ratios
         if 1 in present:
             found["average_precision"] = reference.average_precision_score(labels, probabilities[:, 1])
         if len(present) == 2:
@@ -81,6 +86,9 @@ def reference_metrics(case: Case) -> dict[str, float]:
         found["sensitivity"] = reference.recall_score(labels, predicted, labels=present, average="macro")
         confusions = reference.multilabel_confusion_matrix(labels, predicted, labels=present)
         found["specificity"] = np.mean(confusions[:, 0, 0] / confusions[:, 0].sum(axis=1))
+        with np.errstate(invalid="ignore"):
+            found["ppv"] = np.mean(confusions[:, 1, 1] / confusions[:, :, 1].sum(axis=1))
+            found["npv"] = np.mean(confusions[:, 0, 0] / confusions[:, :, 0].sum(axis=1))
         if len(present) == classes:
             truth = np.eye(classes)[labels]
             found["average_precision"] = reference.average_precision_score(truth, probabilities, average="macro")
@@ -132,12 +140,12 @@ def test_a_weight_of_two_equals_having_the_image_twice(case: Case, seed: int) ->
 
 def test_metrics_that_are_not_defined_are_left_out() -> None:
     half = np.full((4, 2), 0.5)
-    assert set(compute_metrics(np.array([0, 1, 0, 1]), half)) == NAMES - {"mcc"}
-    assert set(compute_metrics(np.zeros(3, int), half[:3])) == {"accuracy", "specificity", "brier", "ece"}
+    assert set(compute_metrics(np.array([0, 1, 0, 1]), half)) == NAMES - {"mcc", "ppv", "lr_positive"}
+    assert set(compute_metrics(np.zeros(3, int), half[:3])) == {"accuracy", "specificity", "npv", "brier", "ece"}
     assert compute_metrics(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]])) == {}
     assert compute_metrics(np.array([], int), np.empty((0, 2))) == {}
     assert set(compute_metrics(np.array([1]), np.array([[0.2, 0.8]]))) == {
-        "accuracy", "sensitivity", "f1", "average_precision", "brier", "ece"
+        "accuracy", "sensitivity", "ppv", "f1", "average_precision", "brier", "ece"
     }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from keras_cnns.comparing.page.writing import write_page
 from keras_cnns.comparing.scored_trials import axis_limits, axis_position
 from keras_cnns.errors import SettingError
 from keras_cnns.evaluation.confusion import ConfusionMatrix, compute_confusion_matrix, draw_confusion_matrix
+from keras_cnns.evaluation.record import RECORD_FILE
 from keras_cnns.networks.settings import Choice
 from keras_cnns.plotting import make_figure
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
@@ -55,11 +56,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
             for epoch in (1, 2):
                 store.record(run_id, epoch, {"val_accuracy": score / (3 - epoch), "seconds": 1.0})
             store.finish(run_id)
-    matrix = tmp_path_factory.mktemp("evaluation") / "confusion.json"
-    matrix.write_text(compute_confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), ("cat", "dog")).to_json())
+    matrix = compute_confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), ("cat", "dog"))
+    record = tmp_path_factory.mktemp("evaluation") / RECORD_FILE
+    record.write_text(json.dumps({"confusion": matrix.as_dict()}))
     measured = next(run for run in store.runs() if run.name == "wide-1")
     store.log(measured.id, metrics={"test_brier": 0.25})
-    store.log_files(measured.id, matrix, into="evaluation/test")
+    store.log_files(measured.id, record, into="evaluation/test")
     return store
 
 
@@ -152,7 +154,7 @@ def test_the_confusion_matrix_of_several_labels_is_computed_and_plotted() -> Non
     confusion = compute_confusion_matrix(labels, predicted, ("ill", "old"))
     assert confusion.counts.tolist() == [[1, 1, 1, 0], [2, 0, 0, 1]]
     assert confusion.fractions.tolist() == [[0.5, 0.5, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
-    assert ConfusionMatrix.from_json(confusion.to_json()).counts.tolist() == confusion.counts.tolist()
+    assert ConfusionMatrix.from_dict(confusion.as_dict()).counts.tolist() == confusion.counts.tolist()
     panel = make_figure(4, 4).add_subplot()
     draw_confusion_matrix(panel, confusion)
     assert [text.get_text() for text in panel.texts] == ["1", "1", "1", "0", "2", "0", "0", "1"]

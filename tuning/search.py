@@ -12,7 +12,6 @@ from typing import Any
 from keras_cnns.atomic import write_text
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.data import Dataset, load
-from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import SettingError
 from keras_cnns.lazy import load_backend
 from keras_cnns.networks.recipe import Recipe
@@ -20,6 +19,7 @@ from keras_cnns.networks.settings import SEED, Choice, IntRange, NoneOr, check_a
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.registry import check_name, sanitize_name
 from keras_cnns.tracking.retry import RETRY_SECONDS
+from keras_cnns.training.logged_data import log_splits
 from keras_cnns.training.presets import get_recipe
 from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.ranges import Base, find_bases
@@ -213,8 +213,7 @@ def start_run(
     run_id = record.get("run_id") or start_sweep(config, store, experiment, directory)
     (directory / FINISHED).unlink(missing_ok=True)
     write_text(directory / SWEEP, json.dumps({**record, "run_id": run_id}, indent=2))
-    write_text(directory / SPLIT_TABLE, split_table(config.dataset))
-    store.log_files(run_id, directory / SPLIT_TABLE)
+    log_splits(config.dataset, directory, store, run_id)
     return SweepRun(config=config, folder=directory, store=store, experiment=experiment, run_id=run_id)
 
 

@@ -98,6 +98,9 @@ def add_data(parser: argparse.ArgumentParser, *, default: str | None = "digits")
     group.add_argument(
         "--skip-broken", action="store_true", default=None, help="skip files that cannot be read; reports list them"
     )
+    group.add_argument(
+        "--keep-ids", action="store_true", default=None, help="log patient IDs as they are instead of pseudonyms"
+    )
 
 
 def add_reading(parser: argparse._ActionsContainer) -> None:

@@ -192,8 +192,8 @@ def format_differences(row: Row, *, with_model: bool) -> str:
 
 
 def format_cell(row: Row, column: str) -> str:
-    """Format a value of the table; means over seeds have a margin of error."""
+    """Format a value of the table; means over seeds have a margin of error, and how many of the runs have a value."""
     value = row.cell(column)
-    if value is None:
-        return ""
-    return format_setting(value) if isinstance(value, str) else format_metric(column, value, row.margin(column))
+    if value is None or isinstance(value, str):
+        return "" if value is None else format_setting(value)
+    return "\n".join(filter(None, (format_metric(column, value, row.margin(column)), row.partial(column))))

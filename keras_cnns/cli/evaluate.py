@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -13,21 +12,23 @@ from keras_cnns.cli.inputs import reading_options
 from keras_cnns.cli.printing import make_console, make_table, print_lines
 from keras_cnns.cli.status import show_status
 from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.record import to_record
 from keras_cnns.evaluation.report.formatting import (
+    ResultTable,
     describe_setup,
     describe_test_set_evaluations,
     format_table,
     metric_rows,
+    result_tables,
 )
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
     from keras_cnns.evaluation import Evaluation
-    from keras_cnns.evaluation.results import MetricResult
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,13 +45,17 @@ def run(arguments: argparse.Namespace) -> None:
             by=arguments.by,
             positive=positive,
             class_map=class_map,
+            threshold=arguments.threshold,
+            at_sensitivity=arguments.at_sensitivity,
+            at_specificity=arguments.at_specificity,
+            prevalence=arguments.prevalence,
             tta=arguments.tta,
             tracking_uri=arguments.tracking_uri,
             report=arguments.report,
             progress=progress,
         )
     if arguments.json:
-        print(json.dumps(as_dict(evaluation), allow_nan=False))
+        print(json.dumps(to_record(evaluation), allow_nan=False))
         return
     print_evaluation(evaluation)
     if arguments.report:
@@ -77,52 +82,6 @@ def parse_class_map(texts: Sequence[str]) -> dict[str, str]:
     return class_map
 
 
-def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the result for `--json`."""
-    counts = evaluation.test_set_evaluations
-    return {
-        "run_id": evaluation.run_id,
-        "runs": [run.id for run in evaluation.runs],
-        "data": evaluation.data_name,
-        "data_fingerprint": evaluation.data_fingerprint,
-        "split": evaluation.split,
-        "external": evaluation.external,
-        "images": evaluation.images_by_class,
-        "positive": evaluation.positive,
-        "class_map": dict(evaluation.class_map),
-        "threshold": evaluation.operating_point.threshold,
-        "temperature": evaluation.operating_point.temperature,
-        "tta": evaluation.tta,
-        "grouped_by": evaluation.grouped_by or None,
-        "groups": evaluation.groups,
-        "test_set_evaluations": None if counts is None else asdict(counts),
-        "metrics": dict(evaluation.metrics),
-        "intervals": bounds(evaluation.overall),
-        "labels": as_dicts(evaluation.by_label),
-        "by": {name: as_dicts(parts) for name, parts in evaluation.by.items()},
-        "notes": list(evaluation.notes),
-        "report": evaluation.report_folder,
-    }
-
-
-def bounds(result: MetricResult) -> dict[str, list[float]]:
-    """Return the lower and upper bound of each confidence interval."""
-    return {name: [interval.low, interval.high] for name, interval in result.intervals.items()}
-
-
-def as_dicts(parts: Mapping[str, MetricResult]) -> dict[str, dict[str, Any]]:
-    """Return the results of subsets of the images for `--json`."""
-    return {
-        name: {
-            "images": part.images,
-            "positives": part.positives,
-            "metrics": dict(part.metrics),
-            "intervals": bounds(part),
-        }
-        for name, part in parts.items()
-    }
-
-
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the contents of the report, without its plots."""
     console = make_console()
@@ -132,19 +91,17 @@ def print_evaluation(evaluation: Evaluation) -> None:
         table.add_row(escape(row["name"]), row["value"], row["interval"])
     console.print()
     console.print(table)
-    if evaluation.by_label:
-        print_subsets(console, "label", evaluation, evaluation.by_label)
-    for name, parts in evaluation.by.items():
-        print_subsets(console, name, evaluation, parts)
+    for table_of_results in result_tables(evaluation):
+        print_table(console, table_of_results)
     console.print()
     lines = (describe_test_set_evaluations(evaluation), *evaluation.notes, f"report: {evaluation.report_folder}")
     print_lines(console, filter(None, lines))
 
 
-def print_subsets(console: Console, name: str, evaluation: Evaluation, parts: Mapping[str, MetricResult]) -> None:
-    """Print a table of the results of subsets of the images, with the intervals below the values."""
-    contents = format_table(evaluation, parts)
-    table = make_table((name, *contents["columns"][1:]), text_columns=1)
+def print_table(console: Console, results: ResultTable) -> None:
+    """Print a table of results, with the intervals below the values."""
+    contents = format_table(results)
+    table = make_table(contents["columns"], text_columns=1)
     for row in contents["rows"]:
         table.add_row(escape(row["name"]), *row["counts"], *("\n".join(cell) for cell in row["cells"]))
     console.print()

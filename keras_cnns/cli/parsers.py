@@ -199,6 +199,26 @@ def add_evaluate(commands: Commands) -> None:
         metavar="NAME=NAME,...",
         help="class of the run for each class of the images that has another name, such as healthy=no_tumor",
     )
+    group = parser.add_argument_group("threshold", "By default, the threshold maximises balanced accuracy (Youden).")
+    rules = group.add_mutually_exclusive_group()
+    rules.add_argument(
+        "--at-sensitivity",
+        type=float,
+        metavar="X",
+        help="highest specificity at this sensitivity, on validation images",
+    )
+    rules.add_argument(
+        "--at-specificity",
+        type=float,
+        metavar="X",
+        help="highest sensitivity at this specificity, on validation images",
+    )
+    rules.add_argument(
+        "--threshold", type=float, metavar="X", help="probability from which on the positive class is predicted"
+    )
+    parser.add_argument(
+        "--prevalence", type=float, metavar="X", help="also compute PPV and NPV for this prevalence, such as 0.02"
+    )
     add_tta(parser)
     parser.add_argument("--report", metavar="FILE.html", help="also write the report to this file")
     add_json(parser)

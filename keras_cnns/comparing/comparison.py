@@ -86,6 +86,11 @@ class Row:
         value, interval = self.value(column), self.interval(column)
         return None if value is None or interval is None else max(interval[1] - value, value - interval[0])
 
+    def partial(self, column: str) -> str:
+        """Return "1 of 3 runs" if only some of the runs have a value of a metric, else ""."""
+        count = len(self.values(column))
+        return f"{count} of {len(self.runs)} runs" if 0 < count < len(self.runs) else ""
+
     def cell(self, column: str) -> float | str | None:
         """Return the value in a column: the mean of a metric, a setting, a recipe field or a field of the run."""
         number = self.value(column)
@@ -109,6 +114,7 @@ class Row:
             "runs": len(self.runs),
             "ids": [each.id for each in self.runs],
             "seeds": [each.seed for each in self.runs],
+            "partial": {name: text for name in COLUMNS if (text := self.partial(name))},
             "intervals": {name: list(interval) for name, interval in intervals.items() if interval is not None},
             "parent": run.parent,
             "started": run.started.isoformat(),
@@ -208,6 +214,7 @@ class Comparison:
             for name, (low, high) in values.pop("intervals").items():
                 values |= {f"{name}_low": low, f"{name}_high": high}
             values |= {name: " ".join(map(str, values[name])) for name in ("ids", "seeds")}
+            values["partial"] = "; ".join(f"{name}: {text}" for name, text in values["partial"].items())
             for section in ("settings", "recipe"):
                 values |= {f"{section}.{name}": value for name, value in values.pop(section).items()}
             rows.append(values)

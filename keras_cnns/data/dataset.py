@@ -107,6 +107,7 @@ class Dataset:
         root: The folder that the files are relative to; None if the images are not files.
         ranges: The values that became 0 and 255, for each kind of file (or `ARRAYS`) whose values are not of 8 bits.
         reading: The options with which `load` read the source, as JSON-compatible values.
+        keep_ids: Whether patient IDs may appear in what is logged; they are replaced by pseudonyms otherwise.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Dataset:
     root: Path | None = None
     ranges: Mapping[str, ValueRange] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
+    keep_ids: bool = False
 
     @property
     def classes(self) -> int:

@@ -46,6 +46,7 @@ def load(
     fold: tuple[int, int] | None = None,
     leaks: str = "drop",
     skip_broken: bool = False,
+    keep_ids: bool = False,
     stream: bool | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Dataset:
@@ -75,6 +76,7 @@ def load(
         leaks: What to do about images that are in two splits: "drop" them from the earlier one (train, validation,
             test), raise an "error", or "allow" them and patients that are in two splits.
         skip_broken: Skip files that cannot be read, and note them.
+        keep_ids: Let patient IDs appear in what is logged; by default they are replaced by pseudonyms there.
         stream: Keep the decoded images in a file instead of in memory; by default, if they do not fit in memory.
         ranges: The ranges of values that a network was trained with, as in `Dataset.ranges`.
 
@@ -96,7 +98,8 @@ def load(
     )  # fmt: skip
     check_labels(dataset)
     dataset = split_dataset(choose_positive(dataset, positive), seed=seed, fold=fold, leaks=leaks)
-    return replace(add_notes(dataset), reading=json.loads(json.dumps(options, default=str)))
+    reading = json.loads(json.dumps(options, default=str))
+    return replace(add_notes(dataset), reading=reading, keep_ids=keep_ids)
 
 
 def check_options(*, seed: int, fold: tuple[int, int] | None, leaks: str) -> None:

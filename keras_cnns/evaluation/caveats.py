@@ -24,10 +24,13 @@ def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation:
     duplicates = count_training_images(ensemble, dataset, split, evaluation.split)
     if duplicates:
         yield f"{duplicates:,} of {len(split):,} images are exact copies of training images."
+    yield from note_validation(evaluation)
+    yield from note_precision(evaluation)
     yield from note_classes(evaluation)
     yield from note_positive(ensemble, dataset, evaluation)
     yield from note_operating_point(ensemble, evaluation)
     yield from (note for note in dataset.notes if not note.startswith(POSITIVE_NOTE))
+    yield from note_patients(evaluation)
     yield from note_metrics(evaluation)
     yield from note_intervals(evaluation)
 
@@ -128,6 +131,56 @@ def note_operating_point(ensemble: Ensemble, evaluation: Evaluation) -> Iterator
         )
 
 
+def note_validation(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a note if metrics differ between the evaluated and the validation images by more than chance."""
+    known = evaluation.validation
+    if evaluation.split == "validation":
+        return
+    if known is None:
+        yield "The validation images are not known, so their metrics cannot be compared with these."
+        return
+    differing = []
+    for name, value in evaluation.metrics.items():
+        own, other = evaluation.intervals.get(name), known.intervals.get(name)
+        if own is None or other is None:
+            continue
+        before = known.metrics[name]
+        if not (other.low <= value <= other.high or own.low <= before <= own.high):
+            differing.append(f"{all_metrics()[name].title} {value:.3f} instead of {before:.3f}")
+    if differing:
+        yield (
+            f"These images differ from the validation images by more than chance: {', '.join(differing)}. Each value "
+            f"is outside the interval of the other; find out how the images or patients differ."
+        )
+
+
+def note_precision(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a note on how precisely the number of images determines sensitivity and specificity, or the accuracy."""
+    counts, names = list(evaluation.images_by_class.values()), evaluation.class_names
+    if evaluation.is_binary and evaluation.positive is not None:
+        numbers = {"sensitivity": (counts[1], f" of {names[1]}"), "specificity": (counts[0], f" of {names[0]}")}
+    else:
+        numbers = {"accuracy": (len(evaluation.labels), "")}
+    for name, (images, which) in numbers.items():
+        interval = evaluation.intervals.get(name)
+        if interval is not None:
+            value = evaluation.metrics[name]
+            points = round(100 * max(value - interval.low, interval.high - value))
+            noun = "image" if images == 1 else "images"
+            yield f"{images:,} {noun}{which}: {name} is known to about ±{max(points, 1)} percentage points."
+
+
+def note_patients(evaluation: Evaluation) -> Iterator[str]:
+    """Yield notes on the results per patient."""
+    level = evaluation.patient_level
+    if level is None:
+        return
+    if level.left_out:
+        yield f"{level.left_out:,} patients have images of several classes and are left out of the results per patient."
+    if not level.thresholds_from_patients and any(threshold is not None for threshold in level.thresholds.values()):
+        yield "The threshold for patients is that of images, because the validation patients are not known."
+
+
 def note_metrics(evaluation: Evaluation) -> Iterator[str]:
     """Yield notes on metrics that are not defined, for all images, labels or subgroups."""
     empty = [name for name, count in evaluation.images_by_class.items() if not count]
@@ -139,6 +192,7 @@ def note_metrics(evaluation: Evaluation) -> Iterator[str]:
         if metric.name not in evaluation.metrics
         and not (metric.after_scaling and evaluation.operating_point.temperature is None)
         and not (metric.needs_positive and evaluation.is_binary and evaluation.positive is None)
+        and not (metric.only_two_classes and not evaluation.is_binary and not evaluation.multi_label)
     ]
     if missing:
         yield f"Not defined on these images, and left out: {', '.join(missing)}."

@@ -92,7 +92,7 @@ def select_groups(groups: np.ndarray | str | None, split: Split, data_name: str)
         EvaluationError: The number of groups is not that of the images, or there is no such column.
     """
     if groups is None:
-        return split.patients, PATIENTS if split.patients is not None else ""
+        return separate_unknown(split.patients), PATIENTS if split.patients is not None else ""
     if isinstance(groups, str):
         column = get_columns(split, (groups,), data_name, "--groups")[groups]
         return np.array([str(value) for value in column.tolist()]), groups
@@ -101,6 +101,19 @@ def select_groups(groups: np.ndarray | str | None, split: Split, data_name: str)
             f"groups has shape {np.shape(groups)}, and there are {len(split)} images; pass one group for each image."
         )
     return np.asarray(groups), GROUPS
+
+
+def separate_unknown(patients: np.ndarray | None) -> np.ndarray | None:
+    """Return the patients of images, each unknown one as a patient of its own; None if no patients are known."""
+    if patients is None:
+        return None
+    return np.array([str(patient) or f"unknown: {index}" for index, patient in enumerate(patients)], object)
+
+
+def check_prevalence(prevalence: float | None) -> None:
+    """Raise an `EvaluationError` if a prevalence is not possible."""
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise EvaluationError(f"prevalence={prevalence} is not possible; use a number between 0 and 1, such as 0.02.")
 
 
 def check_report_path(path: str | Path | None) -> Path | None:

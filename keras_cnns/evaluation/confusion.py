@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CONFUSION_FILE = "confusion.json"
 MAX_CLASSES_WITH_COUNTS = 12
 MAX_CLASSES_WITH_NAMES = 40
 MAX_HORIZONTAL_CHARACTERS = 40
@@ -47,16 +46,13 @@ class ConfusionMatrix:
             totals = self.counts.sum(axis=1, keepdims=True)
         return np.asarray(self.counts / np.maximum(totals, 1))
 
-    def to_json(self) -> str:
-        """Return the matrix as JSON."""
-        return json.dumps(
-            {"class_names": self.class_names, "counts": self.counts.tolist(), "multi_label": self.multi_label}
-        )
+    def as_dict(self) -> dict[str, Any]:
+        """Return the matrix as JSON-compatible values."""
+        return {"class_names": list(self.class_names), "counts": self.counts.tolist(), "multi_label": self.multi_label}
 
     @classmethod
-    def from_json(cls, text: str) -> ConfusionMatrix:
-        """Read a matrix written by `to_json`."""
-        fields = json.loads(text)
+    def from_dict(cls, fields: Mapping[str, Any]) -> ConfusionMatrix:
+        """Return the matrix that `as_dict` describes."""
         return cls(
             class_names=tuple(fields["class_names"]),
             counts=np.array(fields["counts"], np.int64),

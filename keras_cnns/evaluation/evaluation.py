@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_cnns.data import Dataset
+from keras_cnns.data import Dataset, Split
+from keras_cnns.data.pseudonyms import known_patients, load_pseudonyms
+from keras_cnns.evaluation.cases import case_table, write_cases
 from keras_cnns.evaluation.caveats import find_caveats
 from keras_cnns.evaluation.class_matching import convert_labels, find_positive, match_classes, reorder_classes
 from keras_cnns.evaluation.compatibility import (
     check_images,
+    check_prevalence,
     check_report_path,
     check_split,
     check_tta,
     select_groups,
     select_split,
+    separate_unknown,
 )
-from keras_cnns.evaluation.confusion import CONFUSION_FILE
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
-from keras_cnns.evaluation.operating_point import OperatingPoint
+from keras_cnns.evaluation.operating_point import OperatingPoint, fit_operating_point, predict_classes
+from keras_cnns.evaluation.patient_level import compute_patient_level
+from keras_cnns.evaluation.prevalence import compute_at_prevalence
+from keras_cnns.evaluation.recalibration import recalibrate
+from keras_cnns.evaluation.record import RECORD_FILE, to_record
 from keras_cnns.evaluation.report.page import REPORT_FILE, write_report
 from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
 from keras_cnns.evaluation.run_images import load_for_run
 from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.evaluation.subgroups import compute_subgroups, find_incomparable, get_columns, name_subgroups
+from keras_cnns.evaluation.threshold_choice import apply_rule, check_rule, make_rule
+from keras_cnns.evaluation.validation import ValidationPredictions, find_validation
 from keras_cnns.tracking import Store
+from keras_cnns.tracking.location import project_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS_PER_REQUEST = 500
 
@@ -44,6 +59,10 @@ def evaluate(
     by: str | Sequence[str] = (),
     positive: str | None = None,
     class_map: Mapping[str, str] | None = None,
+    threshold: float | None = None,
+    at_sensitivity: float | None = None,
+    at_specificity: float | None = None,
+    prevalence: float | None = None,
     tta: int = 1,
     seed: int = 0,
     tracking_uri: str | None = None,
@@ -53,9 +72,9 @@ def evaluate(
     """Evaluate a run's network on a split, and store the result in the run.
 
     The network, the threshold and the temperature are read from the run; nothing is chosen on the evaluated images.
-    For an ensemble, and with test-time augmentation, the threshold and the temperature are fitted again on the
-    validation images if the dataset is the one that the runs were trained on. Each evaluation on a test split is
-    counted, for each run.
+    For an ensemble, and with test-time augmentation, the threshold and the temperature are fitted again on validation
+    images, whose predictions the runs store. Each evaluation on a test split is counted, for each run. Report, record
+    and table of cases are stored in the first run; patients have pseudonyms there.
 
     Args:
         run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
@@ -72,6 +91,11 @@ def evaluate(
         class_map: The run's class for each class of the data that has another name in the run, such as
             `{"healthy": "no_tumor"}`. Several classes can map to one. Other classes are matched by name, whatever
             their case, spaces and Unicode form.
+        threshold: Decision threshold for the positive class or for each label, after temperature scaling; by default
+            that with the highest Youden index on validation images.
+        at_sensitivity: Choose the threshold with the highest specificity at this sensitivity on validation images.
+        at_specificity: Choose the threshold with the highest sensitivity at this specificity on validation images.
+        prevalence: Also compute PPV and NPV for this prevalence instead of that of the images, by Bayes' theorem.
         tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
             copies. The augmentation is that of training.
         seed: Seed of the bootstrap.
@@ -88,6 +112,8 @@ def evaluate(
     """
     check_split(split)
     check_tta(tta)
+    check_prevalence(prevalence)
+    rule = make_rule(threshold=threshold, at_sensitivity=at_sensitivity, at_specificity=at_specificity)
     report_path = check_report_path(report)
     store = Store(tracking_uri, create=False)
     runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
@@ -102,35 +128,49 @@ def evaluate(
     check_images(ensemble, dataset, images, split)
     matched = match_classes(ensemble, original, class_map)
     positive = find_positive(ensemble, dataset, matched, positive)
+    check_rule(rule, ensemble, positive)
     images = replace(images, labels=convert_labels(images.labels, matched, class_names))
-    labels = images.labels
-    operating_point = choose_operating_point(store, ensemble, dataset, tta=tta, progress=progress)
-    probabilities = ensemble.probabilities(images.images, tta=tta, progress=progress)
-    progress("computing metrics and intervals")
-    if positive is not None and positive == class_names[0]:
-        class_names, labels, probabilities = class_names[::-1], 1 - labels, probabilities[:, ::-1]
-        operating_point = operating_point.swap_classes()
+    validation = find_validation(store, ensemble, dataset, tta=tta, progress=progress)
+    operating_point = choose_operating_point(store, ensemble, validation, tta=tta)
     predictions = LabelledPredictions(
-        labels=labels,
-        probabilities=probabilities,
+        labels=images.labels,
+        probabilities=ensemble.probabilities(images.images, tta=tta, progress=progress),
         operating_point=operating_point,
         groups=group_of_image,
         seed=seed,
-        positive_is_known=positive is not None or labels.ndim == 2,
+        positive_is_known=positive is not None or ensemble.first.multi_label,
     )
-    label_names = class_names if labels.ndim == 2 else ()
+    known = None
+    if validation is not None:
+        known = replace(
+            predictions,
+            labels=validation.labels,
+            probabilities=validation.probabilities,
+            groups=separate_unknown(validation.patients),
+        )
+    if positive is not None and positive == class_names[0]:
+        class_names = class_names[::-1]
+        predictions, known = predictions.swap_classes(), None if known is None else known.swap_classes()
+    operating_point = apply_rule(predictions.operating_point, rule, known)
+    predictions = replace(predictions, operating_point=operating_point)
+    known = None if known is None else replace(known, operating_point=operating_point)
+    progress("computing metrics and intervals")
+    label_names = class_names if predictions.multi_label else ()
     augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
+    external = not ensemble.runs_trained_on(dataset)
+    patients = separate_unknown(images.patients)
+    pseudonyms = load_pseudonyms(project_folder(store.uri), dataset)
     evaluation = Evaluation(
         runs=tuple(runs),
         data_name=dataset.name,
         data_fingerprint=dataset.fingerprint,
         split=split,
-        external=not ensemble.runs_trained_on(dataset),
+        external=external,
         class_names=class_names,
         positive=positive,
         class_map=matched,
-        labels=labels,
-        probabilities=probabilities,
+        labels=predictions.labels,
+        probabilities=predictions.probabilities,
         overall=predictions.compute(),
         by_label={name: predictions.select_label(label).compute() for label, name in enumerate(label_names)},
         by={name: compute_subgroups(predictions, names) for name, names in subgroups.items()},
@@ -141,9 +181,18 @@ def evaluate(
         tta_augmentation=", ".join(augmentations),
         test_set_evaluations=None,
         ensemble_key=ensemble.key,
+        cases=make_cases(pseudonyms.hide_split(images), split, predictions, class_names, columns),
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        validation=known.compute() if known is not None and split != "validation" else None,
+        patient_level=None if patients is None else compute_patient_level(predictions, patients, known),
+        recalibrated=recalibrate(predictions) if external and positive is not None else None,
+        prevalence=prevalence,
+        at_prevalence=None if prevalence is None else compute_at_prevalence(predictions, prevalence),
     )
-    incomparable = find_incomparable(labels, subgroups, class_names) if evaluation.multi_label else ()
+    incomparable = find_incomparable(images.labels, subgroups, class_names) if evaluation.multi_label else ()
     caveats = (*find_caveats(ensemble, dataset, images, evaluation), *incomparable)
+    ids = known_patients(dataset)
+    caveats = tuple(pseudonyms.hide(note, ids) for note in caveats)
     counts = None
     for member in reversed(runs if split != "validation" else ()):  # an evaluation that failed before is not counted
         counts = store.count_test_set_evaluation(member.id, images.fingerprint)
@@ -151,18 +200,32 @@ def evaluate(
     return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
 
 
-def choose_operating_point(
-    store: Store, ensemble: Ensemble, dataset: Dataset, *, tta: int, progress: Progress
-) -> OperatingPoint:
-    """Return the stored operating point or, for an ensemble or test-time augmentation, fit it again where possible.
+def make_cases(
+    split: Split,
+    split_name: str,
+    predictions: LabelledPredictions,
+    class_names: Sequence[str],
+    columns: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    """Return the table of cases, with probabilities after temperature scaling."""
+    point = predictions.operating_point
+    probabilities = point.scale(predictions.probabilities, multi_label=predictions.multi_label)
+    return case_table(
+        split, split_name, labels=predictions.labels, probabilities=probabilities,
+        predicted=predict_classes(predictions.probabilities, point.threshold), class_names=class_names, columns=columns,
+    )  # fmt: skip
 
-    It can be fitted if all runs were trained on this dataset, but none of them on its validation images. Each run
-    stores the operating point of an ensemble, which `predict` reads.
+
+def choose_operating_point(
+    store: Store, ensemble: Ensemble, validation: ValidationPredictions | None, *, tta: int
+) -> OperatingPoint:
+    """Return the stored operating point or, for an ensemble or test-time augmentation, fit it on validation images.
+
+    Each run stores the operating point of an ensemble, which `predict` reads.
     """
-    all_own = len(ensemble.runs_trained_on(dataset)) == len(ensemble.runs)
-    if not all_own or ensemble.trained_on_validation or (ensemble.is_single and tta == 1):
+    if validation is None or (ensemble.is_single and tta == 1):
         return ensemble.stored_operating_point()
-    metrics = ensemble.fit_metrics(dataset, tta=tta, progress=progress)
+    metrics = fit_operating_point(validation.labels, validation.probabilities)
     if tta == 1:
         for run in ensemble.runs:
             store.log(run.id, metrics={f"{ensemble.metric_prefix}{name}": value for name, value in metrics.items()})
@@ -180,5 +243,6 @@ def store_evaluation(store: Store, evaluation: Evaluation, report_path: Path | N
         store.log(evaluation.run_id, tags={f"{evaluation.prefix}positive": evaluation.positive})
     with tempfile.TemporaryDirectory() as folder:
         write_report(evaluation, Path(folder, REPORT_FILE), *([report_path] if report_path is not None else []))
-        Path(folder, CONFUSION_FILE).write_text(evaluation.confusion_matrix.to_json(), "utf-8")
+        Path(folder, RECORD_FILE).write_text(json.dumps(to_record(evaluation), allow_nan=False, indent=1), "utf-8")
+        write_cases(evaluation.cases, Path(folder))
         return store.log_files(evaluation.run_id, *sorted(Path(folder).iterdir()), into=evaluation.artifact_path)

@@ -12,109 +12,17 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from keras_cnns.errors import EvaluationError, first_line
 from keras_cnns.evaluation.calibration import BINS, apply_temperature, binary_probabilities, calibration_gaps
+from keras_cnns.evaluation.metric import TOLERANCE, Metric, sum_terms
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, Threshold, predict_classes
 from keras_cnns.evaluation.outcomes import Outcomes, WeightedOutcomes
 from keras_cnns.plugins import load_plugins
-
-TOLERANCE = 1e-6  # for rounding errors at the ends of the range of a metric
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A metric of an evaluation.
-
-    Attributes:
-        name: The name in Python, in `--json` and, after the split, in MLflow; lower-case letters, digits, underscores.
-        title: The name in tables and plots.
-        description: What it measures. `{positive}` is replaced by the positive class or label.
-        function: Computes the value in each resample, shape (resamples,), NaN where it is not defined.
-        minimum: The lowest possible value.
-        maximum: The highest possible value.
-        higher_is_better: Whether higher values are better.
-        needs_positive: Whether it depends on which of two classes is the positive one; it is then left out if that is
-            unknown.
-        one_versus_rest: Whether it is, for more than two classes, the mean over classes, each against the rest.
-        after_scaling: Whether it is computed from the probabilities after temperature scaling; it is then left out if
-            there is no temperature.
-        absolute_sum: Whether it is a sum of absolute terms, which chance increases; see `absolute_sum_interval`. Its
-            function returns the signed terms, shape (terms, resamples).
-
-    Raises:
-        EvaluationError: The name cannot be stored, or there is no value between minimum and maximum.
-    """
-
-    name: str
-    title: str
-    description: str
-    function: Callable[[WeightedOutcomes], np.ndarray]
-    minimum: float = 0.0
-    maximum: float = 1.0
-    higher_is_better: bool = True
-    needs_positive: bool = False
-    one_versus_rest: bool = False
-    after_scaling: bool = False
-    absolute_sum: bool = False
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name.endswith(("_low", "_high")):
-            raise EvaluationError(
-                f"metric {self.name!r}: a name consists of lower-case letters, digits and underscores, and does not "
-                f"end in _low or _high, which are the ends of intervals."
-            )
-        if not self.minimum < self.maximum:
-            raise EvaluationError(f"metric {self.name}: minimum={self.minimum} must be below maximum={self.maximum}.")
-
-    @property
-    def range(self) -> str:
-        """The range of its values, such as "0 to 1" or "at least 0"."""
-        if math.isinf(self.maximum):
-            return "any" if math.isinf(self.minimum) else f"at least {self.minimum:g}"
-        return f"at most {self.maximum:g}" if math.isinf(self.minimum) else f"{self.minimum:g} to {self.maximum:g}"
-
-    def clip(self, value: float) -> float:
-        """Return the nearest value in its range."""
-        return min(max(value, self.minimum), self.maximum)
-
-    def compute(self, outcomes: WeightedOutcomes) -> np.ndarray:
-        """Return what its function returns.
-
-        Raises:
-            EvaluationError: The function raises an error, or returns an array of another shape or values that are not
-                in the range.
-        """
-        try:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                values = np.asarray(self.function(outcomes), np.float64)
-        except Exception as error:  # the code of another package can raise anything
-            raise self.failure(f"raises {type(error).__name__}: {first_line(error)}") from error
-        resamples = outcomes.weights.shape[1]
-        if values.ndim != 1 + self.absolute_sum or values.shape[-1] != resamples:
-            expected = f"(terms, {resamples})" if self.absolute_sum else f"({resamples},)"
-            raise self.failure(f"returns an array of shape {values.shape} instead of {expected}")
-        totals = sum_terms(values)
-        outside = totals[(totals < self.minimum - TOLERANCE) | (totals > self.maximum + TOLERANCE)]
-        if len(outside):
-            raise self.failure(f"returns {outside[0]:g}, and its range is {self.range}")
-        return values
-
-    def failure(self, reason: str) -> EvaluationError:
-        """Return the error for a function that cannot be used."""
-        solution = "correct it, or uninstall the package that provides it"
-        return EvaluationError(f"metric {self.name}: its function {reason}; {solution}.")
-
-
-def sum_terms(values: np.ndarray) -> np.ndarray:
-    """Return the value in each resample, shape (resamples,), given these or, shape (terms, resamples), their terms."""
-    return np.asarray(np.abs(values).sum(axis=0)) if values.ndim == 2 else values
 
 
 def balanced_accuracy(outcomes: WeightedOutcomes) -> np.ndarray:
@@ -137,6 +45,12 @@ def mcc(outcomes: WeightedOutcomes) -> np.ndarray:
     true, predicted, total = outcomes.true_counts, outcomes.predicted_counts, outcomes.total
     spread = np.sqrt((total**2 - (predicted**2).sum(axis=0)) * (total**2 - (true**2).sum(axis=0)))
     return np.asarray((outcomes.correct_counts.sum(axis=0) * total - (predicted * true).sum(axis=0)) / spread)
+
+
+def likelihood_ratio(numerator: np.ndarray, denominator: np.ndarray, outcomes: WeightedOutcomes) -> np.ndarray:
+    """Return a ratio of two rates of class 1; NaN where the denominator is 0, or for more than two classes."""
+    defined = (denominator > TOLERANCE) & (outcomes.classes == 2)
+    return np.where(defined, numerator / denominator, np.nan)
 
 
 def brier(outcomes: WeightedOutcomes) -> np.ndarray:
@@ -181,6 +95,41 @@ METRICS = (
         function=lambda outcomes: outcomes.specificity,
         needs_positive=True,
         one_versus_rest=True,
+    ),
+    Metric(
+        name="ppv",
+        title="PPV",
+        description="positive predictive value: fraction of the images predicted as {positive} that are {positive}",
+        function=lambda outcomes: outcomes.positive_predictive_value,
+        needs_positive=True,
+        one_versus_rest=True,
+    ),
+    Metric(
+        name="npv",
+        title="NPV",
+        description="negative predictive value: fraction of the other predictions that are right",
+        function=lambda outcomes: outcomes.negative_predictive_value,
+        needs_positive=True,
+        one_versus_rest=True,
+    ),
+    Metric(
+        name="lr_positive",
+        title="LR+",
+        description="positive likelihood ratio: sensitivity / (1 - specificity)",
+        function=lambda outcomes: likelihood_ratio(outcomes.sensitivity, 1 - outcomes.specificity, outcomes),
+        maximum=math.inf,
+        needs_positive=True,
+        only_two_classes=True,
+    ),
+    Metric(
+        name="lr_negative",
+        title="LR-",
+        description="negative likelihood ratio: (1 - sensitivity) / specificity",
+        function=lambda outcomes: likelihood_ratio(1 - outcomes.sensitivity, outcomes.specificity, outcomes),
+        maximum=math.inf,
+        higher_is_better=False,
+        needs_positive=True,
+        only_two_classes=True,
     ),
     Metric(
         name="f1",
@@ -263,9 +212,12 @@ def compute_metrics(
     *,
     threshold: Threshold = None,
     temperature: float | None = None,
+    decisions: np.ndarray | None = None,
     metrics: Iterable[Metric] | None = None,
 ) -> dict[str, float]:
     """Compute every metric, by default of `all_metrics`, that is defined; none if a probability is not finite.
+
+    The arguments are those of `make_weighted_metrics`.
 
     Raises:
         EvaluationError: The function of a metric cannot be used, see `Metric.compute`.
@@ -273,7 +225,7 @@ def compute_metrics(
     if not len(labels) or not np.isfinite(probabilities).all():
         return {}
     compute = make_weighted_metrics(
-        labels, probabilities, threshold=threshold, temperature=temperature, metrics=metrics
+        labels, probabilities, threshold=threshold, temperature=temperature, decisions=decisions, metrics=metrics
     )
     values = {name: float(sum_terms(value)[0]) for name, value in compute(np.ones((len(labels), 1))).items()}
     return {name: all_metrics()[name].clip(value) for name, value in values.items() if np.isfinite(value)}
@@ -285,13 +237,15 @@ def make_weighted_metrics(
     *,
     threshold: Threshold = None,
     temperature: float | None = None,
+    decisions: np.ndarray | None = None,
     metrics: Iterable[Metric] | None = None,
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return the metrics, by default `all_metrics`, as a function of image weights.
 
     One function gives the values themselves (weights of 1), all resamples of a bootstrap and a jackknife. It takes the
     weight of each image in each resample, shape (images, resamples), and returns what `Metric.compute` does by name.
-    Metrics after temperature scaling are left out without a temperature.
+    Metrics after temperature scaling are left out without a temperature. `decisions` are the predicted classes, shape
+    (images,), if these do not follow from one threshold for all images.
 
     With several labels, each metric is the mean of the binary metrics over the labels for which it is defined on these
     images; for the AUC, for instance, the labels that some images have and others do not. In a resample where one of
@@ -301,7 +255,8 @@ def make_weighted_metrics(
     if labels.ndim == 2:
         return make_means_over_labels(labels, probabilities, threshold, temperature, chosen)
     probabilities = probabilities.astype(np.float64)
-    unscaled = Outcomes(labels, probabilities, predict_classes(probabilities, threshold))
+    predicted = predict_classes(probabilities, threshold) if decisions is None else decisions
+    unscaled = Outcomes(labels, probabilities, predicted)
     outcomes = {False: unscaled}
     if temperature is not None:
         outcomes[True] = replace(unscaled, probabilities=apply_temperature(probabilities, temperature))

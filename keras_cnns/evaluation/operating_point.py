@@ -12,11 +12,27 @@ from typing import TypeAlias
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from keras_cnns.evaluation.calibration import binary_probabilities, fit_temperature
+from keras_cnns.evaluation.calibration import apply_temperature, binary_probabilities, fit_temperature
 
 DEFAULT_THRESHOLD = 0.5
 # Two classes: the threshold for class 1. Multi-label: one per label. None: the most probable class is predicted.
 Threshold: TypeAlias = float | tuple[float, ...] | None
+TOLERANCE = 1e-12
+YOUDEN, AT_SENSITIVITY, AT_SPECIFICITY, FIXED = "youden", "at_sensitivity", "at_specificity", "fixed"
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """A rule that chooses a decision threshold.
+
+    Attributes:
+        kind: "youden" for the highest Youden index, "at_sensitivity" for the highest specificity at a sensitivity,
+            "at_specificity" for the highest sensitivity at a specificity, or "fixed" for a given threshold.
+        value: The sensitivity or specificity to attain, or the threshold, for probabilities after temperature scaling.
+    """
+
+    kind: str = YOUDEN
+    value: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +40,30 @@ class OperatingPoint:
     """A decision threshold and a temperature, fitted on validation images.
 
     Attributes:
-        threshold: The minimum probability at which class 1 of two classes, or each of several labels, is predicted.
-            None for more than two classes, or if validation images gave no threshold.
+        threshold: The minimum probability before temperature scaling at which class 1 of two classes, or each of
+            several labels, is predicted. None for more than two classes, or if validation images gave no threshold.
         temperature: Divisor of the logits; None if validation images gave no temperature.
         source: Describes the images that both were fitted on.
         tta: The `tta` of the predictions that both were fitted on, see `evaluate`.
+        rule: How the threshold was chosen.
     """
 
     threshold: Threshold
     temperature: float | None
     source: str
     tta: int = 1
+    rule: ThresholdRule = ThresholdRule()
+
+    @property
+    def scaled_threshold(self) -> Threshold:
+        """The threshold for probabilities after temperature scaling, which are those that users read."""
+        return self.threshold if self.temperature is None else scale_threshold(self.threshold, self.temperature)
+
+    def scale(self, probabilities: np.ndarray, *, multi_label: bool) -> np.ndarray:
+        """Return probabilities after temperature scaling, or as they are without a temperature."""
+        if self.temperature is None:
+            return probabilities
+        return apply_temperature(probabilities, self.temperature, multi_label=multi_label)
 
     def swap_classes(self) -> OperatingPoint:
         """Return the operating point of two classes for their reverse order."""
@@ -58,23 +87,50 @@ def predict_classes(probabilities: np.ndarray, threshold: Threshold) -> np.ndarr
     return (probabilities[:, 1] >= threshold).astype(np.int64)
 
 
-def choose_threshold(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Return the threshold for class 1 of two classes with the highest Youden index on these images.
+def scale_threshold(threshold: Threshold, temperature: float) -> Threshold:
+    """Return a threshold for probabilities after temperature scaling."""
+    if threshold is None:
+        return None
+    values = binary_probabilities(np.atleast_1d(np.array(threshold, np.float64)))
+    scaled = apply_temperature(values, temperature)[:, 1].tolist()
+    return tuple(scaled) if isinstance(threshold, tuple) else scaled[0]
 
-    The Youden index is sensitivity + specificity - 1. The threshold is the midpoint of two neighbouring probabilities
-    and, among several with the same index, the one nearest to 0.5. It is None for more than two classes, if only one
-    class has images, if no threshold is better than chance, or if a probability is not finite.
+
+def choose_threshold(
+    labels: np.ndarray, probabilities: np.ndarray, rule: ThresholdRule = ThresholdRule()
+) -> float | None:
+    """Return the threshold for class 1 of two classes that a rule chooses on these images.
+
+    By default it has the highest Youden index, which is sensitivity + specificity - 1. The threshold is the midpoint
+    of two neighbouring probabilities and, among several with the same Youden index, the one nearest to 0.5. It is None
+    for more than two classes, if only one class has images, if a probability is not finite, or if no threshold is
+    better than chance by the Youden index.
+
+    Args:
+        labels: The class of each image.
+        probabilities: Shape (images, 2).
+        rule: The rule, which is not that of a fixed threshold.
     """
     if probabilities.shape[1] != 2 or not np.isfinite(probabilities).all() or len(np.unique(labels)) < 2:
         return None
     positive = probabilities[:, 1].astype(np.float64)
     false_positive_rate, true_positive_rate, thresholds = roc_curve(labels, positive, drop_intermediate=False)
+    if rule.kind != YOUDEN:
+        # Each threshold predicts class 1 at or above it. The first predicts no image as class 1.
+        ends = np.concatenate(([np.nextafter(1.0, 2.0)], thresholds[1:], [0.0]))
+        if rule.kind == AT_SENSITIVITY:
+            index = int(np.argmax(true_positive_rate >= rule.value - TOLERANCE))
+        else:
+            index = int(np.flatnonzero(1 - false_positive_rate >= rule.value - TOLERANCE)[-1])
+        above, below = float(ends[index]), float(ends[index + 1])
+        middle = (above + below) / 2
+        return middle if middle > below else above
     # The first threshold predicts no image as class 1, and the last one all images.
     youden = (true_positive_rate - false_positive_rate)[1:-1]
     if not len(youden) or youden.max() <= 0:
         return None
     midpoints = (thresholds[1:-1] + thresholds[2:]) / 2
-    best = midpoints[youden >= youden.max() - 1e-12][::-1]
+    best = midpoints[youden >= youden.max() - TOLERANCE][::-1]
     return float(best[np.abs(best - 0.5).argmin()])
 
 

@@ -131,6 +131,17 @@ class WeightedOutcomes:
         return self.class_1_or_mean(self.specificities)
 
     @cached_property
+    def positive_predictive_value(self) -> np.ndarray:
+        """The fraction of the predictions of class 1 that are right, or the mean over classes, shape (resamples,)."""
+        return self.class_1_or_mean(self.correct_counts / self.predicted_counts)
+
+    @cached_property
+    def negative_predictive_value(self) -> np.ndarray:
+        """The fraction of the other predictions that are right, or the mean over classes, shape (resamples,)."""
+        others = self.total - self.predicted_counts
+        return self.class_1_or_mean((others - self.true_counts + self.correct_counts) / others)
+
+    @cached_property
     def areas(self) -> tuple[np.ndarray, np.ndarray]:
         """The area under the ROC curve and the average precision, shape (resamples,).
 

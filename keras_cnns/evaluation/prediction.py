@@ -16,7 +16,6 @@ from keras_cnns.data.sources.folder import list_images
 from keras_cnns.data.streaming import create_temporary_memmap, fits_in_memory
 from keras_cnns.data.value_range import RangeOptions, ValueRange
 from keras_cnns.errors import DataError
-from keras_cnns.evaluation.calibration import apply_temperature, binary_probabilities
 from keras_cnns.evaluation.compatibility import check_tta
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
@@ -121,11 +120,9 @@ def predict(
 
 def make_predictions(ensemble: Ensemble, read: ReadImages, probabilities: np.ndarray) -> Predictions:
     """Return the predictions at the stored operating point of an ensemble."""
-    point, multi_label = ensemble.stored_operating_point(), ensemble.first.multi_label
-    thresholds = point.threshold
-    if point.temperature is not None:
-        probabilities = apply_temperature(probabilities, point.temperature, multi_label=multi_label)
-        thresholds = scale_threshold(point.threshold, point.temperature)
+    point = ensemble.stored_operating_point()
+    probabilities = point.scale(probabilities, multi_label=ensemble.first.multi_label)
+    thresholds = point.scaled_threshold
     return Predictions(
         run_ids=tuple(run.id for run in ensemble.runs),
         files=read.files,
@@ -137,15 +134,6 @@ def make_predictions(ensemble: Ensemble, read: ReadImages, probabilities: np.nda
         broken=read.broken,
         notes=read.notes,
     )
-
-
-def scale_threshold(threshold: Threshold, temperature: float) -> Threshold:
-    """Return a threshold for probabilities after temperature scaling."""
-    if threshold is None:
-        return None
-    values = binary_probabilities(np.atleast_1d(np.array(threshold, np.float64)))
-    scaled = apply_temperature(values, temperature)[:, 1].tolist()
-    return tuple(scaled) if isinstance(threshold, tuple) else scaled[0]
 
 
 def find_images(paths: Sequence[str | Path]) -> tuple[tuple[Path, ...], list[str]]:

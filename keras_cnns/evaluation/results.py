@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_cnns.evaluation.calibration import binary_probabilities
 from keras_cnns.evaluation.confusion import ConfusionMatrix, compute_confusion_matrix
 from keras_cnns.evaluation.intervals import Interval, bootstrap_intervals
+from keras_cnns.evaluation.metric import Metric
 from keras_cnns.evaluation.metrics import all_metrics, compute_metrics, make_weighted_metrics
-from keras_cnns.evaluation.operating_point import OperatingPoint, predict_classes
+from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
 from keras_cnns.tracking import EvaluationCounts, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_NAME_LENGTH = 80
 PATIENTS, GROUPS = "patients", "groups"
@@ -45,6 +50,23 @@ class MetricResult:
         return named
 
 
+@dataclass(frozen=True, kw_only=True)
+class PatientLevel:
+    """Results per patient.
+
+    Attributes:
+        results: Metrics and intervals by how the images of a patient are combined. Their `images` are patients.
+        thresholds: The decision threshold of each, for combined probabilities.
+        thresholds_from_patients: Whether they were chosen on validation patients; otherwise they are that of images.
+        left_out: Number of patients with images of several classes.
+    """
+
+    results: Mapping[str, MetricResult]
+    thresholds: Mapping[str, Threshold]
+    thresholds_from_patients: bool
+    left_out: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledPredictions:
     """True labels and predicted probabilities of images.
@@ -57,6 +79,7 @@ class LabelledPredictions:
         seed: Seed of the bootstrap.
         positive_is_known: Whether class 1 of two classes is known to be the positive one; otherwise metrics that need
             a positive class are left out.
+        decisions: The predicted class of each image, shape (images,), if the threshold is not the same for all.
     """
 
     labels: np.ndarray
@@ -65,6 +88,7 @@ class LabelledPredictions:
     groups: np.ndarray | None
     seed: int = 0
     positive_is_known: bool = True
+    decisions: np.ndarray | None = None
 
     def take(self, indices: np.ndarray) -> LabelledPredictions:
         """Return the images at these indices."""
@@ -73,6 +97,17 @@ class LabelledPredictions:
             labels=self.labels[indices],
             probabilities=self.probabilities[indices],
             groups=None if self.groups is None else self.groups[indices],
+            decisions=None if self.decisions is None else self.decisions[indices],
+        )
+
+    def swap_classes(self) -> LabelledPredictions:
+        """Return the predictions with two classes in reverse order."""
+        return replace(
+            self,
+            labels=1 - self.labels,
+            probabilities=self.probabilities[:, ::-1],
+            operating_point=self.operating_point.swap_classes(),
+            decisions=None if self.decisions is None else 1 - self.decisions,
         )
 
     def select_label(self, label: int) -> LabelledPredictions:
@@ -85,31 +120,43 @@ class LabelledPredictions:
         )
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an image can have several labels."""
+        return self.labels.ndim == 2
+
+    @property
     def is_binary(self) -> bool:
         """Whether each image belongs to one of two classes."""
-        return self.labels.ndim == 1 and self.probabilities.shape[1] == 2
+        return not self.multi_label and self.probabilities.shape[1] == 2
 
     def count(self) -> MetricResult:
         """Count the images, without computing metrics."""
         has_positive = self.is_binary and self.positive_is_known
         return MetricResult(images=len(self.labels), positives=int((self.labels == 1).sum()) if has_positive else None)
 
-    def compute(self) -> MetricResult:
+    def compute(self, chosen: Iterable[Metric] | None = None) -> MetricResult:
         """Count the images and compute metrics and intervals.
+
+        Args:
+            chosen: The metrics, with the names of some of `all_metrics`, which are the default.
 
         Raises:
             EvaluationError: The function of a metric cannot be used, see `Metric.compute`.
         """
         leave_out = self.is_binary and not self.positive_is_known
-        usable = [metric for metric in all_metrics().values() if not (leave_out and metric.needs_positive)]
-        threshold, temperature = self.operating_point.threshold, self.operating_point.temperature
-        data = (self.labels, self.probabilities)
-        weighted = make_weighted_metrics(*data, threshold=threshold, temperature=temperature, metrics=usable)
+        known = all_metrics().values() if chosen is None else chosen
+        usable = [metric for metric in known if not (leave_out and metric.needs_positive)]
+        point, data = self.operating_point, (self.labels, self.probabilities)
+        options: dict[str, Any] = {
+            "threshold": point.threshold, "temperature": point.temperature, "decisions": self.decisions,
+            "metrics": usable,
+        }  # fmt: skip
+        weighted = make_weighted_metrics(*data, **options)
         intervals = bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed)
         for name, interval in intervals.items():
             clip = all_metrics()[name].clip
             intervals[name] = replace(interval, low=clip(interval.low), high=clip(interval.high))
-        metrics = compute_metrics(*data, threshold=threshold, temperature=temperature, metrics=usable)
+        metrics = compute_metrics(*data, **options)
         return replace(self.count(), metrics=metrics, intervals=intervals)
 
 
@@ -159,6 +206,13 @@ class Evaluation:
         tta: Number of versions of each image, the image itself included, whose probabilities were averaged.
         tta_augmentation: The augmentation of the other versions.
         test_set_evaluations: How often the test split has been evaluated; None for validation images.
+        cases: The table of cases, see `keras_cnns.evaluation.cases`.
+        created: Date and time of the evaluation, in ISO format.
+        validation: Metrics and intervals of the validation images at the same threshold; None if not known.
+        patient_level: Results per patient; None if patients are not known or have one image each.
+        recalibrated: Metrics after cross-fitted recalibration on an external dataset, see `recalibrate`.
+        prevalence: The prevalence for which `at_prevalence` is computed; None if none was given.
+        at_prevalence: PPV and NPV at this prevalence.
         notes: Caveats about the data, the operating point and the intervals.
         ensemble_key: Identifies the ensemble; "" for a single network.
         report_folder: Where the first run stores the report and its plots.
@@ -183,6 +237,13 @@ class Evaluation:
     tta: int
     tta_augmentation: str
     test_set_evaluations: EvaluationCounts | None
+    cases: pd.DataFrame
+    created: str
+    validation: MetricResult | None = None
+    patient_level: PatientLevel | None = None
+    recalibrated: MetricResult | None = None
+    prevalence: float | None = None
+    at_prevalence: MetricResult | None = None
     notes: tuple[str, ...] = ()
     ensemble_key: str = ""
     report_folder: str = ""
@@ -246,4 +307,8 @@ class Evaluation:
         metrics = self.overall.to_metrics(prefix) | name_metrics(self.by_label, f"{prefix}label_")
         for column, subgroups in self.by.items():
             metrics |= name_metrics(subgroups, f"{prefix}by_{to_metric_name(column)}_")
+        if self.patient_level is not None:
+            metrics |= name_metrics(self.patient_level.results, f"{prefix}patients_")
+        for result, name in ((self.recalibrated, "recalibrated_"), (self.at_prevalence, "at_prevalence_")):
+            metrics |= {} if result is None else result.to_metrics(f"{prefix}{name}")
         return metrics

@@ -60,6 +60,11 @@ def artifact_folder(database: Path) -> Path:
     return database.parent / ARTIFACTS
 
 
+def project_folder(uri: str) -> Path:
+    """Return the folder of a store's database or, for a server, the working directory."""
+    return Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else Path.cwd()
+
+
 def current_artifact_uri(uri: str, database: Path | None) -> str:
     """Return the present URI of files that MLflow has recorded under an absolute URI.
 

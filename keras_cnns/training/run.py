@@ -6,17 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset, load
-from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation.metrics import compute_scores
 from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.run_network import predict_probabilities
+from keras_cnns.evaluation.validation import VALIDATION_CASES, describe_validation
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import find_variant, network_settings
@@ -26,6 +25,7 @@ from keras_cnns.training.callbacks import ProgressCallback
 from keras_cnns.training.devices import cluster, strategy
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, count_costs
+from keras_cnns.training.logged_data import hide_patients, log_splits, log_text, network_metadata
 from keras_cnns.training.presets import get_recipe
 from keras_cnns.training.run_directory import FINISHED, create_directory, find_unfinished, wait_for_first_worker
 
@@ -119,16 +119,15 @@ def train(
         description = describe_run(job, dataset, costs, directory.name)
         run_id = record.get("run_id") or store.start(description, experiment=experiment)
         write_text(directory / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
-        write_text(directory / SPLIT_TABLE, split_table(dataset))
-        store.log_files(run_id, directory / SPLIT_TABLE)
+        log_splits(dataset, directory, store, run_id)
         with store.mark_failure(run_id):
             callbacks = [TrackingCallback(store, run_id), *own_callbacks]
             fitted = fit(job, dataset, directory, progress_callbacks=callbacks)
             network = keras.saving.load_model(fitted.best_model, compile=False)
-            operating_point = validation_operating_point(network, dataset)
+            operating_point = log_validation(network, dataset, store, run_id)
             results = evaluate_test(network, dataset, operating_point.get("threshold"), store, run_id) if test else {}
             store.log_model(
-                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset)
+                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
             )
             store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results})
         write_text(directory / FINISHED, run_id)
@@ -170,22 +169,14 @@ def describe_run(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunD
     )
 
 
-def network_metadata(dataset: Dataset) -> dict[str, Any]:
-    """Return what is saved with a network about the dataset that it was trained on."""
-    return {
-        "class_names": list(dataset.class_names),
-        "positive": dataset.positive,
-        "source": dataset.source,
-        "reading": dict(dataset.reading),
-        "ranges": {kind: [found.low, found.high] for kind, found in dataset.ranges.items()},
-        "notes": list(dataset.notes),
-    }
-
-
-def validation_operating_point(network: keras.Model, dataset: Dataset) -> dict[str, float]:
-    """Fit the decision threshold and the temperature of a network on the validation images."""
+def log_validation(network: keras.Model, dataset: Dataset, store: Store, run_id: str) -> dict[str, float]:
+    """Log the predictions for the validation images, and return the threshold and temperature fitted on them."""
     validation = dataset.splits["validation"]
-    return fit_operating_point(validation.labels, predict_probabilities(network, validation.images))
+    probabilities = predict_probabilities(network, validation.images)
+    fitted = fit_operating_point(validation.labels, probabilities)
+    shown = hide_patients(dataset, store).splits["validation"]
+    log_text(describe_validation(shown, probabilities, fitted, dataset.class_names), VALIDATION_CASES, store, run_id)
+    return fitted
 
 
 def evaluate_test(

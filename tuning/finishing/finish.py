@@ -24,7 +24,8 @@ from keras_cnns.training.checkpoints import best_model_path, list_checkpoints
 from keras_cnns.training.devices import strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
-from keras_cnns.training.run import INPUT_EXAMPLES, network_metadata, validation_operating_point
+from keras_cnns.training.logged_data import network_metadata
+from keras_cnns.training.run import INPUT_EXAMPLES, log_validation
 from tuning.finishing.finals import Finalist, Finals, States, compare_finalists, median_repeat
 from tuning.finishing.lead_intervals import add_lead_intervals
 from tuning.finishing.refit import refit
@@ -107,8 +108,9 @@ def save_best_network(sweep: SweepRun, best: Run, state: TrialState) -> dict[str
         return known
     store, dataset = sweep.store, sweep.config.dataset
     network = load_network(sweep, best, state)
-    store.log_model(best.id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset))
-    operating_point = validation_operating_point(network, dataset)
+    metadata = network_metadata(dataset, store)
+    store.log_model(best.id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=metadata)
+    operating_point = log_validation(network, dataset, store, best.id)
     store.log(best.id, metrics=operating_point)
     return operating_point
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset
-from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.errors import TrainingError
 from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.tracking import Run, RunDescription
@@ -23,7 +22,8 @@ from keras_cnns.tracking.registry import RegisteredVersion, Registry
 from keras_cnns.tracking.runs import FINGERPRINT, TRAIN_AND_VALIDATION, TRAINED_ON
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
-from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run, network_metadata
+from keras_cnns.training.logged_data import log_splits, network_metadata
+from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run
 from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.space import Candidate
 from tuning.finishing.finals import Finalist
@@ -65,8 +65,7 @@ def refit(
     folder = sweep.folder / REFIT / f"{winner.number:04d}-{epochs}"
     folder.mkdir(parents=True, exist_ok=True)
     run_id = store.start(describe_refit(job, winner, best, sweep), experiment=sweep.experiment, parent=sweep.run_id)
-    write_text(folder / SPLIT_TABLE, split_table(dataset))
-    store.log_files(run_id, folder / SPLIT_TABLE)
+    log_splits(dataset, folder, store, run_id)
     with store.mark_failure(run_id):
         if not (folder / FINISHED).exists():
             progress = RefitProgress(winner.name, epochs, status)
@@ -74,7 +73,7 @@ def refit(
             network = keras.saving.load_model(fitted.best_model, compile=False)
             check_finite(network, dataset, job.recipe.learning_rate)
             store.log_model(
-                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset)
+                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
             )
             store.log(run_id, metrics={**fitted.metrics, **operating_point})
             write_text(folder / FINISHED, run_id)

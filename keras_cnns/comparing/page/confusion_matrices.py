@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from keras_cnns.evaluation.confusion import CONFUSION_FILE, ConfusionMatrix, draw_confusion_matrix
+from keras_cnns.evaluation.confusion import ConfusionMatrix, draw_confusion_matrix
+from keras_cnns.evaluation.record import RECORD_FILE
 from keras_cnns.plotting import FAINT, INK, make_figure
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from keras_cnns.tracking import Run, Stores
 
-ARTIFACT = f"evaluation/test/{CONFUSION_FILE}"
+ARTIFACT = f"evaluation/test/{RECORD_FILE}"
 EVALUATED = "test_brier"  # a metric that only an evaluation records
 MAX_COLUMNS, MAX_MATRICES = 3, 6
 
@@ -25,7 +27,7 @@ def find_matrices(runs: Sequence[Run], stores: Stores) -> dict[str, ConfusionMat
         if len(found) < MAX_MATRICES and EVALUATED in run.metrics:
             text = stores.store_of(run).read_file(run.id, ARTIFACT)
             if text is not None:
-                found[run.label] = ConfusionMatrix.from_json(text)
+                found[run.label] = ConfusionMatrix.from_dict(json.loads(text)["confusion"])
     return found
 
 

@@ -79,9 +79,11 @@ def metric_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
 
 
 def metric_cell(row: Row, name: str) -> Cell:
-    """Return the cell of a metric, with the margin of error of a mean."""
+    """Return the cell of a metric, with the margin of error of a mean, and how many of the runs have the metric."""
     value = row.value(name)
-    return ["", None] if value is None else [format_metric(name, value, row.margin(name)), value]
+    if value is None:
+        return ["", None]
+    return [" ".join(filter(None, (format_metric(name, value, row.margin(name)), row.partial(name)))), value]
 
 
 def setting_columns(rows: Sequence[Row]) -> list[Column]:

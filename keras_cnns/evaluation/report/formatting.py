@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from keras_cnns.evaluation.intervals import RESAMPLES
 from keras_cnns.evaluation.metrics import all_metrics
+from keras_cnns.evaluation.operating_point import AT_SENSITIVITY, FIXED, YOUDEN
 from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, MetricResult
 
 # The metrics in the tables of labels and subgroups, of which forest plots show the first ones.
 BINARY_TABLE = ("auc", "sensitivity", "specificity", "accuracy")
 UNKNOWN_POSITIVE_TABLE = ("auc", "balanced_accuracy", "accuracy")
 MULTI_CLASS_TABLE = ("accuracy", "balanced_accuracy", "auc", "f1")
+PREDICTIVE_VALUES = ("ppv", "npv")
 
 
 def metric_rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
@@ -54,8 +57,8 @@ def describe_test_set_evaluations(evaluation: Evaluation) -> str:
 
 def describe_decision(evaluation: Evaluation) -> str:
     """Describe how classes are predicted from probabilities."""
-    threshold = evaluation.operating_point.threshold
-    origin = f"which maximises balanced accuracy on {evaluation.operating_point.source}"
+    point = evaluation.operating_point
+    threshold, origin = point.scaled_threshold, describe_rule(evaluation)
     if isinstance(threshold, tuple):
         thresholds = zip(evaluation.class_names, threshold, strict=True)
         listed = ", ".join(f"{name} {of_label:.4f}" for name, of_label in thresholds)
@@ -65,6 +68,21 @@ def describe_decision(evaluation: Evaluation) -> str:
     if threshold is None:
         return "the more probable class; there is no threshold from validation images"
     return f"class {evaluation.class_names[1]} at or above a probability of {threshold:.4f}, {origin}"
+
+
+def describe_rule(evaluation: Evaluation) -> str:
+    """Describe how the threshold was chosen, and what it attains on validation images."""
+    rule, source = evaluation.operating_point.rule, evaluation.operating_point.source
+    if rule.kind == FIXED:
+        return "as given"
+    if rule.kind == YOUDEN:
+        return f"which maximises balanced accuracy on {source}"
+    name, other = ("sensitivity", "specificity") if rule.kind == AT_SENSITIVITY else ("specificity", "sensitivity")
+    known = evaluation.overall if evaluation.split == "validation" else evaluation.validation
+    attained = ""
+    if known is not None and name in known.metrics and not evaluation.multi_label:
+        attained = f"; the {name} there is {' ('.join(format_cell(known, name))})"
+    return f"with the highest {other} at a {name} of {rule.value:g} on {source}{attained}"
 
 
 def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
@@ -101,29 +119,62 @@ def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "intervals", f"95 %, bias-corrected and accelerated bootstrap, {RESAMPLES:,} resamples of {unit}"
 
 
-def table_metrics(evaluation: Evaluation) -> tuple[str, ...]:
-    """Return the metrics in the tables of labels and subgroups; the run and `--json` have all of them."""
+@dataclass(frozen=True, kw_only=True)
+class ResultTable:
+    """Results that are compared in a table and a forest plot.
+
+    Attributes:
+        name: What the rows differ in.
+        results: The result of each row; the first one is the reference.
+        metrics: The metrics in the columns; the run and `--json` have all of them.
+        unit: What the rows count.
+    """
+
+    name: str
+    results: Mapping[str, MetricResult]
+    metrics: tuple[str, ...]
+    unit: str = "images"
+
+
+def result_tables(evaluation: Evaluation) -> Iterator[ResultTable]:
+    """Yield the tables of an evaluation: labels, validation, prevalence, patients, recalibration and subgroups."""
+    metrics: tuple[str, ...] = BINARY_TABLE if evaluation.is_binary or evaluation.multi_label else MULTI_CLASS_TABLE
     if evaluation.is_binary and evaluation.positive is None:
-        return UNKNOWN_POSITIVE_TABLE
-    return BINARY_TABLE if evaluation.is_binary or evaluation.multi_label else MULTI_CLASS_TABLE
+        metrics = UNKNOWN_POSITIVE_TABLE
+    overall = evaluation.overall
+    if evaluation.by_label:
+        yield ResultTable(name="label", results=evaluation.by_label, metrics=metrics)
+    if evaluation.validation is not None:
+        results = {evaluation.split: overall, "validation": evaluation.validation}
+        yield ResultTable(name="split", results=results, metrics=metrics)
+    if evaluation.at_prevalence is not None and evaluation.at_prevalence.metrics:
+        results = {"of these images": overall, f"{evaluation.prevalence:g}": evaluation.at_prevalence}
+        yield ResultTable(name="prevalence", results=results, metrics=PREDICTIVE_VALUES)
+    if evaluation.patient_level is not None:
+        yield ResultTable(
+            name="images of a patient", results=evaluation.patient_level.results, metrics=metrics, unit="patients"
+        )
+    if evaluation.recalibrated is not None:
+        results = {"as transported": overall, "recalibrated here": evaluation.recalibrated}
+        yield ResultTable(name="threshold", results=results, metrics=(*metrics, "brier"))
+    for column, subgroups in evaluation.by.items():
+        yield ResultTable(name=column, results={"all": overall, **subgroups}, metrics=metrics)
 
 
-def format_table(evaluation: Evaluation, results: Mapping[str, MetricResult]) -> dict[str, Any]:
-    """Format a table of labels or subgroups.
+def format_table(table: ResultTable) -> dict[str, Any]:
+    """Format a table.
 
     Returns:
         `columns`, the column names, and `rows`. Each row has a `name`, `counts`, and `cells` of a value and its
-        interval. The first row of a table of subgroups is that of all images.
+        interval.
     """
-    metrics = table_metrics(evaluation)
-    overall = {} if results is evaluation.by_label else {"all": evaluation.overall}
-    has_positives = any(result.positives is not None for result in results.values())
-    titles = [all_metrics()[metric].title for metric in metrics]
-    columns = ["", "images", *(["positive"] if has_positives else []), *titles]
+    has_positives = any(result.positives is not None for result in table.results.values())
+    titles = [all_metrics()[metric].title for metric in table.metrics]
+    columns = [table.name, table.unit, *(["positive"] if has_positives else []), *titles]
     rows = []
-    for name, result in {**overall, **results}.items():
+    for name, result in table.results.items():
         counts = [f"{result.images:,}", *([f"{result.positives or 0:,}"] if has_positives else [])]
-        rows.append({"name": name, "counts": counts, "cells": [format_cell(result, metric) for metric in metrics]})
+        rows.append({"name": name, "counts": counts, "cells": [format_cell(result, name) for name in table.metrics]})
     return {"columns": columns, "rows": rows}
 
 

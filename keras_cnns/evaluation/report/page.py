@@ -19,6 +19,7 @@ from keras_cnns.evaluation.report.formatting import (
     describe_test_set_evaluations,
     format_table,
     metric_rows,
+    result_tables,
 )
 from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
 from keras_cnns.evaluation.results import Evaluation
@@ -74,12 +75,10 @@ def make_title(evaluation: Evaluation) -> str:
 
 
 def make_sections(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    """Yield the table and the forest plot of the labels and of the subgroups of each column."""
-    groups = {"By label": evaluation.by_label} if evaluation.by_label else {}
-    groups |= {f"By {column}": subgroups for column, subgroups in evaluation.by.items()}
-    for heading, results in groups.items():
-        light, dark = (to_png(draw_forest_plot(evaluation, results, palette)) for palette in (LIGHT, DARK))
-        yield {"heading": heading, "table": format_table(evaluation, results), "light": light, "dark": dark}
+    """Yield each table with its forest plot."""
+    for table in result_tables(evaluation):
+        light, dark = (to_png(draw_forest_plot(table, palette)) for palette in (LIGHT, DARK))
+        yield {"heading": f"By {table.name}", "table": format_table(table), "light": light, "dark": dark}
 
 
 def to_png(figure: Figure) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from keras_cnns.evaluation.calibration import (
 from keras_cnns.evaluation.confusion import draw_confusion_matrix
 from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
-from keras_cnns.evaluation.report.formatting import table_metrics
+from keras_cnns.evaluation.report.formatting import ResultTable
 from keras_cnns.evaluation.results import Evaluation, MetricResult
 from keras_cnns.plotting import make_figure
 
@@ -120,20 +120,20 @@ def compute_reliability(evaluation: Evaluation, probabilities: np.ndarray) -> Re
     return reliability_diagram(evaluation.labels, probabilities)
 
 
-def draw_forest_plot(evaluation: Evaluation, results: Mapping[str, MetricResult], palette: Palette) -> Figure:
-    """Draw three metrics side by side, with a row for all images and one for each label or subgroup."""
-    rows = {"all": evaluation.overall, **results}
-    figure = make_figure(11, 0.9 + INCHES_PER_ROW * len(rows), dpi=110, paper=palette.background)
-    panels = figure.subplots(1, FOREST_PANELS, sharey=True, gridspec_kw={"wspace": 0.08})
-    for axes, metric in zip(panels, table_metrics(evaluation), strict=False):
-        draw_metric(axes, metric, list(rows.values()), palette)
-    panels[0].set_yticks(range(len(rows)), [shorten(name) for name in rows])
-    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+def draw_forest_plot(table: ResultTable, palette: Palette) -> Figure:
+    """Draw the first metrics of a table side by side, with a row for each result."""
+    figure = make_figure(11, 0.9 + INCHES_PER_ROW * len(table.results), dpi=110, paper=palette.background)
+    count = min(FOREST_PANELS, len(table.metrics))
+    panels = figure.subplots(1, count, sharey=True, squeeze=False, gridspec_kw={"wspace": 0.08})[0]
+    for axes, metric in zip(panels, table.metrics, strict=False):
+        draw_metric(axes, metric, list(table.results.values()), palette)
+    panels[0].set_yticks(range(len(table.results)), [shorten(name) for name in table.results])
+    panels[0].set_ylim(len(table.results) - 0.4, -0.6)
     return figure
 
 
 def draw_metric(axes: Axes, metric: str, rows: Sequence[MetricResult], palette: Palette) -> None:
-    """Draw one metric of all rows. The vertical line is its value for all images, in the first row."""
+    """Draw one metric of all rows. The vertical line is its value in the first row, the reference."""
     axes.set_facecolor(palette.background)
     axes.set_title(all_metrics()[metric].title, loc="left", fontsize=11, color=palette.text)
     axes.tick_params(colors=palette.text, labelsize=9, left=False)

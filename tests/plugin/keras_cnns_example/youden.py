@@ -1,6 +1,6 @@
 """Youden's index, as a metric of evaluations."""
 
-from keras_cnns.evaluation.metrics import Metric
+from keras_cnns.evaluation.metric import Metric
 
 METRIC = Metric(
     name="youden",

@@ -1,0 +1,45 @@
+"""What is logged of the images that a network is trained on, with pseudonyms instead of patient IDs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from keras_cnns.atomic import write_text
+from keras_cnns.data import Dataset
+from keras_cnns.data.pseudonyms import load_pseudonyms
+from keras_cnns.data.splits import SPLIT_TABLE, split_table
+from keras_cnns.tracking import Store
+from keras_cnns.tracking.location import project_folder
+
+
+def hide_patients(dataset: Dataset, store: Store) -> Dataset:
+    """Return a dataset with pseudonyms instead of patient IDs, unless it keeps them (`Dataset.keep_ids`)."""
+    return load_pseudonyms(project_folder(store.uri), dataset).hide_dataset(dataset)
+
+
+def log_splits(dataset: Dataset, folder: Path, store: Store, run_id: str) -> None:
+    """Write the table of splits to a folder, and log it without patient IDs."""
+    write_text(folder / SPLIT_TABLE, split_table(dataset))
+    log_text(split_table(hide_patients(dataset, store)), SPLIT_TABLE, store, run_id)
+
+
+def log_text(text: str, name: str, store: Store, run_id: str) -> None:
+    """Log a text as a file of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        write_text(path, text)
+        store.log_files(run_id, path)
+
+
+def network_metadata(dataset: Dataset, store: Store) -> dict[str, Any]:
+    """Return what is saved with a network about the dataset that it was trained on."""
+    return {
+        "class_names": list(dataset.class_names),
+        "positive": dataset.positive,
+        "source": dataset.source,
+        "reading": dict(dataset.reading),
+        "ranges": {kind: [found.low, found.high] for kind, found in dataset.ranges.items()},
+        "notes": list(hide_patients(dataset, store).notes),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from hypothesis import settings
 from mlflow.store.db import utils as mlflow_database
+from playwright.sync_api import Browser, sync_playwright
 
 from keras_cnns import plugins
 from keras_cnns.data import Dataset, load
@@ -132,3 +134,13 @@ def pneumonia() -> Path:
 @pytest.fixture(scope="session")
 def mnist() -> Path:
     return shared("mnist.npz")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The Chromium that is installed."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])

@@ -125,14 +125,19 @@ def test_an_ensemble_averages_probabilities_and_fits_its_own_operating_point(mad
         np.testing.assert_allclose(predictions.probabilities, calibrated, atol=1e-6)
 
 
-def test_an_ensemble_on_an_external_dataset_uses_the_mean_threshold(made: Made) -> None:
+def test_an_ensemble_has_the_operating_point_of_its_validation_predictions_on_any_dataset(made: Made) -> None:
+    own = evaluate(made.ids, made.data)
     test = made.data.splits["test"]
     swapped = {"test": replace(test, labels=1 - test.labels)}
     other = replace(made.data, name="elsewhere", class_names=("high", "low"), splits=swapped)
     found = evaluate(made.ids, other)
-    thresholds = [Store().run(run_id).metrics["threshold"] for run_id in made.ids]
-    assert found.operating_point.threshold == pytest.approx(np.mean(thresholds))
-    assert found.operating_point.temperature is None
+    validation = made.data.splits["validation"]
+    networks = [load_run_network(Store(), Store().run(run_id)) for run_id in made.ids]
+    mean = np.mean([network.probabilities(validation.images) for network in networks], axis=0)
+    fitted = fit_operating_point(validation.labels, mean)
+    for point in (own.operating_point, found.operating_point):
+        assert point.threshold == pytest.approx(fitted["threshold"])
+        assert point.temperature == pytest.approx(fitted["temperature"])
     assert found.external
     assert "ensemble_external_test_auc" in Store().run(made.ids[0]).metrics
 

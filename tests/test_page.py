@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from keras_cnns.cli import main
 from keras_cnns.comparing.comparison import Comparison
@@ -32,7 +30,6 @@ from keras_cnns.plotting import make_figure
 from keras_cnns.tracking import Run, RunDescription, Store, Stores
 
 SCORES = {("narrow <i>", 8): [0.91, 0.92, 0.93], ("wide", 16): [0.95, 0.97, 0.96], ("odd", 12): [0.5]}
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def no_url(_: Run) -> str:
@@ -163,14 +160,6 @@ def test_the_confusion_matrix_of_several_labels_is_computed_and_plotted() -> Non
 def test_a_page_that_cannot_be_written_raises_an_error(store: Store) -> None:
     with pytest.raises(SettingError, match=r"cannot write /nowhere/page\.html"):
         write_page(Comparison((stores := Stores([store])).runs()), stores, "/nowhere/page.html", title="x")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if BROWSER is None:
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
 
 
 def names(opened: Page) -> list[str]:

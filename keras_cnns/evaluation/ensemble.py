@@ -12,10 +12,10 @@ import numpy as np
 from keras_cnns.data import Dataset
 from keras_cnns.data.classes import class_key
 from keras_cnns.errors import EvaluationError
-from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, fit_operating_point
+from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold
 from keras_cnns.evaluation.run_network import Progress, RunNetwork, format_shape, load_run_network, no_progress
 from keras_cnns.tracking import Run, Store
-from keras_cnns.tracking.runs import best_trial, find_sweep, monitored_metric, select_run, strip_prefix
+from keras_cnns.tracking.runs import best_trial, find_sweep, monitored_metric, select_run
 
 SWAPPED = [1, 0]
 """The order of two classes that are the other way round."""
@@ -59,11 +59,6 @@ class Ensemble:
         ids = " ".join(sorted(run.id for run in self.runs))
         return "" if self.is_single else hashlib.sha256(ids.encode()).hexdigest()[:8]
 
-    @property
-    def metric_prefix(self) -> str:
-        """The prefix of the metrics in which the runs store the operating point of the ensemble."""
-        return f"ensemble_{self.key}_"
-
     def runs_trained_on(self, dataset: Dataset) -> list[Run]:
         """Return the runs whose dataset this is."""
         return [run for run in self.runs if run.data_fingerprint == dataset.fingerprint]
@@ -81,16 +76,12 @@ class Ensemble:
         return np.asarray(np.mean(probabilities, axis=0))
 
     def stored_operating_point(self) -> OperatingPoint:
-        """Return the operating point that the runs store.
+        """Return the operating point that the run stores; for several runs, their mean threshold without temperature.
 
-        For several networks this is the one that an earlier evaluation fitted for the same ensemble. If there is none,
-        it is the mean of their thresholds, without a temperature.
+        That of an ensemble is better fitted on the mean probabilities, see `choose_operating_point`.
         """
         if self.is_single:
             return self.first.operating_point
-        metrics = strip_prefix(self.first.run.metrics, self.metric_prefix)
-        if metrics:
-            return self.first.read_operating_point(metrics, "the validation images of the runs, for this ensemble")
         source = "the validation images of each run (mean of the thresholds)"
         return OperatingPoint(threshold=self.mean_threshold(), temperature=None, source=source)
 
@@ -108,11 +99,6 @@ class Ensemble:
             if isinstance(threshold, float)
         ]
         return float(np.mean(known)) if len(known) == len(thresholds) else None
-
-    def fit_metrics(self, dataset: Dataset, *, tta: int = 1, progress: Progress = no_progress) -> dict[str, float]:
-        """Fit the operating point on the validation images of the runs' dataset, see `fit_operating_point`."""
-        validation = dataset.splits["validation"]
-        return fit_operating_point(validation.labels, self.probabilities(validation.images, tta=tta, progress=progress))
 
 
 def find_runs(store: Store, references: str | Sequence[str]) -> tuple[list[Run], list[str]]:

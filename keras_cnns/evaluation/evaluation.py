@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_cnns.data import Dataset, Split
+from keras_cnns.data.dataset import describe_shape
 from keras_cnns.data.pseudonyms import known_patients, load_pseudonyms
 from keras_cnns.evaluation.cases import case_table, write_cases
 from keras_cnns.evaluation.caveats import find_caveats
@@ -27,8 +28,9 @@ from keras_cnns.evaluation.compatibility import (
     select_split,
     separate_unknown,
 )
-from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
-from keras_cnns.evaluation.operating_point import OperatingPoint, fit_operating_point, predict_classes
+from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
+from keras_cnns.evaluation.error_analysis import find_mistakes
+from keras_cnns.evaluation.operating_point import predict_classes
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
 from keras_cnns.evaluation.recalibration import recalibrate
@@ -39,7 +41,7 @@ from keras_cnns.evaluation.run_images import load_for_run
 from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.evaluation.subgroups import compute_subgroups, find_incomparable, get_columns, name_subgroups
 from keras_cnns.evaluation.threshold_choice import apply_rule, check_rule, make_rule
-from keras_cnns.evaluation.validation import ValidationPredictions, find_validation
+from keras_cnns.evaluation.validation import choose_operating_point, find_validation
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.location import project_folder
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS_PER_REQUEST = 500
+CONVERSION = ("resize", "window", "bits", "value_range", "frames")
+"""The options of `load` that change pixels, besides the size and the channels."""
 
 
 def evaluate(
@@ -131,7 +135,7 @@ def evaluate(
     check_rule(rule, ensemble, positive)
     images = replace(images, labels=convert_labels(images.labels, matched, class_names))
     validation = find_validation(store, ensemble, dataset, tta=tta, progress=progress)
-    operating_point = choose_operating_point(store, ensemble, validation, tta=tta)
+    operating_point = choose_operating_point(ensemble, validation, tta=tta)
     predictions = LabelledPredictions(
         labels=images.labels,
         probabilities=ensemble.probabilities(images.images, tta=tta, progress=progress),
@@ -160,6 +164,8 @@ def evaluate(
     external = not ensemble.runs_trained_on(dataset)
     patients = separate_unknown(images.patients)
     pseudonyms = load_pseudonyms(project_folder(store.uri), dataset)
+    shown = pseudonyms.hide_split(images)
+    mistakes, mistake_count = find_mistakes(ensemble, predictions, shown, split, class_names)
     evaluation = Evaluation(
         runs=tuple(runs),
         data_name=dataset.name,
@@ -181,7 +187,11 @@ def evaluate(
         tta_augmentation=", ".join(augmentations),
         test_set_evaluations=None,
         ensemble_key=ensemble.key,
-        cases=make_cases(pseudonyms.hide_split(images), split, predictions, class_names, columns),
+        group_of_image=group_of_image,
+        mistakes=mistakes,
+        mistake_count=mistake_count,
+        conversion=describe_conversion(dataset),
+        cases=make_cases(shown, split, predictions, class_names, columns),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         validation=known.compute() if known is not None and split != "validation" else None,
         patient_level=None if patients is None else compute_patient_level(predictions, patients, known),
@@ -200,6 +210,16 @@ def evaluate(
     return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
 
 
+def describe_conversion(dataset: Dataset) -> str:
+    """Describe how the images of a dataset were converted."""
+    shown = {name: value for name, value in dataset.reading.items() if name in CONVERSION and value is not None}
+    ranges = [
+        f"{kind} values {found.low:g} to {found.high:g} become 0 to 255" for kind, found in dataset.ranges.items()
+    ]
+    parts = [describe_shape(dataset.image_shape), *(f"{name} {value}" for name, value in shown.items()), *ranges]
+    return ", ".join(parts)
+
+
 def make_cases(
     split: Split,
     split_name: str,
@@ -214,24 +234,6 @@ def make_cases(
         split, split_name, labels=predictions.labels, probabilities=probabilities,
         predicted=predict_classes(predictions.probabilities, point.threshold), class_names=class_names, columns=columns,
     )  # fmt: skip
-
-
-def choose_operating_point(
-    store: Store, ensemble: Ensemble, validation: ValidationPredictions | None, *, tta: int
-) -> OperatingPoint:
-    """Return the stored operating point or, for an ensemble or test-time augmentation, fit it on validation images.
-
-    Each run stores the operating point of an ensemble, which `predict` reads.
-    """
-    if validation is None or (ensemble.is_single and tta == 1):
-        return ensemble.stored_operating_point()
-    metrics = fit_operating_point(validation.labels, validation.probabilities)
-    if tta == 1:
-        for run in ensemble.runs:
-            store.log(run.id, metrics={f"{ensemble.metric_prefix}{name}": value for name, value in metrics.items()})
-    conditions = [] if ensemble.is_single else ["for this ensemble"]
-    conditions += [f"with test-time augmentation (tta={tta})"] if tta > 1 else []
-    return ensemble.first.read_operating_point(metrics, f"the validation images, {' '.join(conditions)}", tta=tta)
 
 
 def store_evaluation(store: Store, evaluation: Evaluation, report_path: Path | None) -> str:

@@ -136,7 +136,8 @@ def explain(
     if read.broken:
         raise DataError(f"{list_examples(read.broken, '; ')}; fix or remove the file.")
     files, pixels = read.files, read.pixels
-    predictions = make_predictions(ensemble, read, ensemble.probabilities(pixels, progress=progress))
+    probabilities = ensemble.probabilities(pixels, progress=progress)
+    predictions = make_predictions(ensemble, read, probabilities, ensemble.stored_operating_point())
     classes = select_classes(predictions, class_name)
     progress(f"{method} at {model.layer}")
     heatmaps = compute_heatmaps(model, pixels, classes, method=method)

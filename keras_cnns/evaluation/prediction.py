@@ -20,6 +20,7 @@ from keras_cnns.evaluation.compatibility import check_tta
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
 from keras_cnns.evaluation.run_network import Progress, RunNetwork, no_progress
+from keras_cnns.evaluation.validation import choose_operating_point, find_validation
 from keras_cnns.tracking import Store
 
 
@@ -115,12 +116,15 @@ def predict(
     ensemble = load_ensemble(store, *find_runs(store, run), progress=progress)
     read = read_images(files, ensemble.first)
     probabilities = ensemble.probabilities(read.pixels, tta=tta, progress=progress)
-    return make_predictions(ensemble, replace(read, notes=(*notes, *read.notes)), probabilities)
+    validation = None if ensemble.is_single else find_validation(store, ensemble)
+    point = choose_operating_point(ensemble, validation)
+    return make_predictions(ensemble, replace(read, notes=(*notes, *read.notes)), probabilities, point)
 
 
-def make_predictions(ensemble: Ensemble, read: ReadImages, probabilities: np.ndarray) -> Predictions:
-    """Return the predictions at the stored operating point of an ensemble."""
-    point = ensemble.stored_operating_point()
+def make_predictions(
+    ensemble: Ensemble, read: ReadImages, probabilities: np.ndarray, point: OperatingPoint
+) -> Predictions:
+    """Return the predictions of an ensemble at an operating point."""
     probabilities = point.scale(probabilities, multi_label=ensemble.first.multi_label)
     thresholds = point.scaled_threshold
     return Predictions(

@@ -55,6 +55,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: installed_version(name) for name in VERSIONED_PACKAGES},
         },
+        "mistakes": evaluation.mistake_count,
         "report": evaluation.report_folder,
     }  # fmt: skip
 

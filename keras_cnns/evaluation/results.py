@@ -67,6 +67,29 @@ class PatientLevel:
     left_out: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A misclassified image.
+
+    Attributes:
+        name: The file, or the split and index of the image.
+        patient: The pseudonym of the patient; "" if unknown.
+        true_class: The true class.
+        predicted_class: The predicted class; "not NAME" for a label that is not predicted.
+        probability: The probability of the predicted class, after temperature scaling.
+        image: The image as the network reads it, as PNG.
+        heatmap: The image with the heatmap of the predicted class, as PNG; None if the network cannot be explained.
+    """
+
+    name: str
+    patient: str
+    true_class: str
+    predicted_class: str
+    probability: float
+    image: bytes
+    heatmap: bytes | None = None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledPredictions:
     """True labels and predicted probabilities of images.
@@ -206,6 +229,10 @@ class Evaluation:
         tta: Number of versions of each image, the image itself included, whose probabilities were averaged.
         tta_augmentation: The augmentation of the other versions.
         test_set_evaluations: How often the test split has been evaluated; None for validation images.
+        group_of_image: The group of each image that the bootstrap resamples; None if it resamples images.
+        mistakes: The most confident mistakes, see `keras_cnns.evaluation.error_analysis`.
+        mistake_count: Number of wrong predictions, of images or of their labels.
+        conversion: How images were converted, as text.
         cases: The table of cases, see `keras_cnns.evaluation.cases`.
         created: Date and time of the evaluation, in ISO format.
         validation: Metrics and intervals of the validation images at the same threshold; None if not known.
@@ -239,6 +266,10 @@ class Evaluation:
     test_set_evaluations: EvaluationCounts | None
     cases: pd.DataFrame
     created: str
+    group_of_image: np.ndarray | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    mistake_count: int = 0
+    conversion: str = ""
     validation: MetricResult | None = None
     patient_level: PatientLevel | None = None
     recalibrated: MetricResult | None = None

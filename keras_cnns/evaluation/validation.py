@@ -16,8 +16,8 @@ import pandas as pd
 from keras_cnns.data.dataset import IMAGE_COLUMN, Dataset, Split
 from keras_cnns.evaluation.cases import PATH, PATIENT, PROBABILITY, TRUE_CLASS, case_table
 from keras_cnns.evaluation.ensemble import Ensemble, find_indices
-from keras_cnns.evaluation.operating_point import predict_classes
-from keras_cnns.evaluation.run_network import Progress, RunNetwork
+from keras_cnns.evaluation.operating_point import OperatingPoint, fit_operating_point, predict_classes
+from keras_cnns.evaluation.run_network import Progress, RunNetwork, no_progress
 from keras_cnns.tracking import Store
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ def describe_validation(
 
 
 def find_validation(
-    store: Store, ensemble: Ensemble, dataset: Dataset, *, tta: int, progress: Progress
+    store: Store, ensemble: Ensemble, dataset: Dataset | None = None, *, tta: int = 1, progress: Progress = no_progress
 ) -> ValidationPredictions | None:
     """Return the predictions of an ensemble for the validation images of its runs, or None if they are not known.
 
     They are read from the runs if all of them had the same validation images. With test-time augmentation, and for
-    runs that did not store them, they are predicted if the dataset is that of the runs.
+    runs that did not store them, they are predicted if a dataset is given and is that of the runs.
     """
     stored = [read_validation(store, member) for member in ensemble.members] if tta == 1 else [None]
     first = stored[0]
@@ -83,6 +83,8 @@ def find_validation(
         return ValidationPredictions(
             images=first.images, labels=first.labels, probabilities=mean, patients=first.patients
         )
+    if dataset is None:
+        return None
     own = len(ensemble.runs_trained_on(dataset)) == len(ensemble.runs)
     if not own or ensemble.trained_on_validation or "validation" not in dataset.splits:
         return None
@@ -93,6 +95,18 @@ def find_validation(
         probabilities=ensemble.probabilities(split.images, tta=tta, progress=progress),
         patients=split.patients,
     )
+
+
+def choose_operating_point(
+    ensemble: Ensemble, validation: ValidationPredictions | None, *, tta: int = 1
+) -> OperatingPoint:
+    """Return the stored operating point or, for an ensemble or test-time augmentation, fit it on validation images."""
+    if validation is None or (ensemble.is_single and tta == 1):
+        return ensemble.stored_operating_point()
+    metrics = fit_operating_point(validation.labels, validation.probabilities)
+    conditions = [] if ensemble.is_single else ["for this ensemble"]
+    conditions += [f"with test-time augmentation (tta={tta})"] if tta > 1 else []
+    return ensemble.first.read_operating_point(metrics, f"the validation images, {' '.join(conditions)}", tta=tta)
 
 
 def read_validation(store: Store, network: RunNetwork) -> ValidationPredictions | None:

@@ -12,10 +12,11 @@ Names in MLflow:
              threshold_1, ... for multi-label data;
              SPLIT_NAME, SPLIT_NAME_low and SPLIT_NAME_high of an evaluation, SPLIT_by_COLUMN_VALUE_NAME of
              subgroups, SPLIT_label_LABEL_NAME of labels; external_... for other images than the run's own;
-             ensemble_... of several runs, in the first, and ensemble_KEY_threshold and _temperature in each;
+             ensemble_... of several runs, in the first;
              test_set_evaluations.FINGERPRINT, one point per evaluation on a test set, with the time as its value
     inputs   the images, by name and fingerprint
     files    model, a logged model, with class_names in its metadata; splits.csv, the split of each image;
+             validation_predictions.csv, the cases of the validation images;
              evaluation/... and ensemble/..., the reports
 """
 

@@ -10,6 +10,7 @@ from keras_cnns.evaluation.intervals import RESAMPLES
 from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.operating_point import AT_SENSITIVITY, FIXED, YOUDEN
 from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, MetricResult
+from keras_cnns.tracking.runs import strip_prefix
 
 # The metrics in the tables of labels and subgroups, of which forest plots show the first ones.
 BINARY_TABLE = ("auc", "sensitivity", "specificity", "accuracy")
@@ -116,6 +117,7 @@ def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         names = {PATIENTS: "patients", GROUPS: "groups"}
         grouped_by = names.get(evaluation.grouped_by, f"groups by {evaluation.grouped_by}")
         unit = f"{evaluation.groups:,} whole {grouped_by}"
+    yield "input", evaluation.conversion
     yield "intervals", f"95 %, bias-corrected and accelerated bootstrap, {RESAMPLES:,} resamples of {unit}"
 
 
@@ -151,9 +153,7 @@ def result_tables(evaluation: Evaluation) -> Iterator[ResultTable]:
         results = {"of these images": overall, f"{evaluation.prevalence:g}": evaluation.at_prevalence}
         yield ResultTable(name="prevalence", results=results, metrics=PREDICTIVE_VALUES)
     if evaluation.patient_level is not None:
-        yield ResultTable(
-            name="images of a patient", results=evaluation.patient_level.results, metrics=metrics, unit="patients"
-        )
+        yield ResultTable(name="patient", results=evaluation.patient_level.results, metrics=metrics, unit="patients")
     if evaluation.recalibrated is not None:
         results = {"as transported": overall, "recalibrated here": evaluation.recalibrated}
         yield ResultTable(name="threshold", results=results, metrics=(*metrics, "brier"))
@@ -186,3 +186,21 @@ def format_cell(result: MetricResult, metric: str) -> tuple[str, str]:
         return "not defined", ""
     interval = result.intervals.get(metric)
     return f"{result.metrics[metric]:.3f}", f"{interval.low:.3f} to {interval.high:.3f}" if interval else "no interval"
+
+
+def describe_training(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """Yield the name and the description of each part of the training of the networks, and of this evaluation."""
+    run = evaluation.runs[0]
+    yield "training set", f"{run.data_name}, fingerprint {run.data_fingerprint or 'unknown'}"
+    for title, values in (("settings", run.settings), ("recipe", run.recipe)):
+        if values:
+            yield title, ", ".join(f"{name} {value}" for name, value in values.items())
+    seeds = [str(run.seed) for run in evaluation.runs if run.seed is not None]
+    if seeds:
+        yield "seed" if len(seeds) == 1 else "seeds", ", ".join(seeds)
+    for title, prefix in (("versions", "versions."), ("hardware", "hardware.")):
+        found = strip_prefix(run.tags, prefix)
+        if found:
+            yield title, ", ".join(f"{name} {value}" for name, value in found.items())
+    yield "trained", run.started.isoformat(timespec="minutes")
+    yield "evaluated", evaluation.created

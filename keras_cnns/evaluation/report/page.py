@@ -17,12 +17,15 @@ from keras_cnns.evaluation.plot_style import DARK, LIGHT
 from keras_cnns.evaluation.report.formatting import (
     describe_setup,
     describe_test_set_evaluations,
+    describe_training,
     format_table,
     metric_rows,
     result_tables,
 )
 from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
+from keras_cnns.evaluation.report.summary import summarize
 from keras_cnns.evaluation.results import Evaluation
+from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,8 +61,13 @@ def render(evaluation: Evaluation, plots: bytes) -> str:
         subtitle=f"run{'s' if evaluation.ensemble_key else ''} {', '.join(run.id for run in evaluation.runs)}",
         test_set_evaluations=describe_test_set_evaluations(evaluation),
         rows=list(metric_rows(evaluation)),
-        setup=list(describe_setup(evaluation)),
+        summary=list(summarize(evaluation)),
+        mistakes=evaluation.mistakes,
+        mistake_count=evaluation.mistake_count,
+        prediction_count=evaluation.labels.size,
+        setup=[*describe_setup(evaluation), *describe_training(evaluation)],
         notes=evaluation.notes,
+        version=__version__,
         sections=list(make_sections(evaluation)),
         light=plots,
         dark=to_png(draw_evaluation(evaluation, DARK)),

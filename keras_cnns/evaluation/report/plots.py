@@ -18,6 +18,7 @@ from keras_cnns.evaluation.calibration import (
 from keras_cnns.evaluation.confusion import draw_confusion_matrix
 from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
+from keras_cnns.evaluation.report.bands import Bands, compute_bands
 from keras_cnns.evaluation.report.formatting import ResultTable
 from keras_cnns.evaluation.results import Evaluation, MetricResult
 from keras_cnns.plotting import make_figure
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_LABELLED_CURVES = 10
 FOREST_PANELS = 3
+MAX_BANDS = 3
+BAND_OPACITY = 0.18
 INCHES_PER_ROW = 0.34
 
 
@@ -65,6 +68,10 @@ def draw_curves(roc: Axes, precision: Axes, evaluation: Evaluation, palette: Pal
             "alpha": 1.0 if few else 0.4,
             "label": f"{shorten(evaluation.class_names[index])}, AUC {area:.3f}",
         }
+        if len(classes) <= MAX_BANDS:
+            draw_bands(
+                roc, precision, compute_bands(positive, probabilities, evaluation.group_of_image), style["color"]
+            )
         roc.plot(false_positive_rate, true_positive_rate, **style)
         precision.step(recalls, precisions, where="pre", **style)
     if evaluation.is_binary and evaluation.operating_point.threshold is not None:
@@ -78,13 +85,21 @@ def draw_curves(roc: Axes, precision: Axes, evaluation: Evaluation, palette: Pal
         roc.legend(fontsize=9, labelcolor=palette.text, frameon=False, loc="lower right")
 
 
+def draw_bands(roc: Axes, precision: Axes, bands: Bands, colour: str) -> None:
+    """Draw the 95 % confidence bands of both curves."""
+    for axes, ends in ((roc, bands.sensitivity), (precision, bands.precision)):
+        axes.fill_between(bands.positions, *ends, color=colour, alpha=BAND_OPACITY, linewidth=0)
+
+
 def mark_threshold(roc: Axes, precision: Axes, evaluation: Evaluation, palette: Palette) -> None:
     """Mark the decision threshold of two classes on both curves."""
     sensitivity, specificity = evaluation.metrics.get("sensitivity"), evaluation.metrics.get("specificity")
     if sensitivity is None or specificity is None:
         return
     style: dict[str, Any] = {"color": palette.text, "markersize": 7}
-    roc.plot(1 - specificity, sensitivity, "o", label=f"threshold {evaluation.operating_point.threshold:.3f}", **style)
+    roc.plot(
+        1 - specificity, sensitivity, "o", label=f"threshold {evaluation.operating_point.scaled_threshold:.3f}", **style
+    )
     positive = evaluation.predicted == 1
     if positive.any():
         precision.plot(sensitivity, float((evaluation.labels[positive] == 1).mean()), "o", **style)

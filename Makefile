@@ -3,17 +3,21 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all lint pytest docs clean
 
 demo: $(ENVIRONMENT)/installed
 	$(BIN)/keras-cnns sweep densenet --data digits --trials 10 --epochs 8 --experiment demo --plot demo.png
 
 # One test of every guarantee; `test-all` adds those that repeat it for further networks and options.
-test: $(ENVIRONMENT)/tested lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not exhaustive'
+# The linters run beside the tests, which often wait for processes that they start.
+test: $(ENVIRONMENT)/tested
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest SELECTED='not exhaustive'
 
-test-all: $(ENVIRONMENT)/tested lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+test-all: $(ENVIRONMENT)/tested
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: $(ENVIRONMENT)/tested
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m '$(SELECTED)'
 
 lint: $(ENVIRONMENT)/tested
 	$(BIN)/ruff check .

@@ -184,7 +184,7 @@ def run_stubs(folder: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> list
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("another ray")
+@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 @pytest.mark.parametrize("recycle", [True, False])
 def test_a_worker_that_has_grown_too_much_is_recycled(
@@ -199,7 +199,7 @@ def test_a_worker_that_has_grown_too_much_is_recycled(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("another ray")
+@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 def test_the_death_of_a_process_between_two_trials_affects_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -111,7 +111,7 @@ def folder(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("another ray")
+@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 def test_the_commands_of_the_readme_lead_from_a_folder_of_images_to_an_evaluation(
     folder: Path, capsys: pytest.CaptureFixture[str]

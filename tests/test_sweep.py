@@ -217,7 +217,7 @@ def kill_a_worker(driver: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("another ray")
+@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 def test_a_sweep_that_was_interrupted_and_killed_finishes_each_trial_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,129 @@
+"""Logistic recalibration of the probability of the positive class: calibration slope and intercept.
+
+Both are maximum-likelihood estimates of logistic regressions on the logit of the predicted probability (Cox 1958;
+Van Calster et al. 2016, "A Calibration Hierarchy for Risk Models Was Defined"; TRIPOD):
+
+- slope b of logit P(positive) = a + b * logit. It is 1 for calibrated probabilities, below 1 if they are too extreme.
+- intercept a of logit P(positive) = a + logit, also called calibration-in-the-large: the slope is fixed at 1. It is 0
+  for calibrated probabilities, below 0 if they are too high on average.
+
+All functions take the weight of each image in each of several resamples, shape (images, resamples).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit
+
+MAX_LOGIT = 25 * float(np.log(2))  # of a probability of 1 - 2 ** -25, which float32 cannot distinguish from 1
+MAX_STEPS = 100
+MAX_STEP = 3.0
+TOLERANCE = 1e-9
+SMALLEST = 1e-10  # of the information, so that it can be inverted
+
+
+def binary_logits(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logit of class 1 of two classes, shape (images,), at most 17 in absolute value.
+
+    Args:
+        probabilities: Shape (images, 2); the smaller one of both determines the logit, so that none is rounded.
+    """
+    smallest = np.finfo(np.float64).tiny
+    logits = np.log(np.maximum(probabilities[:, 1], smallest)) - np.log(np.maximum(probabilities[:, 0], smallest))
+    return np.asarray(np.clip(logits, -MAX_LOGIT, MAX_LOGIT))
+
+
+def calibration_intercepts(logits: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the calibration intercept in each resample, shape (resamples,); NaN if it has images of only one class."""
+    resampled = have_both_classes(positive, weights)
+    found = np.full(weights.shape[1], np.nan)
+    found[resampled] = fit_logistic(np.ones((len(logits), 1)), positive, weights[:, resampled], offset=logits)[0]
+    return found
+
+
+def calibration_slopes(logits: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the calibration slope in each resample, shape (resamples,).
+
+    It is infinite if a logit separates the classes, with the sign of their difference, and NaN if there are images of
+    only one class or if all logits are equal.
+    """
+    spread = logits.std()
+    found = np.full(weights.shape[1], np.nan)
+    if spread == 0:
+        return found
+    lowest, highest = (
+        [function(logits[chosen], weights[chosen] > 0) for chosen in (~positive, positive)]
+        for function in (lowest_where, highest_where)
+    )
+    both = have_both_classes(positive, weights)
+    varies = np.maximum(*highest) > np.minimum(*lowest)
+    found[both & varies & (highest[0] <= lowest[1])] = np.inf
+    found[both & varies & (highest[1] <= lowest[0])] = -np.inf
+    overlap = both & varies & np.isnan(found)
+    standardised = (logits - logits.mean()) / spread
+    design = np.stack([np.ones(len(logits)), standardised], axis=1)
+    found[overlap] = fit_logistic(design, positive, weights[:, overlap])[1] / spread
+    return found
+
+
+def have_both_classes(positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return whether each resample has positive and negative images, shape (resamples,)."""
+    return np.asarray((weights[positive] > 0).any(axis=0) & (weights[~positive] > 0).any(axis=0))
+
+
+def lowest_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the lowest of the chosen values in each resample, shape (resamples,); infinite if none is chosen.
+
+    `values` have shape (images,), `chosen` has shape (images, resamples).
+    """
+    order = np.argsort(values, kind="stable")
+    if not len(order):
+        return np.full(chosen.shape[1], np.inf)
+    first = chosen[order].argmax(axis=0)
+    return np.asarray(np.where(chosen.any(axis=0), values[order][first], np.inf))
+
+
+def highest_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the highest of the chosen values in each resample; see `lowest_where`."""
+    return -lowest_where(-values, chosen)
+
+
+def fit_logistic(
+    design: np.ndarray, positive: np.ndarray, weights: np.ndarray, offset: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Return the maximum-likelihood coefficients of a logistic regression in each resample.
+
+    They are found by Newton's method from 0. Steps are limited and, after one that went beyond the maximum along its
+    direction, halved. The classes must overlap. Coefficients that are not found are NaN.
+
+    Args:
+        design: The predictors, shape (images, coefficients).
+        positive: Whether each image is positive, shape (images,).
+        weights: Shape (images, resamples).
+        offset: What is added to the sum of the weighted predictors, shape (images,).
+
+    Returns:
+        Shape (coefficients, resamples).
+    """
+    number = design.shape[1]
+    products = (design[:, :, np.newaxis] * design[:, np.newaxis]).reshape(len(design), -1)
+    coefficients = np.zeros((number, weights.shape[1]))
+    step, progress = np.zeros_like(coefficients), np.zeros(weights.shape[1])
+    active = np.arange(weights.shape[1])
+    for _ in range(MAX_STEPS):
+        if not len(active):
+            break
+        predicted = expit(design @ coefficients[:, active] + np.reshape(offset, (-1, 1)))
+        residuals = weights * (positive[:, np.newaxis] - predicted)
+        gradient = design.T @ residuals
+        information = (products.T @ (weights * predicted * (1 - predicted))).T.reshape(-1, number, number)
+        newton = np.linalg.solve(information + SMALLEST * np.eye(number), gradient.T[..., np.newaxis])[..., 0].T
+        newton *= np.minimum(1.0, MAX_STEP / np.maximum(np.abs(newton).max(axis=0), TOLERANCE))
+        passed = (gradient * step).sum(axis=0) < -progress / 2
+        step = np.where(passed, -step / 2, newton)
+        progress = (gradient * step).sum(axis=0)
+        coefficients[:, active] += step
+        going = np.abs(step).max(axis=0) > TOLERANCE
+        active, weights, step, progress = active[going], weights[:, going], step[:, going], progress[going]
+    coefficients[:, active] = np.nan
+    return coefficients

@@ -18,7 +18,8 @@ from scipy.special import expit
 MAX_LOGIT = 25 * float(np.log(2))  # of a probability of 1 - 2 ** -25, which float32 cannot distinguish from 1
 MAX_STEPS = 100
 MAX_STEP = 3.0
-TOLERANCE = 1e-9
+TOLERANCE = 1e-6  # of a step, after which the error is about its square
+END_IMAGES = 50
 SMALLEST = 1e-10  # of the information, so that it can be inverted
 
 
@@ -35,9 +36,9 @@ def binary_logits(probabilities: np.ndarray) -> np.ndarray:
 
 def calibration_intercepts(logits: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the calibration intercept in each resample, shape (resamples,); NaN if it has images of only one class."""
-    resampled = have_both_classes(positive, weights)
+    both = have_both_classes(positive, weights)
     found = np.full(weights.shape[1], np.nan)
-    found[resampled] = fit_logistic(np.ones((len(logits), 1)), positive, weights[:, resampled], offset=logits)[0]
+    found[both] = fit_logistic(np.ones((len(logits), 1)), positive, weights[:, both], offset=logits)[0]
     return found
 
 
@@ -47,22 +48,13 @@ def calibration_slopes(logits: np.ndarray, positive: np.ndarray, weights: np.nda
     It is infinite if a logit separates the classes, with the sign of their difference, and NaN if there are images of
     only one class or if all logits are equal.
     """
+    found = separation(logits, positive, weights)
+    overlap = np.isfinite(found)
+    found[overlap] = np.nan
     spread = logits.std()
-    found = np.full(weights.shape[1], np.nan)
-    if spread == 0:
-        return found
-    lowest, highest = (
-        [function(logits[chosen], weights[chosen] > 0) for chosen in (~positive, positive)]
-        for function in (lowest_where, highest_where)
-    )
-    both = have_both_classes(positive, weights)
-    varies = np.maximum(*highest) > np.minimum(*lowest)
-    found[both & varies & (highest[0] <= lowest[1])] = np.inf
-    found[both & varies & (highest[1] <= lowest[0])] = -np.inf
-    overlap = both & varies & np.isnan(found)
-    standardised = (logits - logits.mean()) / spread
-    design = np.stack([np.ones(len(logits)), standardised], axis=1)
-    found[overlap] = fit_logistic(design, positive, weights[:, overlap])[1] / spread
+    if overlap.any() and spread > 0:
+        design = np.stack([np.ones(len(logits)), (logits - logits.mean()) / spread], axis=1)
+        found[overlap] = fit_logistic(design, positive, weights[:, overlap])[1] / spread
     return found
 
 
@@ -71,21 +63,39 @@ def have_both_classes(positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray((weights[positive] > 0).any(axis=0) & (weights[~positive] > 0).any(axis=0))
 
 
-def lowest_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the lowest of the chosen values in each resample, shape (resamples,); infinite if none is chosen.
+def separation(logits: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return whether a logit separates the classes in each resample, shape (resamples,).
 
-    `values` have shape (images,), `chosen` has shape (images, resamples).
+    The value is infinite if all positive images have a logit at or above (negative: at or below) those of all negative
+    images, NaN if there are images of only one class or if all logits are equal, and otherwise 0.
     """
-    order = np.argsort(values, kind="stable")
+    found = np.zeros(weights.shape[1])
+    ordered = [np.flatnonzero(chosen)[np.argsort(logits[chosen], kind="stable")] for chosen in (~positive, positive)]
+    # Few images at the ends are enough to show that the classes overlap in most resamples.
+    undecided = np.arange(weights.shape[1])
+    for rows in (END_IMAGES, len(logits)):
+        lowest, highest = (
+            [extreme_logits(logits, order[:rows] if rows_first else order[::-1][:rows], weights, undecided)
+             for order in ordered]
+            for rows_first in (True, False)
+        )  # fmt: skip
+        overlap = (highest[0] > lowest[1]) & (highest[1] > lowest[0])
+        undecided, lowest, highest = (
+            undecided[~overlap], [ends[~overlap] for ends in lowest], [ends[~overlap] for ends in highest]
+        )  # fmt: skip
+    found[undecided] = np.where(highest[0] <= lowest[1], np.inf, -np.inf)
+    constant = np.fmin(*lowest) == np.fmax(*highest)
+    missing = np.isnan(lowest[0]) | np.isnan(lowest[1])
+    found[undecided[constant | missing]] = np.nan
+    return found
+
+
+def extreme_logits(logits: np.ndarray, order: np.ndarray, weights: np.ndarray, resamples: np.ndarray) -> np.ndarray:
+    """Return the logit of the first of these images that is in each of these resamples; NaN if none is."""
     if not len(order):
-        return np.full(chosen.shape[1], np.inf)
-    first = chosen[order].argmax(axis=0)
-    return np.asarray(np.where(chosen.any(axis=0), values[order][first], np.inf))
-
-
-def highest_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the highest of the chosen values in each resample; see `lowest_where`."""
-    return -lowest_where(-values, chosen)
+        return np.full(len(resamples), np.nan)
+    chosen = weights[np.ix_(order, resamples)] > 0
+    return np.asarray(np.where(chosen.any(axis=0), logits[order][chosen.argmax(axis=0)], np.nan))
 
 
 def fit_logistic(
@@ -93,8 +103,8 @@ def fit_logistic(
 ) -> np.ndarray:
     """Return the maximum-likelihood coefficients of a logistic regression in each resample.
 
-    They are found by Newton's method from 0. Steps are limited and, after one that went beyond the maximum along its
-    direction, halved. The classes must overlap. Coefficients that are not found are NaN.
+    They are found by Newton's method, from those of all images. Steps are limited and, after one that went beyond the
+    maximum along its direction, halved. The classes must overlap. Coefficients that are not found are NaN.
 
     Args:
         design: The predictors, shape (images, coefficients).
@@ -105,18 +115,30 @@ def fit_logistic(
     Returns:
         Shape (coefficients, resamples).
     """
+    ones = np.ones((len(design), 1))
+    start = maximise_likelihood(design, positive, ones, offset, np.zeros((design.shape[1], 1)))
+    start = np.repeat(start, weights.shape[1], axis=1)
+    found = maximise_likelihood(design, positive, weights, offset, start)
+    return found
+
+
+def maximise_likelihood(
+    design: np.ndarray, positive: np.ndarray, weights: np.ndarray, offset: np.ndarray | float, start: np.ndarray
+) -> np.ndarray:
+    """Return the coefficients of `fit_logistic`, given those to start from, shape (coefficients, resamples)."""
     number = design.shape[1]
     products = (design[:, :, np.newaxis] * design[:, np.newaxis]).reshape(len(design), -1)
-    coefficients = np.zeros((number, weights.shape[1]))
+    coefficients = start.copy()
     step, progress = np.zeros_like(coefficients), np.zeros(weights.shape[1])
     active = np.arange(weights.shape[1])
     for _ in range(MAX_STEPS):
         if not len(active):
             break
         predicted = expit(design @ coefficients[:, active] + np.reshape(offset, (-1, 1)))
-        residuals = weights * (positive[:, np.newaxis] - predicted)
-        gradient = design.T @ residuals
-        information = (products.T @ (weights * predicted * (1 - predicted))).T.reshape(-1, number, number)
+        gradient = design.T @ (weights * (positive[:, np.newaxis] - predicted))
+        predicted *= 1 - predicted
+        predicted *= weights
+        information = (products.T @ predicted).T.reshape(-1, number, number)
         newton = np.linalg.solve(information + SMALLEST * np.eye(number), gradient.T[..., np.newaxis])[..., 0].T
         newton *= np.minimum(1.0, MAX_STEP / np.maximum(np.abs(newton).max(axis=0), TOLERANCE))
         passed = (gradient * step).sum(axis=0) < -progress / 2
@@ -124,6 +146,7 @@ def fit_logistic(
         progress = (gradient * step).sum(axis=0)
         coefficients[:, active] += step
         going = np.abs(step).max(axis=0) > TOLERANCE
-        active, weights, step, progress = active[going], weights[:, going], step[:, going], progress[going]
+        if not going.all():
+            active, weights, step, progress = active[going], weights[:, going], step[:, going], progress[going]
     coefficients[:, active] = np.nan
     return coefficients

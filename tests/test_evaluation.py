@@ -12,11 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from keras_cnns.evaluation.calibration import BINS, apply_temperature, fit_temperature, reliability_diagram
+from keras_cnns.evaluation.calibration import (
+    BINS,
+    apply_temperature,
+    binary_probabilities,
+    fit_temperature,
+    reliability_diagram,
+)
 from keras_cnns.evaluation.intervals import bootstrap_intervals
 from keras_cnns.evaluation.metric import sum_terms
-from keras_cnns.evaluation.metrics import METRICS, compute_metrics, compute_scores, make_weighted_metrics
-from keras_cnns.evaluation.operating_point import choose_threshold, fit_operating_point, predict_classes
+from keras_cnns.evaluation.metrics import METRICS, all_metrics, compute_metrics, compute_scores, make_weighted_metrics
+from keras_cnns.evaluation.operating_point import (
+    OperatingPoint,
+    choose_threshold,
+    fit_operating_point,
+    predict_classes,
+)
+from keras_cnns.evaluation.results import LabelledPredictions, MetricResult
+from keras_cnns.evaluation.statistics.proportions import clopper_pearson
 
 CLOSE = 1e-9
 NAMES = {metric.name for metric in METRICS if not metric.after_scaling}
@@ -117,8 +130,9 @@ def test_every_metric_is_in_its_range_on_all_images_and_in_every_resample(case: 
         len(case.labels), np.full(len(case.labels), 1 / len(case.labels)), 50
     )
     resampled = make_weighted_metrics(case.labels, case.probabilities, **arguments)(weights.T.astype(float))
-    assert list(resampled) == [metric.name for metric in METRICS]
-    for metric in METRICS:
+    binary = case.probabilities.shape[1] == 2
+    assert list(resampled) == [metric.name for metric in METRICS if binary or not metric.only_two_classes]
+    for metric in (metric for metric in METRICS if metric.name in resampled):
         totals = sum_terms(resampled[metric.name])
         defined = totals[np.isfinite(totals)]
         assert ((defined > metric.minimum - CLOSE) & (defined < metric.maximum + CLOSE)).all(), metric.name
@@ -140,7 +154,9 @@ def test_a_weight_of_two_equals_having_the_image_twice(case: Case, seed: int) ->
 
 def test_metrics_that_are_not_defined_are_left_out() -> None:
     half = np.full((4, 2), 0.5)
-    assert set(compute_metrics(np.array([0, 1, 0, 1]), half)) == NAMES - {"mcc", "ppv", "lr_positive"}
+    assert set(compute_metrics(np.array([0, 1, 0, 1]), half)) == NAMES - {
+        "mcc", "ppv", "lr_positive", "calibration_slope"
+    }  # fmt: skip
     assert set(compute_metrics(np.zeros(3, int), half[:3])) == {"accuracy", "specificity", "npv", "brier", "ece"}
     assert compute_metrics(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]])) == {}
     assert compute_metrics(np.array([], int), np.empty((0, 2))) == {}
@@ -157,14 +173,30 @@ def test_the_threshold_applies_to_class_1() -> None:
 
 
 def test_expected_calibration_error_by_hand() -> None:
-    """Two bins: confidences 0.62 and 0.64 with one correct prediction, and 0.9 with a correct one."""
-    probabilities = np.array([[0.62, 0.38], [0.36, 0.64], [0.1, 0.9]])
-    labels = np.array([0, 0, 1])
-    diagram = reliability_diagram(labels, probabilities)
+    """Two bins: probabilities 0.62 and 0.64 with one positive image, and 0.1 with a negative one."""
+    probabilities = binary_probabilities(np.array([0.62, 0.64, 0.1]))
+    diagram = reliability_diagram(np.array([0, 1, 0]), probabilities)
+    assert diagram.images.tolist() == [0, 1] + [0] * 7 + [2] + [0] * 5
+    assert diagram.error == pytest.approx((abs(0.62 + 0.64 - 1) + 0.1) / 3)
+    assert (diagram.low[9], diagram.high[9]) == pytest.approx(clopper_pearson(1, 2))
+    assert np.isnan(diagram.low[0])
+    edge = reliability_diagram(np.array([0]), np.array([[6 / BINS, 9 / BINS]]))
+    assert edge.images.argmax() == 8, "a bin includes its upper edge"
+
+
+def test_the_calibration_error_of_more_than_two_classes_is_that_of_the_most_probable_one() -> None:
+    """Confidences 0.62 and 0.64 with one correct prediction, and 0.9 with a correct one."""
+    probabilities = np.array([[0.62, 0.38, 0.0], [0.36, 0.0, 0.64], [0.1, 0.9, 0.0]])
+    diagram = reliability_diagram(np.array([0, 0, 1]), probabilities)
     assert diagram.images.tolist() == [0] * 9 + [2, 0, 0, 0, 1, 0]
     assert diagram.error == pytest.approx((abs(0.62 + 0.64 - 1) + abs(0.9 - 1)) / 3)
-    edge = reliability_diagram(np.array([0]), np.array([[9 / BINS, 6 / BINS]]))
-    assert edge.images.argmax() == 8, "a bin includes its upper edge"
+
+
+def test_the_intervals_of_a_reliability_diagram_consider_patients() -> None:
+    labels, probabilities = np.repeat([1, 1, 1, 0], 5), np.full((20, 2), 0.5)
+    alone = reliability_diagram(labels, probabilities)
+    whole = reliability_diagram(labels, probabilities, np.repeat(["a", "b", "c", "d"], 5))
+    assert np.nanmax(whole.high - whole.low) > 1.5 * np.nanmax(alone.high - alone.low)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -177,6 +209,18 @@ def test_the_temperature_is_recovered(temperature: float) -> None:
     assert fit_temperature(labels, off) == pytest.approx(temperature, rel=0.03)
     np.testing.assert_allclose(apply_temperature(off, temperature), right, atol=1e-12)
     assert (off.argmax(axis=1) == right.argmax(axis=1)).all()
+
+
+def test_a_temperature_of_few_errors_is_shrunk_towards_one_and_that_of_many_is_not() -> None:
+    """The temperature of all images is 0.51. Of the few ones, one of 99 is misclassified."""
+    labels, probabilities = predictions(40_000, seed=3)
+    wrong = probabilities.argmax(axis=1) != labels
+    few = np.concatenate([np.flatnonzero(~wrong)[:98], np.flatnonzero(wrong)[:1]])
+    assert fit_temperature(labels[few], probabilities[few], spread=1e6) < 0.1
+    assert fit_temperature(labels[few], probabilities[few]) == pytest.approx(0.65, abs=0.05)
+    assert fit_temperature(labels, probabilities) == pytest.approx(
+        fit_temperature(labels, probabilities, spread=1e6), rel=0.005
+    )
 
 
 def test_perfect_useless_or_missing_predictions_have_no_temperature() -> None:
@@ -251,6 +295,74 @@ def test_one_image_one_group_or_constant_metrics_have_no_interval() -> None:
     assert bootstrap_intervals(make_weighted_metrics(labels, probabilities), 20, groups=np.zeros(20)) == {}
     perfect = bootstrap_intervals(make_weighted_metrics(labels, np.eye(2)[labels]), 20)
     assert perfect == {}, "20 correct predictions are not certainty"
+
+
+def evaluated(labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None) -> MetricResult:
+    point = OperatingPoint(threshold=None, temperature=1.3, source="made up")
+    return LabelledPredictions(
+        labels=labels, probabilities=probabilities, operating_point=point, groups=groups
+    ).compute()
+
+
+def test_proportions_have_intervals_also_if_all_predictions_are_correct() -> None:
+    labels = np.array([0, 1] * 20)
+    found = evaluated(labels, binary_probabilities(np.where(labels, 0.9, 0.2))).intervals
+    assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx(clopper_pearson(40, 40))
+    for name in ("sensitivity", "specificity", "ppv", "npv"):
+        assert (found[name].low, found[name].high) == pytest.approx(clopper_pearson(20, 20))
+    assert not {"balanced_accuracy", "f1", "mcc", "auc"} & found.keys(), "20 correct predictions are not certainty"
+    wrong = evaluated(labels, binary_probabilities(np.where(labels, 0.2, 0.9))).intervals
+    assert (wrong["sensitivity"].low, wrong["sensitivity"].high) == pytest.approx(clopper_pearson(0, 20))
+
+
+def test_the_interval_of_each_proportion_is_that_of_its_images() -> None:
+    labels, probabilities = predictions(200)
+    predicted = probabilities.argmax(axis=1)
+    found = evaluated(labels, probabilities)
+    correct = predicted == labels
+    for name, among in (
+        ("accuracy", np.ones(200, bool)), ("sensitivity", labels == 1), ("specificity", labels == 0),
+        ("ppv", predicted == 1), ("npv", predicted == 0),
+    ):  # fmt: skip
+        expected = clopper_pearson((correct & among).sum(), among.sum())
+        assert (found.intervals[name].low, found.intervals[name].high) == pytest.approx(expected), name
+        assert found.intervals[name].low < found.metrics[name] < found.intervals[name].high
+
+
+def test_patients_widen_the_intervals_of_proportions() -> None:
+    labels, probabilities = (np.repeat(part, 5, axis=0) for part in predictions(60))
+    alone, whole = (evaluated(labels, probabilities, groups).intervals for groups in (None, np.arange(300) // 5))
+    for name in ("accuracy", "sensitivity", "ppv"):
+        assert whole[name].high - whole[name].low > 1.7 * (alone[name].high - alone[name].low)
+    one = evaluated(labels, probabilities, np.zeros(300)).intervals
+    assert one == {}
+
+
+def test_a_mean_over_classes_is_not_a_proportion() -> None:
+    labels, probabilities = predictions(90, classes=3)
+    found = evaluated(labels, probabilities).intervals
+    weighted = make_weighted_metrics(labels, probabilities, temperature=1.3)
+    assert found["sensitivity"] == bootstrap_intervals(weighted, 90)["sensitivity"]
+    correct = (probabilities.argmax(axis=1) == labels).sum()
+    assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx(clopper_pearson(correct, 90))
+
+
+@settings(max_examples=15, deadline=None)
+@given(case=cases())
+def test_every_interval_is_in_the_range_of_its_metric(case: Case) -> None:
+    for name, interval in evaluated(case.labels, case.probabilities).intervals.items():
+        metric = all_metrics()[name]
+        assert metric.minimum <= interval.low <= interval.high <= metric.maximum
+        assert np.isfinite([interval.low, interval.high]).all()
+
+
+def test_an_infinite_end_is_no_interval() -> None:
+    """In some resamples, the only overlapping images are left out, and the calibration slope is infinite."""
+    labels, positive = np.array([0] * 20 + [1] * 20), np.linspace(0.05, 0.95, 40)
+    positive[[19, 20]] = positive[[20, 19]]
+    found = evaluated(labels, binary_probabilities(positive))
+    assert found.metrics["calibration_slope"] > 1
+    assert "calibration_slope" not in found.intervals
 
 
 def test_a_metric_that_is_zero_has_an_interval() -> None:

@@ -207,7 +207,7 @@ def metrics_table() -> str:
             f"`{metric.name}`",
             metric.description.replace("{positive}", "the class"),
             metric.range,
-            "higher" if metric.higher_is_better else "lower",
+            f"{metric.best:g}" if metric.best is not None else "higher" if metric.higher_is_better else "lower",
             "mean, each against the rest" if metric.one_versus_rest else "",
         )
         for metric in all_metrics().values()

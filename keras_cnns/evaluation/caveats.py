@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from keras_cnns.data import Dataset
 from keras_cnns.data.classes import POSITIVE_NOTE, class_key
 from keras_cnns.data.dataset import Split
+from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.compatibility import ALL
 from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.evaluation.intervals import RESAMPLES
-from keras_cnns.evaluation.metrics import all_metrics
+from keras_cnns.evaluation.metrics import all_metrics, compute_scores
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD
 from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation
 from keras_cnns.evaluation.subgroups import MIN_GROUPS, MIN_IMAGES
@@ -19,6 +20,7 @@ from keras_cnns.evaluation.subgroups import MIN_GROUPS, MIN_IMAGES
 
 def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation: Evaluation) -> Iterator[str]:
     """Yield the notes of an evaluation of a split of a dataset."""
+    yield from note_temperature(evaluation)
     yield from ensemble.notes
     yield from note_origin(ensemble, dataset, evaluation.split)
     duplicates = count_training_images(ensemble, dataset, split, evaluation.split)
@@ -33,6 +35,26 @@ def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation:
     yield from note_patients(evaluation)
     yield from note_metrics(evaluation)
     yield from note_intervals(evaluation)
+
+
+def note_temperature(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a note if temperature scaling makes the probabilities of these images worse."""
+    temperature, labels = evaluation.operating_point.temperature, evaluation.labels
+    if temperature is None or "brier_scaled" not in evaluation.metrics:
+        return
+    before = evaluation.probabilities
+    after = apply_temperature(before, temperature, multi_label=evaluation.multi_label)
+    scores = {
+        "Brier score": (evaluation.metrics["brier"], evaluation.metrics["brier_scaled"]),
+        "log loss": (compute_scores(labels, before)["loss"], compute_scores(labels, after)["loss"]),
+    }
+    worse = [f"{name} {own:.4f} → {scaled:.4f}" for name, (own, scaled) in scores.items()
+             if round(scaled, 4) > round(own, 4)]  # fmt: skip
+    if worse:
+        yield (
+            f"The temperature of {temperature:.2f} makes the probabilities of these images worse: {', '.join(worse)}. "
+            f"The run's validation images do not represent these, or are too few to determine it."
+        )
 
 
 def note_origin(ensemble: Ensemble, dataset: Dataset, split: str) -> Iterator[str]:
@@ -225,7 +247,10 @@ def note_intervals(evaluation: Evaluation) -> Iterator[str]:
         yield f"The intervals are based on {evaluation.groups} groups; with so few they are not reliable."
     without = [all_metrics()[name].title for name in evaluation.metrics if name not in evaluation.intervals]
     if without:
-        yield f"No interval for {', '.join(without)}: too few resamples differ. This does not mean certainty."
+        yield (
+            f"No interval for {', '.join(without)}: too few resamples differ, or an end is infinite. This does not "
+            f"mean certainty."
+        )
     dropped = max((interval.dropped for interval in evaluation.intervals.values()), default=0)
     if dropped:
         yield (

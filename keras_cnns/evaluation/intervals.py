@@ -51,7 +51,7 @@ def bootstrap_intervals(
     """Return the confidence interval of each metric that has one.
 
     A metric has no interval if there is only one image or group, if it has the same value in all resamples (as when
-    all predictions are correct), or if it is not defined in half of the resamples or more.
+    all predictions are correct), if it is not defined in half of the resamples or more, or if an end is infinite.
 
     Args:
         metrics: Computes the metrics from the weights of the images, shape (images, resamples). Each metric has shape
@@ -71,15 +71,16 @@ def bootstrap_intervals(
     left_out = concatenate(metrics(counts[unit_of_image]) for counts in leave_out_units(units, chunk))
     intervals = {}
     for name, point in points.items():
-        values = resampled[name][..., np.isfinite(resampled[name]).reshape(-1, resamples).all(axis=0)]
+        values = resampled[name][..., ~np.isnan(resampled[name]).reshape(-1, resamples).any(axis=0)]
         number = values.shape[-1]
         defined = np.isfinite(point).all() and number > MIN_DEFINED_SHARE * resamples
-        if defined and (point.ndim == 1 or point.any()) and np.ptp(values, axis=-1).any():
+        if defined and (point.ndim == 1 or point.any()) and (values != values[..., :1]).any():
             if values.ndim == 2:
                 low, high = absolute_sum_interval(point, values, units)
             else:
                 low, high = bca_interval(float(point[0]), values, left_out[name], units)
-            intervals[name] = Interval(low=low, high=high, dropped=resamples - number)
+            if np.isfinite([low, high]).all():
+                intervals[name] = Interval(low=low, high=high, dropped=resamples - number)
     return intervals
 
 
@@ -125,7 +126,8 @@ def bca_interval(point: float, values: np.ndarray, left_out: np.ndarray, units: 
     spread = (influence**2).sum()
     acceleration = (influence**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
     normal = bias + np.array([-half_width(units), half_width(units)])
-    low, high = np.quantile(values, ndtr(bias + normal / (1 - acceleration * normal)))
+    with np.errstate(invalid="ignore"):  # between infinite values
+        low, high = np.quantile(values, ndtr(bias + normal / (1 - acceleration * normal)))
     return float(low), float(high)
 
 

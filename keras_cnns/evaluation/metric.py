@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_cnns.errors import EvaluationError, first_line
-from keras_cnns.evaluation.outcomes import WeightedOutcomes
+from keras_cnns.evaluation.outcomes import Outcomes, WeightedOutcomes
 
 TOLERANCE = 1e-6  # for rounding errors at the ends of the range of a metric
 
@@ -27,6 +27,7 @@ class Metric:
         minimum: The lowest possible value.
         maximum: The highest possible value.
         higher_is_better: Whether higher values are better.
+        best: The best value, if it is between the lowest and the highest one.
         needs_positive: Whether it depends on which of two classes is the positive one; it is then left out if that is
             unknown.
         only_two_classes: Whether it is defined for two classes only, and left out for more.
@@ -35,6 +36,9 @@ class Metric:
             there is no temperature.
         absolute_sum: Whether it is a sum of absolute terms, which chance increases; see `absolute_sum_interval`. Its
             function returns the signed terms, shape (terms, resamples).
+        proportion: Returns which images count, and among which images, both boolean of shape (images,), if the metric
+            is the fraction of images that count. It then has the interval of a proportion instead of a bootstrap
+            interval. It is not used if the metric is a mean over classes.
 
     Raises:
         EvaluationError: The name cannot be stored, or there is no value between minimum and maximum.
@@ -47,11 +51,13 @@ class Metric:
     minimum: float = 0.0
     maximum: float = 1.0
     higher_is_better: bool = True
+    best: float | None = None
     needs_positive: bool = False
     only_two_classes: bool = False
     one_versus_rest: bool = False
     after_scaling: bool = False
     absolute_sum: bool = False
+    proportion: Callable[[Outcomes], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name.endswith(("_low", "_high")):

@@ -47,10 +47,10 @@ def mcc(outcomes: WeightedOutcomes) -> np.ndarray:
     return np.asarray((outcomes.correct_counts.sum(axis=0) * total - (predicted * true).sum(axis=0)) / spread)
 
 
-def likelihood_ratio(numerator: np.ndarray, denominator: np.ndarray, outcomes: WeightedOutcomes) -> np.ndarray:
-    """Return a ratio of two rates of class 1; NaN where the denominator is 0, or for more than two classes."""
-    defined = (denominator > TOLERANCE) & (outcomes.classes == 2)
-    return np.where(defined, numerator / denominator, np.nan)
+def likelihood_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return a ratio of two rates of class 1, which is infinite where only the denominator is 0."""
+    undefined = np.where(numerator > TOLERANCE, np.inf, np.nan)
+    return np.where(denominator > TOLERANCE, numerator / denominator, undefined)
 
 
 def brier(outcomes: WeightedOutcomes) -> np.ndarray:
@@ -73,6 +73,7 @@ METRICS = (
         title="accuracy",
         description="fraction of correct predictions",
         function=lambda outcomes: outcomes.correct_counts.sum(axis=0) / outcomes.total,
+        proportion=lambda outcomes: (outcomes.correct, np.ones_like(outcomes.correct)),
     ),
     Metric(
         name="balanced_accuracy",
@@ -87,6 +88,7 @@ METRICS = (
         function=lambda outcomes: outcomes.sensitivity,
         needs_positive=True,
         one_versus_rest=True,
+        proportion=lambda outcomes: (outcomes.correct, outcomes.labels == 1),
     ),
     Metric(
         name="specificity",
@@ -95,6 +97,7 @@ METRICS = (
         function=lambda outcomes: outcomes.specificity,
         needs_positive=True,
         one_versus_rest=True,
+        proportion=lambda outcomes: (outcomes.correct, outcomes.labels == 0),
     ),
     Metric(
         name="ppv",
@@ -103,6 +106,7 @@ METRICS = (
         function=lambda outcomes: outcomes.positive_predictive_value,
         needs_positive=True,
         one_versus_rest=True,
+        proportion=lambda outcomes: (outcomes.correct, outcomes.predicted == 1),
     ),
     Metric(
         name="npv",
@@ -111,12 +115,13 @@ METRICS = (
         function=lambda outcomes: outcomes.negative_predictive_value,
         needs_positive=True,
         one_versus_rest=True,
+        proportion=lambda outcomes: (outcomes.correct, outcomes.predicted == 0),
     ),
     Metric(
         name="lr_positive",
         title="LR+",
         description="positive likelihood ratio: sensitivity / (1 - specificity)",
-        function=lambda outcomes: likelihood_ratio(outcomes.sensitivity, 1 - outcomes.specificity, outcomes),
+        function=lambda outcomes: likelihood_ratio(outcomes.sensitivity, 1 - outcomes.specificity),
         maximum=math.inf,
         needs_positive=True,
         only_two_classes=True,
@@ -125,7 +130,7 @@ METRICS = (
         name="lr_negative",
         title="LR-",
         description="negative likelihood ratio: (1 - sensitivity) / specificity",
-        function=lambda outcomes: likelihood_ratio(1 - outcomes.sensitivity, outcomes.specificity, outcomes),
+        function=lambda outcomes: likelihood_ratio(1 - outcomes.sensitivity, outcomes.specificity),
         maximum=math.inf,
         higher_is_better=False,
         needs_positive=True,
@@ -172,10 +177,32 @@ METRICS = (
     Metric(
         name="ece",
         title="ECE",
-        description=f"expected calibration error in {BINS} bins; the interval corrects for its upward bias",
+        description=f"expected calibration error in {BINS} bins, of the probability of {{positive}} or, for more than "
+        "two classes, of the most probable one; the interval corrects for its upward bias",
         function=ece,
         higher_is_better=False,
         absolute_sum=True,
+    ),
+    Metric(
+        name="calibration_slope",
+        title="calibration slope",
+        description="slope of a logistic recalibration; below 1 if the probabilities are too extreme",
+        function=lambda outcomes: outcomes.calibration_slope,
+        minimum=-math.inf,
+        maximum=math.inf,
+        best=1.0,
+        only_two_classes=True,
+    ),
+    Metric(
+        name="calibration_intercept",
+        title="calibration intercept",
+        description="calibration-in-the-large, in logits; below 0 if the probabilities of {positive} are too high",
+        function=lambda outcomes: outcomes.calibration_intercept,
+        minimum=-math.inf,
+        maximum=math.inf,
+        best=0.0,
+        needs_positive=True,
+        only_two_classes=True,
     ),
     Metric(
         name="brier_scaled",
@@ -194,6 +221,29 @@ METRICS = (
         higher_is_better=False,
         after_scaling=True,
         absolute_sum=True,
+    ),
+    Metric(
+        name="calibration_slope_scaled",
+        title="calibration slope, scaled",
+        description="calibration slope after temperature scaling",
+        function=lambda outcomes: outcomes.calibration_slope,
+        minimum=-math.inf,
+        maximum=math.inf,
+        best=1.0,
+        only_two_classes=True,
+        after_scaling=True,
+    ),
+    Metric(
+        name="calibration_intercept_scaled",
+        title="calibration intercept, scaled",
+        description="calibration intercept after temperature scaling",
+        function=lambda outcomes: outcomes.calibration_intercept,
+        minimum=-math.inf,
+        maximum=math.inf,
+        best=0.0,
+        needs_positive=True,
+        only_two_classes=True,
+        after_scaling=True,
     ),
 )
 
@@ -263,7 +313,11 @@ def make_weighted_metrics(
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         weighted = {after_scaling: WeightedOutcomes(own, weights) for after_scaling, own in outcomes.items()}
-        usable = [metric for metric in chosen if metric.after_scaling in weighted]
+        usable = [
+            metric
+            for metric in chosen
+            if metric.after_scaling in weighted and (unscaled.classes == 2 or not metric.only_two_classes)
+        ]
         return {metric.name: metric.compute(weighted[metric.after_scaling]) for metric in usable}
 
     return compute

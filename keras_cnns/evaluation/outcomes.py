@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from keras_cnns.evaluation.statistics.recalibration import binary_logits, calibration_intercepts, calibration_slopes
+
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
@@ -47,7 +49,17 @@ class Outcomes:
     @cached_property
     def one_hot_correct(self) -> Any:
         """The true class of each image that is predicted correctly, as a sparse matrix (images, classes)."""
-        return sparse_one_hot(self.labels, self.classes, self.predicted == self.labels)
+        return sparse_one_hot(self.labels, self.classes, self.correct)
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Whether each image is predicted correctly, shape (images,)."""
+        return np.asarray(self.predicted == self.labels)
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """The logit of class 1 of two classes, shape (images,)."""
+        return binary_logits(self.probabilities)
 
     @cached_property
     def ranks(self) -> list[tuple[Any, Any]]:
@@ -140,6 +152,16 @@ class WeightedOutcomes:
         """The fraction of the other predictions that are right, or the mean over classes, shape (resamples,)."""
         others = self.total - self.predicted_counts
         return self.class_1_or_mean((others - self.true_counts + self.correct_counts) / others)
+
+    @cached_property
+    def calibration_slope(self) -> np.ndarray:
+        """The calibration slope of class 1 of two classes, shape (resamples,)."""
+        return calibration_slopes(self.images.logits, self.labels == 1, self.weights)
+
+    @cached_property
+    def calibration_intercept(self) -> np.ndarray:
+        """The calibration intercept of class 1 of two classes, shape (resamples,)."""
+        return calibration_intercepts(self.images.logits, self.labels == 1, self.weights)
 
     @cached_property
     def areas(self) -> tuple[np.ndarray, np.ndarray]:

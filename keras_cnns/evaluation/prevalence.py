@@ -31,5 +31,6 @@ def compute_at_prevalence(predictions: LabelledPredictions, prevalence: float) -
 
     known = all_metrics()
     return predictions.compute([
-        replace(known["ppv"], function=positive_value), replace(known["npv"], function=negative_value)
+        replace(known["ppv"], function=positive_value, proportion=None),
+        replace(known["npv"], function=negative_value, proportion=None),
     ])  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from keras_cnns.evaluation.calibration_results import describe_calibration
 from keras_cnns.evaluation.results import Evaluation, MetricResult
 from keras_cnns.tracking.runs import VERSIONED_PACKAGES, installed_version
 
@@ -40,6 +41,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
         "confusion": evaluation.confusion_matrix.as_dict(),
         "labels": describe_results(evaluation.by_label),
         "by": {name: describe_results(parts) for name, parts in evaluation.by.items()},
+        "calibration": describe_calibration(evaluation),
         "validation": describe_optional(evaluation.validation),
         "patient_level": None if level is None else {
             "thresholds": dict(level.thresholds),

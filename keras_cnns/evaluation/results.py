@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from keras_cnns.evaluation.intervals import Interval, bootstrap_intervals
 from keras_cnns.evaluation.metric import Metric
 from keras_cnns.evaluation.metrics import all_metrics, compute_metrics, make_weighted_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
+from keras_cnns.evaluation.outcomes import Outcomes
+from keras_cnns.evaluation.proportion_intervals import proportion_intervals
 from keras_cnns.tracking import EvaluationCounts, Run
 
 if TYPE_CHECKING:
@@ -152,6 +154,13 @@ class LabelledPredictions:
         """Whether each image belongs to one of two classes."""
         return not self.multi_label and self.probabilities.shape[1] == 2
 
+    @property
+    def predicted(self) -> np.ndarray:
+        """The predicted class of each image, or 0 or 1 for each label."""
+        if self.decisions is not None:
+            return self.decisions
+        return predict_classes(self.probabilities, self.operating_point.threshold)
+
     def count(self) -> MetricResult:
         """Count the images, without computing metrics."""
         has_positive = self.is_binary and self.positive_is_known
@@ -169,18 +178,32 @@ class LabelledPredictions:
         leave_out = self.is_binary and not self.positive_is_known
         known = all_metrics().values() if chosen is None else chosen
         usable = [metric for metric in known if not (leave_out and metric.needs_positive)]
-        point, data = self.operating_point, (self.labels, self.probabilities)
-        options: dict[str, Any] = {
-            "threshold": point.threshold, "temperature": point.temperature, "decisions": self.decisions,
-            "metrics": usable,
-        }  # fmt: skip
-        weighted = make_weighted_metrics(*data, **options)
-        intervals = bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed)
-        for name, interval in intervals.items():
-            clip = all_metrics()[name].clip
-            intervals[name] = replace(interval, low=clip(interval.low), high=clip(interval.high))
-        metrics = compute_metrics(*data, **options)
-        return replace(self.count(), metrics=metrics, intervals=intervals)
+        metrics = compute_metrics(self.labels, self.probabilities, **self.options(usable))
+        return replace(self.count(), metrics=metrics, intervals=self.compute_intervals(usable))
+
+    def compute_intervals(self, metrics: Sequence[Metric]) -> dict[str, Interval]:
+        """Return the interval of each metric that has one, by name: that of a proportion, or by the bootstrap."""
+        found = {}
+        if not self.multi_label:
+            outcomes = Outcomes(self.labels, self.probabilities, self.predicted)
+            found = proportion_intervals(outcomes, metrics, self.groups)
+        weighted = self.weighted_metrics([metric for metric in metrics if metric.name not in found])
+        found |= bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed)
+        return {
+            metric.name: replace(interval, low=metric.clip(interval.low), high=metric.clip(interval.high))
+            for metric in metrics
+            if (interval := found.get(metric.name)) is not None
+        }
+
+    def weighted_metrics(self, metrics: Sequence[Metric]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """Return metrics as a function of image weights, see `make_weighted_metrics`."""
+        return make_weighted_metrics(self.labels, self.probabilities, **self.options(metrics))
+
+    def options(self, metrics: Sequence[Metric]) -> dict[str, Any]:
+        """Return the arguments of `make_weighted_metrics` and `compute_metrics` besides labels and probabilities."""
+        point = self.operating_point
+        return {"threshold": point.threshold, "temperature": point.temperature, "decisions": self.decisions,
+                "metrics": metrics}  # fmt: skip
 
 
 def to_metric_name(text: str) -> str:

@@ -30,6 +30,8 @@ def metric_rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
         meaning = metric.description.replace("{positive}", positive)
         if not metric.higher_is_better:
             meaning += "; lower is better"
+        if metric.best is not None:
+            meaning += f"; the best value is {metric.best:g}"
         if evaluation.multi_label or (not evaluation.is_binary and metric.one_versus_rest):
             meaning += f"; mean over {several}"
         interval = evaluation.intervals.get(name)
@@ -118,7 +120,9 @@ def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         grouped_by = names.get(evaluation.grouped_by, f"groups by {evaluation.grouped_by}")
         unit = f"{evaluation.groups:,} whole {grouped_by}"
     yield "input", evaluation.conversion
-    yield "intervals", f"95 %, bias-corrected and accelerated bootstrap, {RESAMPLES:,} resamples of {unit}"
+    exact = "Clopper-Pearson" if evaluation.groups is None else f"Korn-Graubard, for {unit}"
+    bootstrap = f"bias-corrected and accelerated bootstrap, {RESAMPLES:,} resamples of {unit}"
+    yield "intervals", f"95 %; proportions: {exact}; others: {bootstrap}"
 
 
 @dataclass(frozen=True, kw_only=True)

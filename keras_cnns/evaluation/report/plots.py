@@ -1,4 +1,4 @@
-"""Plots of an evaluation: confusion matrix, ROC and precision-recall curves, reliability diagram, forest plot."""
+"""Plots of an evaluation: confusion matrix, ROC and precision-recall curves, calibration, and forest plots."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
-from keras_cnns.evaluation.calibration import (
-    BINS,
-    ReliabilityDiagram,
-    apply_temperature,
-    binary_probabilities,
-    reliability_diagram,
-)
 from keras_cnns.evaluation.confusion import draw_confusion_matrix
 from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
 from keras_cnns.evaluation.report.bands import Bands, compute_bands
+from keras_cnns.evaluation.report.calibration_plots import draw_decision_curve, draw_reliability_diagram
 from keras_cnns.evaluation.report.formatting import ResultTable
 from keras_cnns.evaluation.results import Evaluation, MetricResult
 from keras_cnns.plotting import make_figure
@@ -35,17 +29,22 @@ INCHES_PER_ROW = 0.34
 
 
 def draw_evaluation(evaluation: Evaluation, palette: Palette = LIGHT) -> Figure:
-    """Draw the four plots of an evaluation."""
-    figure = make_figure(11, 10, dpi=110, paper=palette.background)
+    """Draw four plots of an evaluation and, if one of two classes is positive, its decision curve below them."""
+    has_decision_curve = evaluation.positive is not None
+    rows: list[Any] = [["confusion", "roc"], ["reliability", "precision"]]
+    rows += [["decision", "decision"]] if has_decision_curve else []
+    figure = make_figure(11, 5 * len(rows), dpi=110, paper=palette.background)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
-    (confusion, roc), (reliability, precision) = figure.subplots(2, 2)
-    for axes in (confusion, roc, reliability, precision):
+    panels = figure.subplot_mosaic(rows)
+    for axes in panels.values():
         axes.set_facecolor(palette.background)
         axes.tick_params(colors=palette.text, labelsize=9)
         axes.spines[:].set_color(palette.faint)
-    draw_confusion_matrix(confusion, evaluation.confusion_matrix, palette)
-    draw_curves(roc, precision, evaluation, palette)
-    draw_reliability_diagram(reliability, evaluation, palette)
+    draw_confusion_matrix(panels["confusion"], evaluation.confusion_matrix, palette)
+    draw_curves(panels["roc"], panels["precision"], evaluation, palette)
+    draw_reliability_diagram(panels["reliability"], evaluation, palette)
+    if has_decision_curve:
+        draw_decision_curve(panels["decision"], evaluation, palette)
     return figure
 
 
@@ -103,36 +102,6 @@ def mark_threshold(roc: Axes, precision: Axes, evaluation: Evaluation, palette: 
     positive = evaluation.predicted == 1
     if positive.any():
         precision.plot(sensitivity, float((evaluation.labels[positive] == 1).mean()), "o", **style)
-
-
-def draw_reliability_diagram(axes: Axes, evaluation: Evaluation, palette: Palette) -> None:
-    """Draw the accuracy at each confidence, before and after temperature scaling."""
-    curves = [("before scaling", evaluation.probabilities, "o-", "ece")]
-    temperature = evaluation.operating_point.temperature
-    if temperature is not None:
-        scaled = apply_temperature(evaluation.probabilities, temperature, multi_label=evaluation.multi_label)
-        curves.append((f"temperature {temperature:.2f}", scaled, "s--", "ece_scaled"))
-    axes.plot([0, 1], [0, 1], color=palette.faint, linewidth=1)
-    for (name, probabilities, style, metric), colour in zip(curves, palette.curves, strict=False):
-        diagram = compute_reliability(evaluation, probabilities)
-        filled = diagram.images > 0
-        axes.plot(diagram.confidence[filled], diagram.accuracy[filled], style, color=colour, linewidth=1.4,
-                  markersize=5, label=f"{name}, ECE {evaluation.metrics[metric]:.3f}")  # fmt: skip
-    lowest = 0.5 if evaluation.multi_label else 1 / len(evaluation.class_names)
-    fractions = compute_reliability(evaluation, evaluation.probabilities).images / evaluation.labels.size
-    axes.bar((np.arange(BINS) + 0.5) / BINS, fractions, width=0.9 / BINS, color=palette.faint, zorder=0)
-    axes.set_xlim(max(0.0, lowest - 0.05), 1.02)
-    axes.set_ylim(-0.02, 1.02)
-    axes.legend(fontsize=9, labelcolor=palette.text, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12),
-                ncols=2, columnspacing=1.2)  # fmt: skip
-    label_axes(axes, "Reliability diagram", "Confidence (bars: fraction of images)", "Accuracy", palette)
-
-
-def compute_reliability(evaluation: Evaluation, probabilities: np.ndarray) -> ReliabilityDiagram:
-    """Compute the reliability diagram of an evaluation; in multi-label classification, over all labels."""
-    if evaluation.multi_label:
-        return reliability_diagram(evaluation.labels.ravel(), binary_probabilities(probabilities.ravel()))
-    return reliability_diagram(evaluation.labels, probabilities)
 
 
 def draw_forest_plot(table: ResultTable, palette: Palette) -> Figure:

@@ -20,6 +20,7 @@ MAX_STEPS = 100
 MAX_STEP = 3.0
 TOLERANCE = 1e-6  # of a step, after which the error is about its square
 END_IMAGES = 50
+MIN_INFORMATION = 1 / 3**2
 SMALLEST = 1e-10  # of the information, so that it can be inverted
 
 
@@ -35,10 +36,18 @@ def binary_logits(probabilities: np.ndarray) -> np.ndarray:
 
 
 def calibration_intercepts(logits: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the calibration intercept in each resample, shape (resamples,); NaN if it has images of only one class."""
+    """Return the calibration intercept in each resample, shape (resamples,).
+
+    It is NaN if there are images of only one class, or if the classes are so well separated by probabilities so near to
+    0 and 1 that the images hardly determine it (a standard error above 3).
+    """
     both = have_both_classes(positive, weights)
     found = np.full(weights.shape[1], np.nan)
     found[both] = fit_logistic(np.ones((len(logits), 1)), positive, weights[:, both], offset=logits)[0]
+    predicted = expit(found + logits[:, np.newaxis])
+    predicted *= 1 - predicted
+    predicted *= weights
+    found[predicted.sum(axis=0) < MIN_INFORMATION] = np.nan
     return found
 
 
@@ -117,9 +126,7 @@ def fit_logistic(
     """
     ones = np.ones((len(design), 1))
     start = maximise_likelihood(design, positive, ones, offset, np.zeros((design.shape[1], 1)))
-    start = np.repeat(start, weights.shape[1], axis=1)
-    found = maximise_likelihood(design, positive, weights, offset, start)
-    return found
+    return maximise_likelihood(design, positive, weights, offset, np.repeat(start, weights.shape[1], axis=1))
 
 
 def maximise_likelihood(

@@ -225,8 +225,8 @@ def test_predictive_values_at_a_prevalence_follow_from_bayes_theorem(seed: int, 
 
 def test_recalibration_improves_a_miscalibrated_network_and_not_a_calibrated_one() -> None:
     generator = np.random.default_rng(0)
-    truth = generator.random(2000)
-    labels = (generator.random(2000) < truth).astype(np.int64)
+    truth = generator.random(800)
+    labels = (generator.random(800) < truth).astype(np.int64)
     shifted = 1 / (1 + np.exp(-(2 * np.log(truth / (1 - truth)) + 1.5)))
     for probability in (shifted, truth):
         own = LabelledPredictions(
@@ -235,9 +235,9 @@ def test_recalibration_improves_a_miscalibrated_network_and_not_a_calibrated_one
         result = recalibrate(own)
         assert result is not None
         before = own.compute().metrics
-        assert result.metrics["brier"] == pytest.approx(1 / 6, abs=0.005), "that of the true probabilities"
-        assert (before["brier"] > 0.19) == (probability is shifted)
-        assert result.metrics["auc"] == pytest.approx(before["auc"], abs=0.005)
+        assert result.metrics["brier"] == pytest.approx(1 / 6, abs=0.01), "that of the true probabilities"
+        assert (before["brier"] > 0.185) == (probability is shifted)
+        assert result.metrics["auc"] == pytest.approx(before["auc"], abs=0.01)
     few = LabelledPredictions(labels=labels[:30], probabilities=binary_probabilities(truth[:30]), operating_point=POINT,
                               groups=None)  # fmt: skip
     assert recalibrate(few) is None

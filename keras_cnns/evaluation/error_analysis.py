@@ -12,7 +12,6 @@ from PIL import Image
 from keras_cnns.data import Split
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.ensemble import Ensemble
-from keras_cnns.evaluation.operating_point import predict_classes
 from keras_cnns.evaluation.results import LabelledPredictions, Mistake
 
 MAX_MISTAKES = 12
@@ -34,7 +33,7 @@ def find_mistakes(
     """
     point = predictions.operating_point
     probabilities = point.scale(predictions.probabilities, multi_label=predictions.multi_label)
-    predicted = predict_classes(predictions.probabilities, point.threshold)
+    predicted = predictions.predicted
     wrong = np.argwhere(predicted != predictions.labels)
     images = wrong[:, 0]
     if predictions.multi_label:

@@ -30,7 +30,6 @@ from keras_cnns.evaluation.compatibility import (
 )
 from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
 from keras_cnns.evaluation.error_analysis import find_mistakes
-from keras_cnns.evaluation.operating_point import predict_classes
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
 from keras_cnns.evaluation.recalibration import recalibrate
@@ -232,7 +231,7 @@ def make_cases(
     probabilities = point.scale(predictions.probabilities, multi_label=predictions.multi_label)
     return case_table(
         split, split_name, labels=predictions.labels, probabilities=probabilities,
-        predicted=predict_classes(predictions.probabilities, point.threshold), class_names=class_names, columns=columns,
+        predicted=predictions.predicted, class_names=class_names, columns=columns,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from keras_cnns.evaluation.compatibility import (
     separate_unknown,
 )
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
+from keras_cnns.evaluation.fold_images import check_own_split, describe_shared_images
 from keras_cnns.evaluation.operating_point import OperatingPoint, fit_operating_point, predict_classes
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
@@ -77,8 +78,9 @@ def evaluate(
     and table of cases are stored in the first run; patients have pseudonyms there.
 
     Args:
-        run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
-            trial. Several are evaluated as an ensemble, by the mean of their probabilities.
+        run: The id of a run, the beginning of it, or a name that no other run has; the id of a sweep, for its best
+            trial; or the id or the name of a cross-validation, for the networks of all its folds. Several are evaluated
+            as an ensemble, by the mean of their probabilities.
         data: A source that `load` reads, or a dataset; by default the images that the run was trained on.
         reading: Arguments of `load` for a source. Others are as for training: all of them for the same source, and the
             size, channels, resizing, window, frames and range of values for another one.
@@ -119,6 +121,7 @@ def evaluate(
     runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
     ensemble = load_ensemble(store, runs, notes, progress=progress)
     dataset = data if isinstance(data, Dataset) else load_for_run(ensemble.first, data, reading or {})
+    check_own_split(ensemble, dataset, split)
     images = select_split(dataset, split)
     columns = get_columns(images, [by] if isinstance(by, str) else by, dataset.name, "--by")
     subgroups = {name: name_subgroups(name, column) for name, column in columns.items()}
@@ -126,6 +129,11 @@ def evaluate(
     class_names, original = ensemble.first.class_names, dataset
     dataset = reorder_classes(dataset, class_names)
     check_images(ensemble, dataset, images, split)
+    shared = (
+        []
+        if ensemble.runs_trained_on(dataset)
+        else describe_shared_images(store, ensemble, images.images, dataset.name)
+    )
     matched = match_classes(ensemble, original, class_map)
     positive = find_positive(ensemble, dataset, matched, positive)
     check_rule(rule, ensemble, positive)
@@ -181,6 +189,7 @@ def evaluate(
         tta_augmentation=", ".join(augmentations),
         test_set_evaluations=None,
         ensemble_key=ensemble.key,
+        stored_in=ensemble.cross_validation,
         cases=make_cases(pseudonyms.hide_split(images), split, predictions, class_names, columns),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         validation=known.compute() if known is not None and split != "validation" else None,
@@ -190,7 +199,7 @@ def evaluate(
         at_prevalence=None if prevalence is None else compute_at_prevalence(predictions, prevalence),
     )
     incomparable = find_incomparable(images.labels, subgroups, class_names) if evaluation.multi_label else ()
-    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *incomparable)
+    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *shared, *incomparable)
     ids = known_patients(dataset)
     caveats = tuple(pseudonyms.hide(note, ids) for note in caveats)
     counts = None

@@ -27,7 +27,7 @@ def check_own_split(ensemble: Ensemble, dataset: Dataset, split: str) -> None:
     raise EvaluationError(
         f"{problem} of cross-validation {own.cross_validation} were trained on these images; its result is that of the "
         f"out-of-fold predictions, in its run (out_of_fold_auc and others, evaluation/out_of_fold/report.html). Use "
-        f"images that none of them was trained on{'' if split == 'test' else ', such as --split test'}."
+        f"images that none of them was trained on{', such as --split test' if 'test' in dataset.splits else ''}."
     )
 
 

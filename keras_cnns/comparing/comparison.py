@@ -131,8 +131,8 @@ class Comparison:
         sort: The metric to rank by. Scores are sorted in descending order, costs in ascending order.
         cost: The cost on the other axis of the Pareto front: "parameters", "macs" or "seconds".
         per_run: Whether each run has its own row. By default, finished runs that differ only in the seed share a row,
-            and so do the folds of a cross-validation; the trials of a search never share a row with the repeats of its finalists, because they were selected by
-            their scores, which biases the mean.
+            and so do the folds of a cross-validation; the trials of a search never share a row with the repeats of its
+            finalists, because they were selected by their scores, which biases the mean.
 
     Attributes:
         rows: The rows.

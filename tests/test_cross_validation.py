@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from keras_cnns import CrossValidation, Dataset, Recipe, cross_validate, evaluat
 from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.data.folds import Folds, pool_images
+from keras_cnns.data.pseudonyms import Pseudonyms
 from keras_cnns.errors import EvaluationError, ResumeError, SettingError, StoreError, TrainingError
 from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.cross_fitting import cross_fit
@@ -148,18 +150,20 @@ def test_threshold_and_temperature_of_a_fold_do_not_depend_on_its_images(seed: i
     probabilities = probability if labels else np.stack([1 - probability, probability], axis=1)
     groups = random.integers(0, 60, 200)
     folds = Folds(names=tuple(map(str, range(count))), assigned=groups % count, groups=groups)
-    before = cross_fit(truth, probabilities, folds)
+    before, decisions = cross_fit(truth, probabilities, folds)
     own = folds.held_out(0)
     changed = truth.copy()
     changed[own[:9]] = 1 - truth[own[:9]]
-    after = cross_fit(changed, probabilities, folds)
-    np.testing.assert_array_equal(before.applied[0][own], after.applied[0][own])
-    np.testing.assert_array_equal(before.applied[1][own], after.applied[1][own])
-    assert len(np.unique(before.applied[1])) == count
+    after, others = cross_fit(changed, probabilities, folds)
+    np.testing.assert_array_equal(decisions[own], others[own])
+    assert before.temperatures is not None
+    assert after.temperatures is not None
+    np.testing.assert_array_equal(before.temperatures[own], after.temperatures[own])
+    assert len(np.unique(before.temperatures)) == count
     scaled = before.scale(probabilities, multi_label=bool(labels))
-    (alone,) = np.unique(before.applied[1][own])
+    (alone,) = np.unique(before.temperatures[own])
     np.testing.assert_allclose(scaled[own], apply_temperature(probabilities[own], alone, multi_label=bool(labels)))
-    assert before.take(own).applied[0].shape == before.applied[0][own].shape
+    assert before.take(own).applied_temperature.shape == (len(own), 1)
 
 
 def test_intervals_resample_patients_and_multi_label_data_has_metrics_of_each_label(made: Made) -> None:
@@ -170,10 +174,15 @@ def test_intervals_resample_patients_and_multi_label_data_has_metrics_of_each_la
     pooled = replace(made.data, splits={"train": split}, class_names=("mass", "nodule"), positive=None)
     folds = Folds(names=("1", "2"), assigned=patients % 2, groups=patients)
     run = Store(f"sqlite:///{made.folder}/mlflow.db").runs()[0]
-    found = evaluate_out_of_fold(run, pooled, folds, np.clip(0.2 * truth + random.uniform(0, 0.8, (120, 2)), 0, 1))
+    probabilities = 0.2 * truth + random.uniform(0, 0.8, (120, 2))
+    found = evaluate_out_of_fold(run, pooled, folds, probabilities, pseudonyms=Pseudonyms(b"key"))
     assert (found.grouped_by, found.groups) == ("patients", 40)
     assert list(found.by_label) == ["mass", "nodule"]
     assert list(found.by["fold"]) == ["1", "2"]
+    cases = found.cases
+    assert cases["fold"].tolist() == [str(patient % 2 + 1) for patient in patients]
+    assert cases["patient"].str.startswith("P-").all()
+    np.testing.assert_array_equal(found.predicted, cases[["predicted_mass", "predicted_nodule"]])
     assert any("whole patients" in note for note in found.notes)
 
 
@@ -222,6 +231,10 @@ def test_the_networks_are_one_ensemble_at_the_pooled_operating_point(made: Made)
     assert (found.run_id, found.external) == (parent, False)
     assert store.read_file(parent, f"{found.artifact_path}/report.html")
     assert evaluate(parent, made.data, tta=2).operating_point.threshold == point["threshold"]
+    assert found.validation is not None
+    assert found.validation.metrics["auc"] == made.result.evaluation.metrics["auc"]
+    sensitive = evaluate(parent, made.data, at_sensitivity=0.9)
+    assert sensitive.operating_point.threshold < point["threshold"]
     Image.fromarray(test.images[0, ..., 0]).save("image.png")
     predictions = predict("cross-validation-densenet-bc-40", ["image.png"])
     assert predictions.operating_point.threshold == point["threshold"]
@@ -258,9 +271,9 @@ def test_the_ensemble_is_never_evaluated_on_its_own_training_images(made: Made) 
 @pytest.mark.usefixtures("fresh")
 def test_a_name_of_several_cross_validations_needs_an_id(made: Made) -> None:
     store, first = Store(), made.result.folds[0]
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(store.uri)
     experiment = client.get_run(first.run_id).info.experiment_id
-    client.create_run(experiment, tags={**store.run(first.run_id).tags, "cross_validation": "0" * 32}, run_name="other")
+    client.create_run(experiment, tags={**store.run(first.run_id).tags, "cross_validation": "0" * 32})
     with pytest.raises(StoreError, match="matches 2 cross-validations; use an ID: 00000000"):
         evaluate("cross-validation-densenet-bc-40", made.data)
 
@@ -291,7 +304,7 @@ def test_a_killed_cross_validation_is_resumed_and_trains_nothing_twice(
     for resumed, uninterrupted in zip(read_predictions(tmp_path), made.predictions, strict=True):
         np.testing.assert_array_equal(resumed, uninterrupted)
     assert printed["out_of_fold"]["metrics"] == dict(made.result.evaluation.metrics)
-    store, client = Store("sqlite:///mlflow.db"), MlflowClient("sqlite:///mlflow.db")
+    store, client = Store(), MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = store.runs()
     assert sorted(run.name for run in runs) == [f"densenet-bc-40-fold-{fold}" for fold in (1, 2)]
     for run in runs:
@@ -323,14 +336,45 @@ def test_folds_in_worker_processes_give_the_same_result(
     assert result.evaluation.intervals == made.result.evaluation.intervals
     runs = Store(f"sqlite:///{tmp_path}/mlflow.db").runs()
     assert [(run.status, run.metrics["epochs"]) for run in runs] == [("finished", 2)] * FOLDS
-    diverging = Recipe(
-        epochs=9, batch_size=8, optimizer="sgd", learning_rate=10.0, weight_decay=1.0, schedule="constant"
-    )
-    with pytest.raises(TrainingError, match="learning_rate below"):
-        tuning.cross_validate("densenet-bc-40", str(tmp_path / "halves.npz"), recipe=diverging, **options)
-    failed = [run for run in Store(f"sqlite:///{tmp_path}/mlflow.db").runs() if run.status == "failed"]
-    assert failed
-    assert not [run for run in Store(f"sqlite:///{tmp_path}/mlflow.db").runs() if run.status == "running"]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("another ray")
+@pytest.mark.usefixtures("own_ray")
+@pytest.mark.parametrize("ending", ["dies once", "raises"])
+def test_a_fold_is_trained_again_if_its_process_dies_and_fails_if_its_training_does(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    from tuning import cross_validation
+    from tuning.running import folds
+    from tuning.running.cluster import ClusterConfig
+
+    finished = next(made.folder.glob("runs/*"))
+
+    def stub(*arguments: Any, deaths: int, **more: Any) -> None:  # noqa: ARG001
+        folder = arguments[-1]
+        if ending == "raises":
+            raise TrainingError("the loss is not finite; try a learning_rate below 1")
+        if deaths == 0:
+            os._exit(1)
+        shutil.copytree(finished / "folds" / folder.name, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(folds, "run_fold", stub)
+    monkeypatch.setattr(ClusterConfig, "count_trial_slots", lambda _: 2)
+    shutil.copy(made.folder / "halves.npz", tmp_path)
+    store = Store(f"sqlite:///{tmp_path}/mlflow.db")
+    arguments: dict[str, Any] = {
+        "folds": FOLDS, "settings": TINY, "recipe": Recipe(**RECIPE), "cores": 2, "folder": tmp_path / "runs",
+        "tracking_uri": store.uri,
+    }  # fmt: skip
+    if ending == "raises":
+        with pytest.raises(TrainingError, match="learning_rate below 1"):
+            cross_validation.cross_validate("densenet-bc-40", str(tmp_path / "halves.npz"), **arguments)
+        assert {run.status for run in store.runs()} == {"failed"}
+        return
+    found = cross_validation.cross_validate("densenet-bc-40", str(tmp_path / "halves.npz"), **arguments)
+    assert found.evaluation.metrics == made.result.evaluation.metrics
+    assert {run.status for run in store.runs()} == {"finished"}
 
 
 def test_options_that_exclude_each_other_are_reported_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -188,7 +188,7 @@ def test_images_from_a_date_on_are_the_test_split(write_table: Callable[..., str
         assert {name: len(split) for name, split in dataset.splits.items()} == {
             "train": 36, "validation": 8, "test": 15,
         }  # fmt: skip
-        assert dataset.splits["test"].columns["study_date"].min() == "2022-10-15"
+        assert min(dataset.splits["test"].columns["study_date"].tolist()) == "2022-10-15"
         assert dataset.reading["split_at"] == option
     train, test = dataset.splits["train"], dataset.splits["test"]
     assert not set(train.patients) & set(test.patients)

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import tuning
-from keras_cnns.cli.evaluate import as_dict, print_evaluation
+from keras_cnns.cli.evaluate import print_evaluation
 from keras_cnns.cli.printing import make_console, print_lines
 from keras_cnns.cli.status import show_status
+from keras_cnns.evaluation.record import to_record
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +50,7 @@ def to_json(result: CrossValidation) -> dict[str, Any]:
         "parameters": result.costs.total_parameters,
         "macs": result.costs.macs,
         **result.operating_point,
-        "out_of_fold": as_dict(result.evaluation),
+        "out_of_fold": to_record(result.evaluation),
     }
 
 

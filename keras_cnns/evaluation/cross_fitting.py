@@ -85,9 +85,10 @@ def cross_fit(labels: np.ndarray, probabilities: np.ndarray, folds: Folds) -> tu
     """
     by_fold, delivered = fit_folds(labels, probabilities, folds), fit_operating_point(labels, probabilities)
     decisions = np.empty(labels.shape, np.int64)
-    for fold, point in enumerate(by_fold):
+    for fold, of_others in enumerate(by_fold):
         own = folds.held_out(fold)
-        decisions[own] = predict_classes(probabilities[own], read_threshold(point, labels, probabilities.shape[1]))
+        threshold = read_threshold(of_others, labels, probabilities.shape[1])
+        decisions[own] = predict_classes(probabilities[own], threshold)
     temperatures = None
     if all("temperature" in point for point in by_fold):
         temperatures = np.array([[point["temperature"]] for point in by_fold])[folds.assigned]

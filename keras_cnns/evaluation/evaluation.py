@@ -232,7 +232,7 @@ def choose_operating_point(
 
     Each run stores the operating point of an ensemble, which `predict` reads.
     """
-    if validation is None or (ensemble.is_single and tta == 1):
+    if validation is None or ensemble.cross_validation or (ensemble.is_single and tta == 1):
         return ensemble.stored_operating_point()
     metrics = fit_operating_point(validation.labels, validation.probabilities)
     if tta == 1:

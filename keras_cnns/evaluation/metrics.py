@@ -281,8 +281,12 @@ def make_means_over_labels(
     thresholds = threshold if isinstance(threshold, tuple) else default_thresholds(labels)
     by_label = [
         make_weighted_metrics(
-            truth, binary_probabilities(probability), threshold=own, temperature=temperature,
-            decisions=None if decisions is None else decisions[:, label], metrics=metrics,
+            truth,
+            binary_probabilities(probability),
+            threshold=own,
+            temperature=temperature,
+            decisions=None if decisions is None else decisions[:, label],
+            metrics=metrics,
         )
         for label, (truth, probability, own) in enumerate(zip(labels.T, probabilities.T, thresholds, strict=True))
     ]

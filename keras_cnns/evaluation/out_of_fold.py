@@ -76,7 +76,9 @@ def evaluate_out_of_fold(
         probabilities=probabilities,
         overall=predictions.compute(),
         by_label={name: predictions.select_label(label).compute() for label, name in enumerate(label_names)},
-        by={column: {name: predictions.take(folds.held_out(index)).compute() for index, name in enumerate(folds.names)}},
+        by={
+            column: {name: predictions.take(folds.held_out(index)).compute() for index, name in enumerate(folds.names)}
+        },
         operating_point=point,
         grouped_by=grouped_by,
         groups=None if groups is None else len(np.unique(groups)),

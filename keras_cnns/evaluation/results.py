@@ -79,8 +79,7 @@ class LabelledPredictions:
         seed: Seed of the bootstrap.
         positive_is_known: Whether class 1 of two classes is known to be the positive one; otherwise metrics that need
             a positive class are left out.
-        decisions: The predicted class of each image, or 0 or 1 for each label, in the shape of `labels`, if the threshold
-            is not the same for all.
+        decisions: The predicted class of each image, or 0 or 1 for each label, if thresholds differ between images.
     """
 
     labels: np.ndarray

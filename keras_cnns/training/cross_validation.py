@@ -32,6 +32,7 @@ from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.out_of_fold import OUT_OF_FOLD, evaluate_out_of_fold
 from keras_cnns.evaluation.results import Evaluation
 from keras_cnns.evaluation.run_network import Progress, no_progress, predict_probabilities
+from keras_cnns.evaluation.validation import VALIDATION_CASES, describe_validation
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.tracking import Run, Store
@@ -173,12 +174,16 @@ class RunningCrossValidation:
         splits = {"train": pool.take(train), "validation": pool.take(validation), "test": pool.take(held_out)}
         return replace(self.pooled, splits=splits)
 
+    def record_epochs(self, index: int, run_id: str) -> Sequence[Mapping[str, float]]:
+        """Record the epochs of the last checkpoint of a fold that are not recorded yet, and return all of them."""
+        history = read_progress(self.fold_folder(index)).history
+        for number, metrics in enumerate(history, start=1):
+            self.store.record(run_id, number, metrics)
+        return history
+
     def record_fold(self, index: int, run_id: str) -> None:
         """Record the epochs and the network of a fold that has been trained, and end its run."""
-        folder, store = self.fold_folder(index), self.store
-        history = read_progress(folder).history
-        for number, metrics in enumerate(history, start=1):
-            store.record(run_id, number, metrics)
+        folder, store, history = self.fold_folder(index), self.store, self.record_epochs(index, run_id)
         if not has_network(store, run_id):
             network = keras.saving.load_model(best_model_path(folder), compile=False)
             examples = self.pooled.training.images[:INPUT_EXAMPLES]
@@ -277,7 +282,7 @@ def start_cross_validation(
     with lock:
         if not record:
             write_text(directory / FOLD_TABLE, fold_table(pooled, made))
-        run_id = record.get("run_id") or start_run(job, dataset, made, directory, store, experiment)
+        run_id = record.get("run_id") or start_run(job, dataset, pooled, made, directory, store, experiment)
         write_text(directory / RECORD, json.dumps({**identity, "run_id": run_id}, indent=2))
         running = RunningCrossValidation(
             job=job, dataset=dataset, pooled=pooled, folds=made, folder=directory, store=store, experiment=experiment,
@@ -303,7 +308,9 @@ def check_folds(job: Job, pooled: Dataset, folds: Folds) -> None:
         check_monitor(job.recipe, replace(pooled, splits={"validation": pool.take(validation)}))
 
 
-def start_run(job: Job, dataset: Dataset, folds: Folds, directory: Path, store: Store, experiment: str) -> str:
+def start_run(
+    job: Job, dataset: Dataset, pooled: Dataset, folds: Folds, directory: Path, store: Store, experiment: str
+) -> str:
     """Start the MLflow run of a cross-validation, and return its ID."""
     divided = {"folds": len(folds), **({"fold_by": folds.column} if folds.column else {})}
     run_id = store.start_group(
@@ -312,7 +319,7 @@ def start_run(job: Job, dataset: Dataset, folds: Folds, directory: Path, store: 
         params={**describe_run(job, dataset, count_costs(job, dataset), directory.name).params(), **divided},
         tags={"folder": directory.name, "data.name": dataset.name, FINGERPRINT: dataset.fingerprint},
     )
-    log_text(fold_table(pool_images(hide_patients(dataset, store)), folds), FOLD_TABLE, store, run_id)
+    log_text(fold_table(hide_patients(pooled, store), folds), FOLD_TABLE, store, run_id)
     return run_id
 
 
@@ -322,6 +329,7 @@ def train_one_by_one(running: RunningCrossValidation) -> None:
     for index in running.unfinished:
         run_id = running.start_fold(index)
         with running.store.mark_failure(run_id):
+            running.record_epochs(index, run_id)
             callbacks = (TrackingCallback(running.store, run_id), FoldProgress(running, index))
             train_fold(running.job, running.pooled, running.folds, index, running.fold_folder(index), callbacks)
             running.record_fold(index, run_id)
@@ -408,6 +416,9 @@ def finish(running: RunningCrossValidation) -> CrossValidation:
     )
     evaluation = replace(evaluation, report_folder=store_evaluation(store, evaluation, None))
     operating_point = fit_operating_point(pool.labels, probabilities)
+    shown = hide_patients(running.pooled, store).training
+    table = describe_validation(shown, probabilities, operating_point, running.pooled.class_names)
+    log_text(table, VALIDATION_CASES, store, running.run_id)
     prefix = ensemble_prefix(ensemble_key(fold.run_id for fold in trained))
     of_ensemble = {f"{prefix}{name}": value for name, value in operating_point.items()}
     (by_fold,) = evaluation.by.values()

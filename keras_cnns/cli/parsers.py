@@ -129,6 +129,7 @@ def add_sweep(commands: Commands) -> None:
     group.add_argument(
         "--repeats", **NUMBER, help="retrain the best three with N other seeds, and test whether the winner is better"
     )
+    group.add_argument("--folds", **NUMBER, help="cross-validate the best three with N folds instead of --repeats")
     group.add_argument(
         "--refit", action="store_true", help="retrain the best on training and validation images, and register it"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from keras_cnns.data.folds import Folds
-from keras_cnns.training.cross_validation import train_fold
+from keras_cnns.training.folds import train_fold
 from keras_cnns.training.job import Job
 from keras_cnns.training.memory import increase_micro_batches
 from tuning.running.shared_dataset import SharedDataset

@@ -11,7 +11,7 @@ import ray
 
 from keras_cnns.data.folds import Folds
 from keras_cnns.errors import TrainingError
-from keras_cnns.training.cross_validation import FoldProgress, RunningCrossValidation, train_one_by_one
+from keras_cnns.training.folds import FoldProgress, RunningCrossValidation, train_one_by_one
 from keras_cnns.training.job import Job
 from tuning.running.cluster import ClusterConfig, connect
 from tuning.running.journal import MAX_DEATHS

@@ -184,6 +184,22 @@ def test_intervals_resample_patients_and_multi_label_data_has_metrics_of_each_la
     assert cases["patient"].str.startswith("P-").all()
     np.testing.assert_array_equal(found.predicted, cases[["predicted_mass", "predicted_nodule"]])
     assert any("whole patients" in note for note in found.notes)
+    level = found.patient_level
+    assert level is not None
+    assert {name: result.images for name, result in level.results.items()} == {
+        "mean": 40,
+        "maximum": 40,
+        "noisy-or": 40,
+    }
+    of_patients, maxima = (
+        truth.reshape(40, 3, 2).max(axis=1),
+        found.operating_point.scale(probabilities, multi_label=True),
+    )
+    expected = np.mean([
+        reference.roc_auc_score(of_patients[:, label], maxima.reshape(40, 3, 2).max(axis=1)[:, label])
+        for label in range(2) if 0 < of_patients[:, label].mean() < 1
+    ])  # fmt: skip
+    assert level.results["maximum"].metrics["auc"] == pytest.approx(expected)
 
 
 @pytest.mark.slow

@@ -210,7 +210,7 @@ def test_images_from_a_date_on_are_the_test_split(write_table: Callable[..., str
         ),
         ({"day": month}, "2020-01-01", "all images are from 2020-01-01 on"),
         ({"day": lambda index: month(index) if index else ""}, "2022-10-01", r"1 of 60 images have no date .*0\.png"),
-        ({"day": lambda index: f"0{1 + index % 9}/02/2022"}, "day=2022-10-01", "day and month cannot be told apart"),
+        ({"day": lambda index: f"0{1 + index % 9}/02/2022"}, "day=2022-10-01", "day and month cannot be distinguished"),
         ({"day": month, "split": lambda index: ("train", "test")[index % 2]}, "2022-10-01", "has splits already"),
         ({"day": month, "patient": lambda _: "p1"}, "2022-10-01", "every patient before the date"),
     ],

@@ -131,7 +131,7 @@ def find_dates(
         if dates is None:
             examples = list_examples(dict.fromkeys(filter(None, texts[column])))
             raise DataError(
-                f"{name}: not all values of column {column!r} are dates, or day and month cannot be told apart "
+                f"{name}: not all values of column {column!r} are dates, or day and month cannot be distinguished "
                 f"({examples}); write them as YEAR-MONTH-DAY, such as 2023-01-31."
             )
         return column, dates

@@ -13,8 +13,9 @@ from keras_cnns.data.folds import Folds
 from keras_cnns.data.pseudonyms import Pseudonyms, known_patients
 from keras_cnns.evaluation.cases import case_table
 from keras_cnns.evaluation.caveats import note_intervals, note_metrics
-from keras_cnns.evaluation.compatibility import select_groups
+from keras_cnns.evaluation.compatibility import select_groups, separate_unknown
 from keras_cnns.evaluation.cross_fitting import cross_fit
+from keras_cnns.evaluation.patient_folds import compute_patient_level_of_folds
 from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
 from keras_cnns.tracking import Run
 
@@ -53,6 +54,7 @@ def evaluate_out_of_fold(
         positive_is_known=pooled.positive is not None or pool.labels.ndim == 2,
         decisions=decisions,
     )
+    patients = separate_unknown(pool.patients)
     label_names = pooled.class_names if predictions.multi_label else ()
     cases = case_table(
         pseudonyms.hide_split(pool),
@@ -87,6 +89,7 @@ def evaluate_out_of_fold(
         test_set_evaluations=None,
         cases=cases,
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        patient_level=None if patients is None else compute_patient_level_of_folds(predictions, patients, folds),
         decisions=decisions,
     )
     ids = known_patients(pooled)

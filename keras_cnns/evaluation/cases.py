@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 
 from keras_cnns.atomic import atomic_write
-from keras_cnns.data.dataset import IMAGE_COLUMN, Split
+from keras_cnns.data.dataset import IMAGE_COLUMN, Dataset, Split, describe_shape
 
 CASES = "predictions"
 PATH, PATIENT, SPLIT, TRUE_CLASS, PREDICTED_CLASS, PROBABILITY = (
     "path", "patient", "split", "true_class", "predicted_class", "probability_",
 )  # fmt: skip
+
+CONVERSION = ("resize", "window", "bits", "value_range", "frames")
+"""The options of `load` that change pixels, besides the size and the channels."""
 
 
 def case_table(
@@ -68,3 +71,13 @@ def write_cases(table: pd.DataFrame, folder: Path, *, name: str = CASES) -> None
         table.to_csv(temporary, index=False)
     with atomic_write(folder / f"{name}.parquet") as temporary:
         table.to_parquet(temporary, index=False)
+
+
+def describe_conversion(dataset: Dataset) -> str:
+    """Describe how the images of a dataset were converted."""
+    shown = {name: value for name, value in dataset.reading.items() if name in CONVERSION and value is not None}
+    ranges = [
+        f"{kind} values {found.low:g} to {found.high:g} become 0 to 255" for kind, found in dataset.ranges.items()
+    ]
+    parts = [describe_shape(dataset.image_shape), *(f"{name} {value}" for name, value in shown.items()), *ranges]
+    return ", ".join(parts)

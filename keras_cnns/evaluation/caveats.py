@@ -131,7 +131,7 @@ def count_training_images(ensemble: Ensemble, dataset: Dataset, split: Split, sp
 def note_operating_point(ensemble: Ensemble, evaluation: Evaluation) -> Iterator[str]:
     """Yield notes on where the threshold and the temperature come from, and on those that are missing."""
     threshold = evaluation.operating_point.threshold
-    if ensemble.trained_on_validation:
+    if ensemble.trained_on_validation and not any(run.cross_validation for run in ensemble.runs):
         yield (
             "The run is a refit, trained on training and validation images together. Its threshold and temperature "
             "come from the trial that it repeats, which was not trained on the validation images."

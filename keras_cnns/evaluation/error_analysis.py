@@ -20,12 +20,16 @@ MAX_OPACITY = 0.6
 
 
 def find_mistakes(
-    ensemble: Ensemble, predictions: LabelledPredictions, split: Split, split_name: str, class_names: Sequence[str]
+    ensemble: Ensemble | None,
+    predictions: LabelledPredictions,
+    split: Split,
+    split_name: str,
+    class_names: Sequence[str],
 ) -> tuple[tuple[Mistake, ...], int]:
     """Return the most confident mistakes, and the number of all.
 
     Args:
-        ensemble: The networks; the first one is explained.
+        ensemble: The networks; the first one is explained. None for no explanations.
         predictions: The predictions for the images.
         split: The images, with pseudonyms of the patients.
         split_name: The name of the split.
@@ -62,6 +66,8 @@ def find_mistakes(
                 image=to_png(split.images[index]),
             )
         )
+    if ensemble is None:
+        return tuple(mistakes), len(wrong)
     explained = [class_names[column] for column in columns[order].tolist()]
     return explain_mistakes(ensemble, mistakes, split.images[images[order]], explained), len(wrong)
 

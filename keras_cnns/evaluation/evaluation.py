@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_cnns.data import Dataset, Split
-from keras_cnns.data.dataset import describe_shape
 from keras_cnns.data.pseudonyms import known_patients, load_pseudonyms
-from keras_cnns.evaluation.cases import case_table, write_cases
+from keras_cnns.evaluation.cases import case_table, describe_conversion, write_cases
 from keras_cnns.evaluation.caveats import find_caveats
 from keras_cnns.evaluation.class_matching import convert_labels, find_positive, match_classes, reorder_classes
 from keras_cnns.evaluation.compatibility import (
@@ -30,6 +29,7 @@ from keras_cnns.evaluation.compatibility import (
 )
 from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
 from keras_cnns.evaluation.error_analysis import find_mistakes
+from keras_cnns.evaluation.fold_images import check_own_split, describe_shared_images
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
 from keras_cnns.evaluation.recalibration import recalibrate
@@ -40,7 +40,7 @@ from keras_cnns.evaluation.run_images import load_for_run
 from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.evaluation.subgroups import compute_subgroups, find_incomparable, get_columns, name_subgroups
 from keras_cnns.evaluation.threshold_choice import apply_rule, check_rule, make_rule
-from keras_cnns.evaluation.validation import choose_operating_point, find_validation
+from keras_cnns.evaluation.validation import ValidationPredictions, choose_operating_point, find_validation
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.location import project_folder
 
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS_PER_REQUEST = 500
-CONVERSION = ("resize", "window", "bits", "value_range", "frames")
-"""The options of `load` that change pixels, besides the size and the channels."""
 
 
 def evaluate(
@@ -80,8 +78,9 @@ def evaluate(
     and table of cases are stored in the first run; patients have pseudonyms there.
 
     Args:
-        run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
-            trial. Several are evaluated as an ensemble, by the mean of their probabilities.
+        run: The id of a run, the beginning of it, or a name that no other run has; the id of a sweep, for its best
+            trial; or the id or the name of a cross-validation, for the networks of all its folds. Several are evaluated
+            as an ensemble, by the mean of their probabilities.
         data: A source that `load` reads, or a dataset; by default the images that the run was trained on.
         reading: Arguments of `load` for a source. Others are as for training: all of them for the same source, and the
             size, channels, resizing, window, frames and range of values for another one.
@@ -122,6 +121,7 @@ def evaluate(
     runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
     ensemble = load_ensemble(store, runs, notes, progress=progress)
     dataset = data if isinstance(data, Dataset) else load_for_run(ensemble.first, data, reading or {})
+    check_own_split(ensemble, dataset, split)
     images = select_split(dataset, split)
     columns = get_columns(images, [by] if isinstance(by, str) else by, dataset.name, "--by")
     subgroups = {name: name_subgroups(name, column) for name, column in columns.items()}
@@ -129,6 +129,8 @@ def evaluate(
     class_names, original = ensemble.first.class_names, dataset
     dataset = reorder_classes(dataset, class_names)
     check_images(ensemble, dataset, images, split)
+    external = not ensemble.runs_trained_on(dataset)
+    shared = describe_shared_images(store, ensemble, images.images, dataset.name) if external else []
     matched = match_classes(ensemble, original, class_map)
     positive = find_positive(ensemble, dataset, matched, positive)
     check_rule(rule, ensemble, positive)
@@ -143,14 +145,7 @@ def evaluate(
         seed=seed,
         positive_is_known=positive is not None or ensemble.first.multi_label,
     )
-    known = None
-    if validation is not None:
-        known = replace(
-            predictions,
-            labels=validation.labels,
-            probabilities=validation.probabilities,
-            groups=separate_unknown(validation.patients),
-        )
+    known = None if validation is None else label_validation(predictions, validation)
     if positive is not None and positive == class_names[0]:
         class_names = class_names[::-1]
         predictions, known = predictions.swap_classes(), None if known is None else known.swap_classes()
@@ -160,7 +155,6 @@ def evaluate(
     progress("computing metrics and intervals")
     label_names = class_names if predictions.multi_label else ()
     augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
-    external = not ensemble.runs_trained_on(dataset)
     patients = separate_unknown(images.patients)
     pseudonyms = load_pseudonyms(project_folder(store.uri), dataset)
     shown = pseudonyms.hide_split(images)
@@ -187,6 +181,7 @@ def evaluate(
         tta_augmentation=", ".join(augmentations),
         test_set_evaluations=None,
         ensemble_key=ensemble.key,
+        stored_in=ensemble.cross_validation,
         mistakes=mistakes,
         mistake_count=mistake_count,
         conversion=describe_conversion(dataset),
@@ -199,7 +194,7 @@ def evaluate(
         at_prevalence=None if prevalence is None else compute_at_prevalence(predictions, prevalence),
     )
     incomparable = find_incomparable(images.labels, subgroups, class_names) if evaluation.multi_label else ()
-    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *incomparable)
+    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *shared, *incomparable)
     ids = known_patients(dataset)
     caveats = tuple(pseudonyms.hide(note, ids) for note in caveats)
     counts = None
@@ -209,14 +204,14 @@ def evaluate(
     return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
 
 
-def describe_conversion(dataset: Dataset) -> str:
-    """Describe how the images of a dataset were converted."""
-    shown = {name: value for name, value in dataset.reading.items() if name in CONVERSION and value is not None}
-    ranges = [
-        f"{kind} values {found.low:g} to {found.high:g} become 0 to 255" for kind, found in dataset.ranges.items()
-    ]
-    parts = [describe_shape(dataset.image_shape), *(f"{name} {value}" for name, value in shown.items()), *ranges]
-    return ", ".join(parts)
+def label_validation(predictions: LabelledPredictions, validation: ValidationPredictions) -> LabelledPredictions:
+    """Return the predictions for validation images, at the operating point of those for the evaluated images."""
+    return replace(
+        predictions,
+        labels=validation.labels,
+        probabilities=validation.probabilities,
+        groups=separate_unknown(validation.patients),
+    )
 
 
 def make_cases(

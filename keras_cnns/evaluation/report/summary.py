@@ -16,7 +16,8 @@ def summarize(evaluation: Evaluation) -> Iterator[str]:
 
 def describe_decisions(evaluation: Evaluation) -> str:
     """Return a sentence on the images and on the fraction that is classified correctly."""
-    images = f"{len(evaluation.labels):,} {'' if evaluation.split == 'all' else evaluation.split + ' '}images"
+    split = "" if evaluation.split == "all" else f"{evaluation.split.replace('_', '-')} "
+    images = f"{len(evaluation.labels):,} {split}images"
     if evaluation.grouped_by == PATIENTS and evaluation.groups is not None:
         images += f" of {evaluation.groups:,} patients"
     network = "the ensemble" if evaluation.ensemble_key else evaluation.runs[0].model

@@ -94,7 +94,7 @@ def cross_fit(labels: np.ndarray, probabilities: np.ndarray, folds: Folds) -> tu
         temperatures = np.array([[point["temperature"]] for point in by_fold])[folds.assigned]
     point = CrossFittedPoint(
         threshold=read_threshold(delivered, labels, probabilities.shape[1]),
-        temperature=delivered.get("temperature"),
+        temperature=None if temperatures is None else delivered.get("temperature"),
         source=SOURCE,
         temperatures=temperatures,
     )

@@ -15,15 +15,7 @@ from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold
 from keras_cnns.evaluation.run_network import Progress, RunNetwork, format_shape, load_run_network, no_progress
 from keras_cnns.tracking import Run, Store
-from keras_cnns.tracking.runs import (
-    COMPLETE,
-    FOLDS,
-    best_trial,
-    find_folds,
-    find_sweep,
-    monitored_metric,
-    select_run,
-)
+from keras_cnns.tracking.runs import COMPLETE, FOLDS, best_trial, find_folds, find_sweep, monitored_metric, select_run
 
 SWAPPED = [1, 0]
 """The order of two classes that are the other way round."""

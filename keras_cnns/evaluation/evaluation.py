@@ -29,7 +29,7 @@ from keras_cnns.evaluation.compatibility import (
 )
 from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
 from keras_cnns.evaluation.error_analysis import find_mistakes
-from keras_cnns.evaluation.fold_images import check_own_split, describe_shared_images
+from keras_cnns.evaluation.fold_images import check_fold_images
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
 from keras_cnns.evaluation.recalibration import recalibrate
@@ -121,7 +121,7 @@ def evaluate(
     runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
     ensemble = load_ensemble(store, runs, notes, progress=progress)
     dataset = data if isinstance(data, Dataset) else load_for_run(ensemble.first, data, reading or {})
-    check_own_split(ensemble, dataset, split)
+    shared = check_fold_images(store, ensemble, dataset, split)
     images = select_split(dataset, split)
     columns = get_columns(images, [by] if isinstance(by, str) else by, dataset.name, "--by")
     subgroups = {name: name_subgroups(name, column) for name, column in columns.items()}
@@ -130,7 +130,6 @@ def evaluate(
     dataset = reorder_classes(dataset, class_names)
     check_images(ensemble, dataset, images, split)
     external = not ensemble.runs_trained_on(dataset)
-    shared = describe_shared_images(store, ensemble, images.images, dataset.name) if external else []
     matched = match_classes(ensemble, original, class_map)
     positive = find_positive(ensemble, dataset, matched, positive)
     check_rule(rule, ensemble, positive)

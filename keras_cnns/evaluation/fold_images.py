@@ -10,10 +10,24 @@ import numpy as np
 from keras_cnns.data import Dataset
 from keras_cnns.data.folds import FOLD_TABLE, HASH, image_hashes
 from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.compatibility import select_split
 from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.tracking import Store
 
 MAX_SHARED = 0.5
+
+
+def check_fold_images(store: Store, ensemble: Ensemble, dataset: Dataset, split: str) -> list[str]:
+    """Return a note on images of a split that networks of a cross-validation were trained on.
+
+    Raises:
+        EvaluationError: The split belongs to the dataset of the cross-validation and is not its test split, or more
+            than half of its images do.
+    """
+    check_own_split(ensemble, dataset, split)
+    if ensemble.runs_trained_on(dataset) or not any(run.cross_validation for run in ensemble.runs):
+        return []
+    return describe_shared_images(store, ensemble, select_split(dataset, split).images, dataset.name)
 
 
 def check_own_split(ensemble: Ensemble, dataset: Dataset, split: str) -> None:

@@ -105,11 +105,12 @@ def choose_operating_point(
     ensemble: Ensemble, validation: ValidationPredictions | None, *, tta: int = 1
 ) -> OperatingPoint:
     """Return the stored operating point or, for an ensemble or test-time augmentation, fit it on validation images."""
+    if ensemble.cross_validation and validation is not None:
+        metrics = fit_operating_point(validation.labels, validation.probabilities)
+        return ensemble.first.read_operating_point(metrics, "the out-of-fold predictions of the cross-validation")
     if validation is None or (ensemble.is_single and tta == 1):
         return ensemble.stored_operating_point()
     metrics = fit_operating_point(validation.labels, validation.probabilities)
-    if ensemble.cross_validation:
-        return ensemble.first.read_operating_point(metrics, "the out-of-fold predictions of the cross-validation")
     conditions = [] if ensemble.is_single else ["for this ensemble"]
     conditions += [f"with test-time augmentation (tta={tta})"] if tta > 1 else []
     return ensemble.first.read_operating_point(metrics, f"the validation images, {' '.join(conditions)}", tta=tta)

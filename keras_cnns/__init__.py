@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from keras_cnns.networks.profiling import Profile, profile
     from keras_cnns.networks.recipe import Recipe
     from keras_cnns.networks.registry import build, count, list_models
+    from keras_cnns.training.cross_validation import CrossValidation, cross_validate
     from keras_cnns.training.run import train
 
 _MODULES = {
     "Counts": "networks.counting",
+    "CrossValidation": "training.cross_validation",
     "Dataset": "data",
     "Description": "networks.description",
     "Evaluation": "evaluation",
@@ -37,6 +39,7 @@ _MODULES = {
     "auxiliary_outputs": "networks.auxiliary",
     "build": "networks.registry",
     "count": "networks.registry",
+    "cross_validate": "training.cross_validation",
     "describe": "networks.description",
     "evaluate": "evaluation",
     "explain": "evaluation",
@@ -53,6 +56,7 @@ _MODULES = {
 
 __all__ = [
     "Counts",
+    "CrossValidation",
     "Dataset",
     "Description",
     "Evaluation",
@@ -66,6 +70,7 @@ __all__ = [
     "auxiliary_outputs",
     "build",
     "count",
+    "cross_validate",
     "describe",
     "evaluate",
     "explain",

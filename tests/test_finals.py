@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,11 @@ from scipy import stats
 from keras_cnns import Recipe
 from keras_cnns.comparing.significance import confidence_interval, holm_correction, paired_t_test
 from keras_cnns.data import Dataset
+from keras_cnns.data.folds import pool_images
+from keras_cnns.errors import SettingError
 from tests.sweeps import make_config
+from tuning import sweep
+from tuning.finishing import fold_finals
 from tuning.finishing.finals import (
     Finalist,
     Finals,
@@ -29,8 +35,10 @@ from tuning.finishing.finals import (
     record_repeats,
     select_finalists,
 )
+from tuning.finishing.finish import choose_trial
 from tuning.finishing.lead_intervals import add_lead_intervals
 from tuning.running.journal import FAILED, REPEAT, SEARCH, Journal, JournalCallback, TrialState
+from tuning.running.sweep_run import SweepRun
 
 SCORES = st.floats(0, 1, allow_nan=False)
 
@@ -204,3 +212,42 @@ def test_the_lead_has_an_interval_over_images_and_the_verdict_states_whether_it_
     broken = {**predictions, near.number: [np.full((len(split), 10), np.nan)]}
     unmeasured = add_lead_intervals(ranked, split, broken)
     assert [one.name for one in unmeasured.finalists if one.lead is not None] == [poor.name]
+
+
+def test_cross_validated_finalists_are_compared_by_their_pooled_out_of_fold_predictions(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(digits, repeats=None, folds=5)
+    pool, source = pool_images(digits).training, np.random.default_rng(0)
+    states = {number: ended_trial(number, score) for number, score in enumerate([0.5, 0.9, 0.7, 0.8])}
+    predictions = {
+        number: make_predictions(pool.labels, rate, source) for number, rate in ((1, 0.6), (3, 0.9), (2, 0.5))
+    }
+    names = {number: f"trial {number}" for number in states}
+
+    def stub(sweep: Any, state: TrialState, name: str, status: Any) -> Any:  # noqa: ARG001
+        return SimpleNamespace(
+            evaluation=SimpleNamespace(probabilities=predictions[state.number]), run_id=f"cv of {name}"
+        )
+
+    monkeypatch.setattr(fold_finals, "cross_validate_finalist", stub)
+    monkeypatch.setattr(fold_finals, "mean_best_epoch", lambda *_: 2.0)
+    monkeypatch.setattr(fold_finals, "connect", lambda _: contextlib.nullcontext())
+    sweep_run = SweepRun(config=config, folder=tmp_path, store=Any, experiment="sweep", run_id="sweep")
+    finals = fold_finals.cross_validate_finalists(sweep_run, states, names, print)
+    assert isinstance(finals, Finals)
+    assert [found.name for found in finals.finalists] == ["trial 3", "trial 1", "trial 2"], "not as in the search"
+    accuracy = float((predictions[3].argmax(axis=1) == pool.labels).mean())
+    assert (finals.winner.mean, finals.winner.cross_validation) == (pytest.approx(accuracy), "cv of trial 3")
+    lead = finals.finalists[1].lead
+    assert lead is not None
+    assert lead[0] < accuracy - finals.finalists[1].mean < lead[1]
+    assert choose_trial(finals, {}, states, "val_accuracy") == 3
+    assert "somewhat optimistic" in finals.verdict
+    assert finals.as_dict()["folds"] == 5
+
+
+@pytest.mark.parametrize(("option", "value"), [("repeats", 2), ("storage", "s3://bucket/folder")])
+def test_folds_exclude_repeats_and_a_storage(digits: Dataset, option: str, value: object) -> None:
+    with pytest.raises(SettingError, match=f"folds and {option} exclude each other"):
+        sweep("densenet", digits, folds=3, **{option: value})

@@ -1,4 +1,4 @@
-"""Search for networks and recipes with Ray Tune."""
+"""Search for networks and recipes, and cross-validation, with Ray."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuning.cross_validation import cross_validate
     from tuning.finishing.result import SweepResult
     from tuning.search import sweep
 
-__all__ = ["SweepResult", "sweep"]
+_MODULES = {"SweepResult": "search", "cross_validate": "cross_validation", "sweep": "search"}
+
+__all__ = ["SweepResult", "cross_validate", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import Ray at the first use of a sweep."""
-    if name in __all__:
-        return getattr(importlib.import_module("tuning.search"), name)
+    """Import Ray at the first use of a public name."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"tuning.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

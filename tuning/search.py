@@ -12,6 +12,7 @@ from typing import Any
 from keras_cnns.atomic import write_text
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.data import Dataset, load
+from keras_cnns.data.folds import MAX_FOLDS, make_folds, pool_images
 from keras_cnns.errors import SettingError
 from keras_cnns.lazy import load_backend
 from keras_cnns.networks.recipe import Recipe
@@ -38,6 +39,7 @@ from tuning.searching.schedulers import SCHEDULERS
 DEFAULT_EPOCHS = 10
 TRIALS = IntRange(1, 100_000)
 REPEATS = NoneOr(IntRange(2, 1000))
+FOLDS = NoneOr(IntRange(2, MAX_FOLDS))
 SEARCH, SCHEDULER, COST = Choice(SEARCHES), Choice(SCHEDULERS), Choice(("parameters", "macs"))
 LIMIT = NoneOr(IntRange(1, 2**63 - 1))
 
@@ -55,6 +57,7 @@ def sweep(
     cost: str | None = None,
     seed: int | None = None,
     repeats: int | None = None,
+    folds: int | None = None,
     refit: bool = False,
     register: str | None = None,
     from_run: str | None = None,
@@ -96,6 +99,9 @@ def sweep(
         repeats: Train the best three candidates (with `cost`, of the Pareto front) again with this number of other
             seeds, and test whether the winner is significantly better. The best run is then the median repeat of the
             candidate with the highest mean.
+        folds: Instead of repeats, cross-validate the best three candidates with this number of folds (see
+            `cross_validate`), and compare their out-of-fold predictions. The best run is then that of the candidate
+            with the highest score; the networks of its folds can be used as an ensemble.
         refit: Train the best candidate again on training and validation images, for the best number of epochs, and
             register it in MLflow's model registry.
         register: Name in the registry, `sweep-MODEL-DATA` by default; implies `refit`.
@@ -129,6 +135,10 @@ def sweep(
     extend = None if extend is None else check_argument("extend", TRIALS, extend)
     cost = None if cost is None else check_argument("cost", COST, cost)
     repeats = check_argument("repeats", REPEATS, repeats)
+    folds = check_argument("folds", FOLDS, folds)
+    if folds is not None and (repeats is not None or storage is not None):
+        other = "repeats" if repeats is not None else "storage"
+        raise SettingError(f"folds and {other} exclude each other: leave out --folds or --{other}.")
     search = check_argument("search", SEARCH, search)
     scheduler = check_argument("scheduler", SCHEDULER, scheduler or ("none" if cost else "asha"))
     limits = Limits(
@@ -148,6 +158,8 @@ def sweep(
     candidates = make_space(name, bases=bases, recipe=start_recipe, space=space, limits=limits)
     dataset = resolve_dataset(data)
     candidates = candidates.for_images(dataset.image_shape, dataset.classes)
+    if folds is not None:
+        make_folds(pool_images(dataset), folds=folds)  # raises if a class has too few images or patients
     registered_name = register or (sanitize_name(f"sweep-{name}-{dataset.name}") if refit else None)
     continued = resume or extend is not None
     config = SweepConfig(
@@ -160,6 +172,7 @@ def sweep(
         cost=cost,
         cluster=cluster,
         repeats=repeats,
+        folds=folds,
         register=None if registered_name is None else check_name(registered_name),
     )
     check_cluster(cluster, Path(folder))

@@ -128,7 +128,10 @@ def add_reading(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument("--positive", metavar="CLASS", help="positive class of two (default: recognised by its name)")
     parser.add_argument("--split-seed", **NUMBER, help="seed of the validation split (default: 0)")
-    parser.add_argument("--fold", type=fold_of, metavar="I/K", help="cross-validation: validate on fold I of K")
+    parser.add_argument("--fold", type=fold_of, metavar="I/K", help="validate on fold I of K")
+    parser.add_argument(
+        "--split-at", metavar="DATE", help="temporal split: test on images from this date on; DATE or COLUMN=DATE"
+    )
     parser.add_argument(
         "--stream", action="store_true", default=None, help="cache decoded images in a file instead of in memory"
     )
@@ -164,25 +167,33 @@ def add_recipe(parser: argparse.ArgumentParser, *, epochs: str) -> argparse._Arg
     return group
 
 
-def add_resources(parser: argparse.ArgumentParser) -> None:
-    """Add the machines of a sweep and the resources of each trial."""
-    group = parser.add_argument_group("resources")
-    group.add_argument("--cores", **NUMBER, help="cores for all trials together (default: all)")
-    group.add_argument("--cores-per-trial", **NUMBER, default=1, help="cores per trial (default: 1)")
+def add_resources(
+    parser: argparse.ArgumentParser, *, title: str = "resources", trial: str = "trial", cores_per_trial: int | None = 1
+) -> argparse._ArgumentGroup:
+    """Add the machines of a sweep or a cross-validation and the resources of each trial, and return the group.
+
+    Args:
+        parser: The parser.
+        title: The title of the group.
+        trial: What help texts call a trial.
+        cores_per_trial: The default; None to share all cores evenly.
+    """
+    group = parser.add_argument_group(title)
+    group.add_argument("--cores", **NUMBER, help=f"cores for all {trial}s together (default: all)")
+    shown = cores_per_trial or "all cores, shared evenly"
     group.add_argument(
-        "--gpus-per-trial", type=float, metavar="N", help="GPUs per trial, such as 0.5 (default: 1 if there are any)"
+        "--cores-per-trial", **NUMBER, default=cores_per_trial, help=f"cores per {trial} (default: {shown})"
     )
     group.add_argument(
-        "--memory-per-trial", type=large_number, metavar="BYTES", help="memory to reserve per trial, such as 4G"
+        "--gpus-per-trial", type=float, metavar="N", help=f"GPUs per {trial}, such as 0.5 (default: 1 if there are any)"
+    )
+    group.add_argument(
+        "--memory-per-trial", type=large_number, metavar="BYTES", help=f"memory to reserve per {trial}, such as 4G"
     )
     group.add_argument(
         "--ray-address", metavar="ADDRESS", help="running Ray cluster: auto, or HOST:PORT of its head node"
     )
-    group.add_argument(
-        "--storage",
-        metavar="URI",
-        help="checkpoint storage that all machines can reach, such as s3://bucket/folder (default: --folder)",
-    )
+    return group
 
 
 def add_output(parser: argparse.ArgumentParser, *, experiment: str) -> argparse._ArgumentGroup:

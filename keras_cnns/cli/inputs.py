@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 READING = (
     "image_size", "channels", "resize", "window", "bits", "value_range", "frames", "root", "patient_pattern",
-    "positive", "fold", "stream", "leaks", "skip_broken", "keep_ids",
+    "positive", "fold", "split_at", "stream", "leaks", "skip_broken", "keep_ids",
 )  # fmt: skip
 """The options of `add_reading` and `add_data` that are arguments of `load`."""
 

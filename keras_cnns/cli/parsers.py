@@ -74,12 +74,23 @@ def add_command(commands: Commands, name: str, summary: str, details: str = "") 
 
 def add_train(commands: Commands) -> None:
     """Add `keras-cnns train`."""
-    parser = add_command(commands, "train", "train one network and log the run to MLflow")
+    parser = add_command(
+        commands, "train", "train one network, or one for each fold of a cross-validation, and log the run to MLflow"
+    )
     parser.add_argument("model", help="name of a network; `keras-cnns models` lists them")
     add_data(parser)
     group = add_recipe(parser, epochs="those of the recipe")
     group.add_argument("--seed", **NUMBER, default=0, help="random seed (default: 0)")
     group.add_argument("--test", action="store_true", help="evaluate on the test split after training")
+    group = parser.add_argument_group(
+        "cross-validation", "Trains a network for each fold, and evaluates it on the fold."
+    )
+    exclusive = group.add_mutually_exclusive_group()
+    exclusive.add_argument("--folds", **NUMBER, help="divide the images into N folds, by patient and class")
+    exclusive.add_argument(
+        "--fold-by", metavar="COLUMN", help="leave out each value of this column once, such as the scanner or the site"
+    )
+    add_resources(parser, title="resources of a cross-validation", trial="fold", cores_per_trial=None)
     add_output(parser, experiment="train")
 
 
@@ -118,6 +129,7 @@ def add_sweep(commands: Commands) -> None:
     group.add_argument(
         "--repeats", **NUMBER, help="retrain the best three with N other seeds, and test whether the winner is better"
     )
+    group.add_argument("--folds", **NUMBER, help="cross-validate the best three with N folds instead of --repeats")
     group.add_argument(
         "--refit", action="store_true", help="retrain the best on training and validation images, and register it"
     )
@@ -125,7 +137,11 @@ def add_sweep(commands: Commands) -> None:
         "--register", metavar="NAME", help="name of the registered model (default: sweep-MODEL-DATA); implies --refit"
     )
     group.add_argument("--extend", **NUMBER, help="add N trials to the newest finished sweep with the same arguments")
-    add_resources(parser)
+    add_resources(parser).add_argument(
+        "--storage",
+        metavar="URI",
+        help="checkpoint storage that all machines can reach, such as s3://bucket/folder (default: --folder)",
+    )
     group = add_output(parser, experiment="sweep")
     group.add_argument(
         "--plot", metavar="FILE.png", help="also save the comparison plot here; the sweep's folder always has it"

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from tuning.running.reporting import SweepProgressCallback
 
 SAME_NAMES = (
-    "model", "trials", "recipe", "search", "max_parameters", "max_macs", "cost", "seed", "repeats", "refit", "register",
-    "from_run", "scheduler", "cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial", "ray_address", "storage",
-    "resume", "extend", "experiment", "tracking_uri", "folder",
+    "model", "trials", "recipe", "search", "max_parameters", "max_macs", "cost", "seed", "repeats", "folds", "refit",
+    "register", "from_run", "scheduler", "cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial",
+    "ray_address", "storage", "resume", "extend", "experiment", "tracking_uri", "folder",
 )  # fmt: skip
 """Options that are arguments of `tuning.sweep` with the same name."""
 
@@ -179,10 +179,16 @@ def print_result(result: SweepResult, arguments: argparse.Namespace, outcome: Pa
 
 def make_finals_table(finals: Finals) -> Table:
     """Return a table of the finalists."""
-    table = Table(
-        title="finalists, trained with other seeds", title_justify="left", title_style="bold", box=SIMPLE_HEAD
-    )
+    how = "trained with other seeds" if finals.folds is None else f"cross-validated with {finals.folds} folds"
+    table = Table(title=f"finalists, {how}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     lead = "lead of the first,\n95 % CI over images"
+    if finals.folds is not None:
+        for column in ("trial", f"out-of-fold\n{finals.monitor.removeprefix('val_')}", "cross-validation", lead):
+            table.add_column(column, justify="left" if column == "trial" else "right", no_wrap=True)
+        for finalist in finals.finalists:
+            lead = "" if finalist.lead is None else "{:+.4f} to {:+.4f}".format(*finalist.lead)
+            table.add_row(finalist.name, f"{finalist.mean:.4f}", finalist.cross_validation[:8], lead)
+        return table
     for column in ("trial", f"mean\n{finals.monitor}", "95 % CI\nover seeds", "seeds", "p", lead):
         table.add_column(column, justify="left" if column == "trial" else "right", no_wrap=True)
     for finalist in finals.finalists:

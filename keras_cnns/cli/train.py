@@ -13,14 +13,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 import keras_cnns
 from keras_cnns.cli.inputs import load_images, read_assignments
 from keras_cnns.data.inspection.shortcuts import shortcut_notes
-from keras_cnns.lazy import load_backend
+from keras_cnns.errors import SettingError
+from keras_cnns.lazy import LazyModule, load_backend
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.training.presets import get_recipe
 
 if TYPE_CHECKING:
     import argparse
 
+    from keras_cnns.cli import train_folds
     from keras_cnns.training.run import TrainedRun
+else:
+    train_folds = LazyModule("keras_cnns.cli.train_folds")  # imports Ray
+
+RESOURCES = ("cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial", "ray_address")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -28,8 +34,12 @@ def run(arguments: argparse.Namespace) -> None:
     family, variant = find_variant(arguments.model)
     recipe_changes, settings = read_assignments(arguments, type(variant.settings))
     recipe = get_recipe(arguments.recipe or "plain", family).replace(recipe_changes)
+    check_cross_validation(arguments)
     dataset = load_images(arguments)
     dataset = replace(dataset, notes=(*dataset.notes, *shortcut_notes(dataset)))
+    if arguments.folds is not None or arguments.fold_by is not None:
+        train_folds.run(arguments, dataset, settings, recipe)
+        return
     terminal = Console(stderr=True)
     metrics = TextColumn("{task.fields[metrics]}")
     columns = (TextColumn("{task.description}"), BarColumn(), metrics, TimeRemainingColumn())
@@ -53,6 +63,26 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(as_dict(trained)))
     else:
         print(report(trained, dataset.describe(), arguments))
+
+
+def check_cross_validation(arguments: argparse.Namespace) -> None:
+    """Raise a `SettingError` if options of a cross-validation and of a single training are mixed."""
+    if arguments.folds is None and arguments.fold_by is None:
+        given = next((name for name in RESOURCES if getattr(arguments, name) is not None), None)
+        if given is not None:
+            option = f"--{given.replace('_', '-')}"
+            raise SettingError(
+                f"{option} is for a cross-validation; add --folds 5 or --fold-by COLUMN, or leave it out."
+            )
+        return
+    option = "--folds" if arguments.folds is not None else "--fold-by"
+    if arguments.fold is not None:
+        raise SettingError(f"--fold trains one fold and {option} all of them; leave one of them out.")
+    if arguments.test:
+        raise SettingError(
+            f"--test is not possible with {option}: evaluate the networks of all folds with `keras-cnns evaluate` and "
+            f"the id of the cross-validation."
+        )
 
 
 class ProgressBar:

@@ -18,7 +18,7 @@ from typing import Any
 from keras_cnns.comparing.formatting import format_count
 from keras_cnns.comparing.significance import confidence_interval, holm_correction, paired_t_test
 from keras_cnns.errors import SettingError, nearest
-from keras_cnns.tracking.runs import Run
+from keras_cnns.tracking.runs import CROSS_VALIDATION_NAME, FOLD, Run
 
 SCORE = "val_accuracy"
 SCORES = (SCORE, "val_auc", "test_accuracy", "test_auc")
@@ -30,10 +30,10 @@ UNFINISHED = {"failed": "Failed", "running": "Not finished yet"}
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a comparison: a single run, or several runs that differ only in the seed.
+    """A row of a comparison: a single run, or several that differ only in the seed or are folds of a cross-validation.
 
     Attributes:
-        runs: The runs, by ascending seed.
+        runs: The runs, by ascending seed or fold.
         data: The name of their images, with part of the fingerprint if other images have the same name.
         differences: The settings, recipe fields and seed in which they differ from other runs.
         pareto: Whether the row is on the Pareto front: no other row on the same images is both cheaper and better.
@@ -55,7 +55,9 @@ class Row:
     @property
     def title(self) -> str:
         """The name of the first run, with the number of runs if there are several."""
-        return self.run.name + (f" (×{len(self.runs)})" if len(self.runs) > 1 else "")
+        if len(self.runs) == 1:
+            return self.run.name
+        return f"{self.run.tags.get(CROSS_VALIDATION_NAME, self.run.name)} (×{len(self.runs)})"
 
     @property
     def status(self) -> str:
@@ -128,9 +130,9 @@ class Comparison:
         runs: The runs.
         sort: The metric to rank by. Scores are sorted in descending order, costs in ascending order.
         cost: The cost on the other axis of the Pareto front: "parameters", "macs" or "seconds".
-        per_run: Whether each run has its own row. By default, finished runs that differ only in the seed share a row;
-            the trials of a search never share a row with the repeats of its finalists, because they were selected by
-            their scores, which biases the mean.
+        per_run: Whether each run has its own row. By default, finished runs that differ only in the seed share a row,
+            and so do the folds of a cross-validation; the trials of a search never share a row with the repeats of its
+            finalists, because they were selected by their scores, which biases the mean.
 
     Attributes:
         rows: The rows.
@@ -174,7 +176,12 @@ class Comparison:
         if not any(row.pareto for row in self.rows):
             lines = [f"No finished run has both {self.score} and {self.cost}."]
         if any(len(row.runs) > 1 for row in self.rows):
-            lines.append("(×N) mean of N runs that differ only in the seed, ± 95 % confidence interval (Student's t).")
+            kinds = [
+                kind
+                for kind, of_folds in (("runs that differ only in the seed", False), ("folds", True))
+                if any(len(row.runs) > 1 and bool(row.run.cross_validation) == of_folds for row in self.rows)
+            ]
+            lines.append(f"(×N) mean of N {' or '.join(kinds)}, ± 95 % confidence interval (Student's t).")
         if any(row.p is not None for row in self.rows):
             lines.append(
                 f"p: paired t-test of {self.score} against the first row, over the seeds that both have, corrected "
@@ -284,9 +291,15 @@ def run_fields(run: Run) -> dict[str, str | None]:
 
 
 def group_seeds(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
-    """Group finished runs that differ only in the seed, by ascending seed; other runs are groups of one."""
+    """Group finished runs that differ only in the seed, by ascending seed, and finished folds of a cross-validation.
+
+    Other runs are groups of one.
+    """
     groups: dict[object, dict[int | None, Run]] = {}
     for run in runs:
+        if run.cross_validation and run_status(run) == "finished":
+            groups.setdefault(run.cross_validation, {})[int(run.tags[FOLD])] = run
+            continue
         settings, recipe = tuple(sorted(run.settings.items())), tuple(sorted(run.recipe.items()))
         searched = run.tags.get("role") == "search"
         key: object = (run.data_fingerprint, run.model, settings, recipe, searched, run.trained_on_validation)
@@ -294,7 +307,7 @@ def group_seeds(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
         if is_repeated or run.seed is None or run_status(run) != "finished":
             key = run.id
         groups.setdefault(key, {})[run.seed] = run
-    return [tuple(sorted(group.values(), key=lambda run: run.seed or 0)) for group in groups.values()]
+    return [tuple(run for _, run in sorted(group.items(), key=lambda item: item[0] or 0)) for group in groups.values()]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

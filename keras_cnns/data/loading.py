@@ -18,6 +18,7 @@ from keras_cnns.data.sources.files import ImageFiles, read_files
 from keras_cnns.data.sources.folder import PATIENT_FOLDERS
 from keras_cnns.data.sources.table import with_root
 from keras_cnns.data.splits import check_fold, check_labels, split_dataset
+from keras_cnns.data.temporal import drop_tested_patients, split_by_date
 from keras_cnns.data.value_range import RangeOptions, ValueRange, level_notes
 from keras_cnns.errors import DataError
 
@@ -44,6 +45,7 @@ def load(
     positive: str | None = None,
     seed: int = 0,
     fold: tuple[int, int] | None = None,
+    split_at: str | None = None,
     leaks: str = "drop",
     skip_broken: bool = False,
     keep_ids: bool = False,
@@ -73,6 +75,8 @@ def load(
         positive: The positive class of two; by default a class such as "malignant" or "pneumonia" is recognised.
         seed: Seed of the validation split.
         fold: `(2, 5)` divides the training and validation images into five folds and validates on the second.
+        split_at: A date such as `"2023-01-01"`, or the column and the date, such as `"study_date=2023-01-01"`: images
+            from the date on are the test split, and earlier ones are divided into training and validation images.
         leaks: What to do about images that are in two splits: "drop" them from the earlier one (train, validation,
             test), raise an "error", or "allow" them and patients that are in two splits.
         skip_broken: Skip files that cannot be read, and note them.
@@ -94,7 +98,7 @@ def load(
         raise DataError(found.problems[0])
     dataset = read(
         found, conversion, range_options,
-        patient_pattern=patient_pattern, skip_broken=skip_broken, stream=stream,
+        patient_pattern=patient_pattern, split_at=split_at, skip_broken=skip_broken, stream=stream,
     )  # fmt: skip
     check_labels(dataset)
     dataset = split_dataset(choose_positive(dataset, positive), seed=seed, fold=fold, leaks=leaks)
@@ -137,12 +141,14 @@ def find_source(source: str | Path, root: str | Path | None) -> Dataset | ImageF
 
 def read(
     found: Dataset | ImageFiles, conversion: Conversion, options: RangeOptions, *, patient_pattern: str | None,
-    skip_broken: bool, stream: bool | None,
+    split_at: str | None, skip_broken: bool, stream: bool | None,
 ) -> Dataset:  # fmt: skip
     """Read the splits of a source as they are, and convert the images."""
     if not isinstance(found, ImageFiles):
         if patient_pattern:
             raise DataError(f"{found.name}: its images are not files, so a patient pattern cannot be used.")
+        if split_at:
+            raise DataError(f"{found.name}: its images have no dates, so it cannot be split by date (split_at).")
         return convert_arrays(found, conversion, options)
     if patient_pattern is not None:
         patients = patients_from_names(found.samples.files, patient_pattern) if patient_pattern else None
@@ -150,7 +156,10 @@ def read(
         notes = [note for note in found.notes if PATIENT_FOLDERS not in note]
         notes += [f"Patients are read from the names of files with {patient_pattern!r}."] if patient_pattern else []
         found = replace(found, samples=samples, notes=tuple(notes))
-    return read_files(found, conversion, options, skip_broken=skip_broken, stream=stream)
+    if split_at is None:
+        return read_files(found, conversion, options, skip_broken=skip_broken, stream=stream)
+    by_date = split_by_date(found, split_at)
+    return drop_tested_patients(read_files(by_date, conversion, options, skip_broken=skip_broken, stream=stream))
 
 
 def add_notes(dataset: Dataset) -> Dataset:

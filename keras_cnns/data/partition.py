@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,23 @@ from sklearn.model_selection import train_test_split
 from keras_cnns.data.duplicates import BLANK
 
 
-def group_images(hashes: np.ndarray, patients: np.ndarray | None) -> np.ndarray:
-    """Group the images that share a patient or all pixels, directly or through other images.
+def group_images(hashes: np.ndarray, patients: np.ndarray | None, linked: Iterable[tuple[int, int]] = ()) -> np.ndarray:
+    """Group the images that share a patient or all pixels, or are linked, directly or through other images.
 
     Args:
         hashes: The `pixel_hashes` of the images.
         patients: The patient ID of each image, "" where it is unknown.
+        linked: The indices of two images each that belong together for another reason, such as near duplicates.
 
     Returns:
         The group of each image, counted from 0, shape (images,).
     """
-    edges = []
+    edges = [np.array(list(linked), np.int64).reshape(-1, 2).T]  # each of shape (2, links)
     for values, unknown in ((hashes, BLANK), (patients, "")):
         if values is not None:  # link each known value to the first equal one
             known = np.flatnonzero(values != unknown)
             _, first, inverse = np.unique(values[known], return_index=True, return_inverse=True)
-            edges.append((known, known[first[inverse]]))
+            edges.append(np.stack((known, known[first[inverse]])))
     ends = np.concatenate(edges, axis=1)
     graph = coo_array((np.ones(ends.shape[1], np.int8), tuple(ends)), shape=(len(hashes), len(hashes)))
     return np.asarray(connected_components(graph, directed=False)[1])
@@ -78,6 +80,26 @@ def assign_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) 
         fold_of_group[group] = np.lexsort((filled[:, -1], growth))[0]
         filled[fold_of_group[group], columns] += images
     return np.asarray(fold_of_group[groups])
+
+
+def hold_out_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Hold out whole groups of images, stratified by class or label.
+
+    The images are assigned to folds of this fraction. A very large group makes one fold too large, so the fold whose
+    size is closest to the fraction is held out.
+
+    Args:
+        labels: As in `assign_folds`.
+        groups: As in `assign_folds`.
+        fraction: The share of the images to hold out.
+        seed: Seed of the folds.
+
+    Returns:
+        Whether each image is held out, shape (images,).
+    """
+    assigned = assign_folds(labels, groups, round(1 / fraction), seed)
+    closest = np.abs(np.bincount(assigned) - fraction * len(labels)).argmin()
+    return np.asarray(assigned == closest)
 
 
 def count_per_group(labels: np.ndarray, groups: np.ndarray) -> Any:

@@ -21,6 +21,7 @@ else:
     partition = LazyModule("keras_cnns.data.partition")  # imports scikit-learn
 
 VALIDATION_FRACTION = 0.2
+VALIDATION_NOTE = "Validation: "
 MIN_PER_CLASS = 5
 SPLIT_TABLE = "splits.csv"
 PATTERN_HINT = " If these are not patients, say who is with --patient-pattern (patient_pattern)."
@@ -76,22 +77,21 @@ def select_validation(
     names = [name for name in ("train", "validation") if name in dataset.splits]
     pool = concatenate([with_image_names(name, dataset.splits[name]) for name in names])
     groups = partition.group_images(np.concatenate([hashes[name] for name in names]), pool.patients)
-    folds = round(1 / VALIDATION_FRACTION) if fold is None else fold[1]
     check_enough(dataset, pool, groups, fold)
     origin = f"{' and '.join(names).replace('train', 'training')} images"
     if fold is None and pool.labels.ndim == 1 and pool.patients is None:
         train, validation = partition.hold_out(pool.labels, VALIDATION_FRACTION, seed)
         if not np.isin(groups[validation], groups[train]).any():
-            note = f"Validation: {VALIDATION_FRACTION:.0%} of the {origin}, stratified, seed {seed}."
+            note = f"{VALIDATION_NOTE}{VALIDATION_FRACTION:.0%} of the {origin}, stratified, seed {seed}."
             return *divide(dataset, pool, train, validation), note
-    assigned = partition.assign_folds(pool.labels, groups, folds, seed)
-    # A very large group makes one fold too large, so the fold whose size is closest to the fraction is held out.
-    closest = np.abs(np.bincount(assigned) - VALIDATION_FRACTION * len(pool)).argmin()
-    held_out = assigned == (closest if fold is None else fold[0] - 1)
+    if fold is None:
+        held_out = partition.hold_out_groups(pool.labels, groups, VALIDATION_FRACTION, seed)
+    else:
+        held_out = partition.assign_folds(pool.labels, groups, fold[1], seed) == fold[0] - 1
     share = f"{held_out.mean():.0%}" if fold is None else f"fold {fold[0]} of {fold[1]}"
     by = "class" if pool.labels.ndim == 1 else "label"
     together = ", identical images kept together" if pool.patients is None else " and grouped by patient"
-    note = f"Validation: {share} of the {origin}, stratified by {by}{together}, seed {seed}."
+    note = f"{VALIDATION_NOTE}{share} of the {origin}, stratified by {by}{together}, seed {seed}."
     return *divide(dataset, pool, np.flatnonzero(~held_out), np.flatnonzero(held_out)), note
 
 

@@ -104,8 +104,10 @@ def binary_probabilities(probability: np.ndarray) -> np.ndarray:
     return np.stack([1 - probability, probability], axis=-1)
 
 
-def apply_temperature(probabilities: np.ndarray, temperature: float, *, multi_label: bool = False) -> np.ndarray:
-    """Return the probabilities after division of the logits by a temperature.
+def apply_temperature(
+    probabilities: np.ndarray, temperature: float | np.ndarray, *, multi_label: bool = False
+) -> np.ndarray:
+    """Return the probabilities after division of the logits by a temperature, or by that of each image (images, 1).
 
     The most probable class does not change. With `multi_label`, each column is the independent probability of a label.
     """

@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_cnns.evaluation.calibration import (
     ReliabilityDiagram,
-    apply_temperature,
     bin_predictions,
     binary_probabilities,
     reliability_diagram,
@@ -22,11 +21,9 @@ from keras_cnns.evaluation.statistics.net_benefit import DecisionCurve, decision
 def probabilities_by_scaling(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Return the probabilities before temperature scaling and, if there is a temperature, after it."""
     found = {"before_scaling": evaluation.probabilities}
-    temperature = evaluation.operating_point.temperature
-    if temperature is not None:
-        found["after_scaling"] = apply_temperature(
-            evaluation.probabilities, temperature, multi_label=evaluation.multi_label
-        )
+    point = evaluation.operating_point
+    if point.temperature is not None:
+        found["after_scaling"] = point.scale(evaluation.probabilities, multi_label=evaluation.multi_label)
     return found
 
 

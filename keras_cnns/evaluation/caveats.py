@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from keras_cnns.data import Dataset
 from keras_cnns.data.classes import POSITIVE_NOTE, class_key
 from keras_cnns.data.dataset import Split
-from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.compatibility import ALL
 from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.evaluation.intervals import RESAMPLES
@@ -43,7 +42,7 @@ def note_temperature(evaluation: Evaluation) -> Iterator[str]:
     if temperature is None or "brier_scaled" not in evaluation.metrics:
         return
     before = evaluation.probabilities
-    after = apply_temperature(before, temperature, multi_label=evaluation.multi_label)
+    after = evaluation.operating_point.scale(before, multi_label=evaluation.multi_label)
     scores = {
         "Brier score": (evaluation.metrics["brier"], evaluation.metrics["brier_scaled"]),
         "log loss": (compute_scores(labels, before)["loss"], compute_scores(labels, after)["loss"]),
@@ -131,7 +130,7 @@ def count_training_images(ensemble: Ensemble, dataset: Dataset, split: Split, sp
 def note_operating_point(ensemble: Ensemble, evaluation: Evaluation) -> Iterator[str]:
     """Yield notes on where the threshold and the temperature come from, and on those that are missing."""
     threshold = evaluation.operating_point.threshold
-    if ensemble.trained_on_validation:
+    if ensemble.trained_on_validation and not any(run.cross_validation for run in ensemble.runs):
         yield (
             "The run is a refit, trained on training and validation images together. Its threshold and temperature "
             "come from the trial that it repeats, which was not trained on the validation images."

@@ -15,7 +15,7 @@ from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold
 from keras_cnns.evaluation.run_network import Progress, RunNetwork, format_shape, load_run_network, no_progress
 from keras_cnns.tracking import Run, Store
-from keras_cnns.tracking.runs import best_trial, find_sweep, monitored_metric, select_run
+from keras_cnns.tracking.runs import COMPLETE, FOLDS, best_trial, find_folds, find_sweep, monitored_metric, select_run
 
 SWAPPED = [1, 0]
 """The order of two classes that are the other way round."""
@@ -58,6 +58,13 @@ class Ensemble:
         """A hash of the members that does not depend on their order; "" for a single network."""
         ids = " ".join(sorted(run.id for run in self.runs))
         return "" if self.is_single else hashlib.sha256(ids.encode()).hexdigest()[:8]
+
+    @property
+    def cross_validation(self) -> str:
+        """The ID of the cross-validation whose networks these are, all of them; "" for other ensembles."""
+        parents = {run.cross_validation for run in self.runs}
+        is_whole = len(parents) == 1 and self.first.run.tags.get(FOLDS) == str(len(self.members))
+        return self.first.run.cross_validation if is_whole else ""
 
     def runs_trained_on(self, dataset: Dataset) -> list[Run]:
         """Return the runs whose dataset this is."""
@@ -106,33 +113,64 @@ def find_runs(store: Store, references: str | Sequence[str]) -> tuple[list[Run],
 
     Args:
         store: The store.
-        references: One or several of: a run as `Store.run` finds it, or the id of a sweep, for its best trial.
+        references: One or several of: a run as `Store.run` finds it; the id of a sweep, for its best trial; or the id
+            or the name of a cross-validation, for the networks of all its folds.
 
     Returns:
-        The runs, and a note for each sweep on the trial that was chosen.
+        The runs, and a note for each sweep on the trial that was chosen, and for each cross-validation.
 
     Raises:
         StoreError: There is no such run.
-        EvaluationError: No run is named, a run is named twice, or a sweep has no finished trial.
+        EvaluationError: No run is named, a run is named twice, a sweep has no finished trial, or a cross-validation is
+            not finished.
     """
     names = [references] if isinstance(references, str) else list(references)
     if not names:
         raise EvaluationError("no run is named: name one run, or several to evaluate as an ensemble.")
     stored = store.runs()
-    runs, notes = [], []
+    runs: list[Run] = []
+    notes: list[str] = []
     for name in names:
-        sweep = find_sweep(name, stored)
-        run = select_run(name, stored, store.location) if sweep is None else best_trial(sweep, stored)
-        if run is None:
-            raise EvaluationError(f"sweep {name} has no finished trial; resume it with `keras-cnns sweep --resume`.")
-        if run in runs:
-            raise EvaluationError(f"run {run.id} is named twice; the runs of an ensemble must differ.")
+        folds = find_folds(name, stored)
+        sweep = None if folds else find_sweep(name, stored)
+        run = select_run(name, stored, store.location) if sweep is None and not folds else None
         if sweep is not None:
+            run = best_trial(sweep, stored)
+            if run is None:
+                raise EvaluationError(
+                    f"sweep {name} has no finished trial; resume it with `keras-cnns sweep --resume`."
+                )
             trials = sum(trial.parent == sweep and trial.tags.get("role", "search") == "search" for trial in stored)
             score = f"{monitored_metric(run)} {run.metrics[monitored_metric(run)]:.4f}"
             notes.append(f"{sweep} is a sweep; {run.name} is the best of its {trials} trials ({score}).")
-        runs.append(run)
+        if folds:
+            notes.append(describe_folds(folds))
+        for found in folds or filter(None, [run]):
+            if found in runs:
+                raise EvaluationError(f"run {found.id} is named twice; the runs of an ensemble must differ.")
+            runs.append(found)
     return runs, notes
+
+
+def describe_folds(folds: Sequence[Run]) -> str:
+    """Return a note on the networks of a cross-validation.
+
+    Raises:
+        EvaluationError: It is not finished.
+    """
+    parent = folds[0].cross_validation
+    wanted = int(folds[0].tags[FOLDS])
+    finished = sum(run.tags.get(COMPLETE) == "true" for run in folds)
+    if finished < wanted:
+        trained = sum(run.status == "finished" for run in folds)
+        raise EvaluationError(
+            f"cross-validation {parent} is not finished ({trained} of {wanted} folds are trained); run the same "
+            f"`keras-cnns train` command with --resume."
+        )
+    return (
+        f"{parent} is a cross-validation; the probabilities of its {wanted} networks are averaged. Its own result is "
+        f"that of the out-of-fold predictions, in its run."
+    )
 
 
 def load_ensemble(

@@ -30,6 +30,7 @@ from keras_cnns.evaluation.compatibility import (
 )
 from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
 from keras_cnns.evaluation.error_analysis import find_mistakes
+from keras_cnns.evaluation.fold_images import check_fold_images
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
 from keras_cnns.evaluation.recalibration import recalibrate
@@ -80,8 +81,9 @@ def evaluate(
     and table of cases are stored in the first run; patients have pseudonyms there.
 
     Args:
-        run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
-            trial. Several are evaluated as an ensemble, by the mean of their probabilities.
+        run: The id of a run, the beginning of it, or a name that no other run has; the id of a sweep, for its best
+            trial; or the id or the name of a cross-validation, for the networks of all its folds. Several are evaluated
+            as an ensemble, by the mean of their probabilities.
         data: A source that `load` reads, or a dataset; by default the images that the run was trained on.
         reading: Arguments of `load` for a source. Others are as for training: all of them for the same source, and the
             size, channels, resizing, window, frames and range of values for another one.
@@ -122,6 +124,7 @@ def evaluate(
     runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
     ensemble = load_ensemble(store, runs, notes, progress=progress)
     dataset = data if isinstance(data, Dataset) else load_for_run(ensemble.first, data, reading or {})
+    shared = check_fold_images(store, ensemble, dataset, split)
     images = select_split(dataset, split)
     columns = get_columns(images, [by] if isinstance(by, str) else by, dataset.name, "--by")
     subgroups = {name: name_subgroups(name, column) for name, column in columns.items()}
@@ -187,6 +190,7 @@ def evaluate(
         tta_augmentation=", ".join(augmentations),
         test_set_evaluations=None,
         ensemble_key=ensemble.key,
+        stored_in=ensemble.cross_validation,
         mistakes=mistakes,
         mistake_count=mistake_count,
         conversion=describe_conversion(dataset),
@@ -199,7 +203,7 @@ def evaluate(
         at_prevalence=None if prevalence is None else compute_at_prevalence(predictions, prevalence),
     )
     incomparable = find_incomparable(images.labels, subgroups, class_names) if evaluation.multi_label else ()
-    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *incomparable)
+    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *shared, *incomparable)
     ids = known_patients(dataset)
     caveats = tuple(pseudonyms.hide(note, ids) for note in caveats)
     counts = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_cnns.data.dataset import list_examples
 from keras_cnns.errors import DataError, EvaluationError, nearest
-from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
+from keras_cnns.evaluation.ensemble import find_indices, find_runs, load_ensemble
 from keras_cnns.evaluation.grad_cam import check_method, compute_heatmaps, make_grad_cam_model, resize_heatmaps
 from keras_cnns.evaluation.plot_style import LIGHT, shorten
 from keras_cnns.evaluation.prediction import Predictions, find_images, make_predictions, read_images
@@ -90,7 +90,7 @@ class Explanations:
 
 
 def explain(
-    run: str,
+    run: str | Sequence[str],
     images: Sequence[str | Path],
     *,
     class_name: str | None = None,
@@ -102,9 +102,12 @@ def explain(
 ) -> Explanations:
     """Compute heatmaps of the image regions that contribute to a class, for the network of a run.
 
+    For an ensemble, they are the mean of the heatmaps of its networks.
+
     Args:
-        run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
-            trial.
+        run: The id of a run, the beginning of it, or a name that no other run has; the id of a sweep, for its best
+            trial; or the id or the name of a cross-validation, for the networks of all its folds. Several are an
+            ensemble.
         images: Image files, and folders that are searched for images.
         class_name: The class to explain; by default the predicted class of each image or, in multi-label
             classification, the most probable label.
@@ -131,7 +134,7 @@ def explain(
             f"--class {class_name}: the network of run {network.run.id} does not have this class; its classes are "
             f"{', '.join(network.class_names)}.{nearest(class_name, network.class_names)}"
         )
-    model = make_grad_cam_model(network.model, layer)
+    models = [make_grad_cam_model(member.model, layer) for member in ensemble.members]
     read = read_images(files, network)
     if read.broken:
         raise DataError(f"{list_examples(read.broken, '; ')}; fix or remove the file.")
@@ -139,25 +142,38 @@ def explain(
     probabilities = ensemble.probabilities(pixels, progress=progress)
     predictions = make_predictions(ensemble, read, probabilities, ensemble.stored_operating_point())
     classes = select_classes(predictions, class_name)
-    progress(f"{method} at {model.layer}")
-    heatmaps = compute_heatmaps(model, pixels, classes, method=method)
-    check = None
-    if sanity_check:
-        progress("sanity check with randomised weights")
-        check = check_heatmaps(model, pixels, classes, method=method)
+    of_members = []
+    checks = []
+    for member, model in zip(ensemble.members, models, strict=True):
+        progress(f"{method} at {model.layer}, run {member.run.id[:8]}")
+        own_classes = np.array(find_indices(network.class_names, member.class_names))[classes]
+        of_members.append(compute_heatmaps(model, pixels, own_classes, method=method))
+        if sanity_check:
+            progress("sanity check with randomised weights")
+            checks.append(check_heatmaps(model, pixels, own_classes, method=method))
+    check = max(checks, key=lambda found: found.similarity) if checks else None
     return Explanations(
         run_id=network.run.id,
         files=files,
         images=pixels,
-        heatmaps=resize_heatmaps(heatmaps, *network.image_shape[:2]),
+        heatmaps=average_heatmaps(of_members, *network.image_shape[:2]),
         classes=tuple(network.class_names[index] for index in classes),
         probabilities=predictions.probabilities[np.arange(len(files)), classes],
         method=method,
-        layer=model.layer,
-        grid=(heatmaps.shape[1], heatmaps.shape[2]),
+        layer=", ".join(dict.fromkeys(model.layer for model in models)),
+        grid=(of_members[0].shape[1], of_members[0].shape[2]),
         sanity_check=check,
-        notes=(*ensemble.notes, *ignored, *read.notes, *find_caveats(heatmaps, check)),
+        notes=(*ensemble.notes, *ignored, *read.notes, *find_caveats(of_members, check)),
     )
+
+
+def average_heatmaps(of_members: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Return the mean of the heatmaps of several networks at the size of the images, scaled to a maximum of 1."""
+    if len(of_members) == 1:
+        return resize_heatmaps(of_members[0], height, width)
+    mean = np.mean([resize_heatmaps(heatmaps, height, width) for heatmaps in of_members], axis=0)
+    maxima = mean.max(axis=(1, 2), keepdims=True)
+    return np.asarray(mean / np.where(maxima > 0, maxima, 1))
 
 
 def select_classes(predictions: Predictions, class_name: str | None) -> np.ndarray:
@@ -169,9 +185,14 @@ def select_classes(predictions: Predictions, class_name: str | None) -> np.ndarr
     return predictions.classes
 
 
-def find_caveats(heatmaps: np.ndarray, check: SanityCheck | None) -> Iterator[str]:
+def find_caveats(of_members: Sequence[np.ndarray], check: SanityCheck | None) -> Iterator[str]:
     """Yield notes on heatmaps that are empty, coarse or fail the sanity check."""
-    empty = int((heatmaps.max(axis=(1, 2)) == 0).sum())
+    heatmaps = of_members[0]
+    empty = int(np.all([found.max(axis=(1, 2)) == 0 for found in of_members], axis=0).sum())
+    if len(of_members) > 1:
+        yield f"The heatmaps are the mean of those of {len(of_members)} networks, each with a maximum of 1."
+        if check is not None:
+            yield "The sanity check is that of the network whose heatmaps change least."
     if empty:
         yield (
             f"The heatmaps of {empty:,} of {len(heatmaps):,} images are 0 everywhere: nothing at this layer "

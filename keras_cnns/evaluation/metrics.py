@@ -261,7 +261,7 @@ def compute_metrics(
     probabilities: np.ndarray,
     *,
     threshold: Threshold = None,
-    temperature: float | None = None,
+    temperature: float | np.ndarray | None = None,
     decisions: np.ndarray | None = None,
     metrics: Iterable[Metric] | None = None,
 ) -> dict[str, float]:
@@ -286,7 +286,7 @@ def make_weighted_metrics(
     probabilities: np.ndarray,
     *,
     threshold: Threshold = None,
-    temperature: float | None = None,
+    temperature: float | np.ndarray | None = None,
     decisions: np.ndarray | None = None,
     metrics: Iterable[Metric] | None = None,
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
@@ -294,8 +294,8 @@ def make_weighted_metrics(
 
     One function gives the values themselves (weights of 1), all resamples of a bootstrap and a jackknife. It takes the
     weight of each image in each resample, shape (images, resamples), and returns what `Metric.compute` does by name.
-    Metrics after temperature scaling are left out without a temperature. `decisions` are the predicted classes, shape
-    (images,), if these do not follow from one threshold for all images.
+    Metrics after temperature scaling are left out without a temperature. `decisions` are the predicted classes, in
+    the shape of `labels`, if these do not follow from one threshold for all images.
 
     With several labels, each metric is the mean of the binary metrics over the labels for which it is defined on these
     images; for the AUC, for instance, the labels that some images have and others do not. In a resample where one of
@@ -303,7 +303,7 @@ def make_weighted_metrics(
     """
     chosen = list(all_metrics().values() if metrics is None else metrics)
     if labels.ndim == 2:
-        return make_means_over_labels(labels, probabilities, threshold, temperature, chosen)
+        return make_means_over_labels(labels, probabilities, threshold, temperature, decisions, chosen)
     probabilities = probabilities.astype(np.float64)
     predicted = predict_classes(probabilities, threshold) if decisions is None else decisions
     unscaled = Outcomes(labels, probabilities, predicted)
@@ -327,16 +327,22 @@ def make_means_over_labels(
     labels: np.ndarray,
     probabilities: np.ndarray,
     threshold: Threshold,
-    temperature: float | None,
+    temperature: float | np.ndarray | None,
+    decisions: np.ndarray | None,
     metrics: Iterable[Metric],
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return the means over labels of metrics as a function of image weights, see `make_weighted_metrics`."""
     thresholds = threshold if isinstance(threshold, tuple) else default_thresholds(labels)
     by_label = [
         make_weighted_metrics(
-            truth, binary_probabilities(probability), threshold=own, temperature=temperature, metrics=metrics
+            truth,
+            binary_probabilities(probability),
+            threshold=own,
+            temperature=temperature,
+            decisions=None if decisions is None else decisions[:, label],
+            metrics=metrics,
         )
-        for truth, probability, own in zip(labels.T, probabilities.T, thresholds, strict=True)
+        for label, (truth, probability, own) in enumerate(zip(labels.T, probabilities.T, thresholds, strict=True))
     ]
     points = [compute(np.ones((len(labels), 1))) for compute in by_label]
 

@@ -65,6 +65,15 @@ class OperatingPoint:
             return probabilities
         return apply_temperature(probabilities, self.temperature, multi_label=multi_label)
 
+    @property
+    def applied_temperature(self) -> float | np.ndarray | None:
+        """The temperature for all images or, in a cross-validation, that of each image, shape (images, 1)."""
+        return self.temperature
+
+    def take(self, indices: np.ndarray) -> OperatingPoint:  # noqa: ARG002 - it is the same for all images
+        """Return the operating point for the images at these indices."""
+        return self
+
     def swap_classes(self) -> OperatingPoint:
         """Return the operating point of two classes for their reverse order."""
         return replace(self, threshold=1 - self.threshold if isinstance(self.threshold, float) else None)

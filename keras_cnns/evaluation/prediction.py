@@ -97,8 +97,9 @@ def predict(
     window, frames and range of values. Files that cannot be read are listed in the result.
 
     Args:
-        run: The id of a run, the beginning of it, or a name that no other run has; or the id of a sweep, for its best
-            trial. Several are used as an ensemble, by the mean of their probabilities.
+        run: The id of a run, the beginning of it, or a name that no other run has; the id of a sweep, for its best
+            trial; or the id or the name of a cross-validation, for the networks of all its folds. Several are used as
+            an ensemble, by the mean of their probabilities.
         images: Image files, and folders that are searched for images.
         tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
             copies. The augmentation is that of training.

@@ -104,7 +104,7 @@ class LabelledPredictions:
         seed: Seed of the bootstrap.
         positive_is_known: Whether class 1 of two classes is known to be the positive one; otherwise metrics that need
             a positive class are left out.
-        decisions: The predicted class of each image, shape (images,), if the threshold is not the same for all.
+        decisions: The predicted class of each image, or 0 or 1 for each label, if thresholds differ between images.
     """
 
     labels: np.ndarray
@@ -121,6 +121,7 @@ class LabelledPredictions:
             self,
             labels=self.labels[indices],
             probabilities=self.probabilities[indices],
+            operating_point=self.operating_point.take(indices),
             groups=None if self.groups is None else self.groups[indices],
             decisions=None if self.decisions is None else self.decisions[indices],
         )
@@ -142,6 +143,7 @@ class LabelledPredictions:
             labels=self.labels[:, label],
             probabilities=binary_probabilities(self.probabilities[:, label]),
             operating_point=self.operating_point.select_label(label),
+            decisions=None if self.decisions is None else self.decisions[:, label],
         )
 
     @property
@@ -202,7 +204,7 @@ class LabelledPredictions:
     def options(self, metrics: Sequence[Metric]) -> dict[str, Any]:
         """Return the arguments of `make_weighted_metrics` and `compute_metrics` besides labels and probabilities."""
         point = self.operating_point
-        return {"threshold": point.threshold, "temperature": point.temperature, "decisions": self.decisions,
+        return {"threshold": point.threshold, "temperature": point.applied_temperature, "decisions": self.decisions,
                 "metrics": metrics}  # fmt: skip
 
 
@@ -264,7 +266,9 @@ class Evaluation:
         prevalence: The prevalence for which `at_prevalence` is computed; None if none was given.
         at_prevalence: PPV and NPV at this prevalence.
         notes: Caveats about the data, the operating point and the intervals.
+        decisions: The predicted class of each image, if the threshold is not the same for all.
         ensemble_key: Identifies the ensemble; "" for a single network.
+        stored_in: The id of the cross-validation that stores the result of its networks; "" if the first run does.
         report_folder: Where the first run stores the report and its plots.
     """
 
@@ -299,13 +303,15 @@ class Evaluation:
     prevalence: float | None = None
     at_prevalence: MetricResult | None = None
     notes: tuple[str, ...] = ()
+    decisions: np.ndarray | None = None
     ensemble_key: str = ""
+    stored_in: str = ""
     report_folder: str = ""
 
     @property
     def run_id(self) -> str:
         """The id of the run that stores the result."""
-        return self.runs[0].id
+        return self.stored_in or self.runs[0].id
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -330,6 +336,8 @@ class Evaluation:
     @property
     def predicted(self) -> np.ndarray:
         """The predicted class of each image, or 0 or 1 for each label."""
+        if self.decisions is not None:
+            return self.decisions
         return predict_classes(self.probabilities, self.operating_point.threshold)
 
     @property

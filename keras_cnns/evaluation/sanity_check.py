@@ -43,6 +43,12 @@ class SanityCheck:
     stages: tuple[Stage, ...]
 
     @property
+    def similarity(self) -> float:
+        """The correlation with all weights randomised, -1 if the heatmaps cannot be compared."""
+        correlation = self.stages[-1].correlation
+        return -1.0 if correlation is None else correlation
+
+    @property
     def warning(self) -> str:
         """A warning if the heatmaps do not depend on the weights, or cannot be compared; otherwise ""."""
         correlation = self.stages[-1].correlation

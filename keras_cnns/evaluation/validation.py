@@ -69,10 +69,14 @@ def find_validation(
 ) -> ValidationPredictions | None:
     """Return the predictions of an ensemble for the validation images of its runs, or None if they are not known.
 
+    For a cross-validation they are its out-of-fold predictions.
+
     They are read from the runs if all of them had the same validation images. With test-time augmentation, and for
     runs that did not store them, they are predicted if a dataset is given and is that of the runs.
     """
-    stored = [read_validation(store, member) for member in ensemble.members] if tta == 1 else [None]
+    if ensemble.cross_validation:
+        return read_validation(store, ensemble.cross_validation, ensemble.first.class_names)
+    stored = [find_own_validation(store, member) for member in ensemble.members] if tta == 1 else [None]
     first = stored[0]
     known = [found for found in stored if found is not None and first is not None and found.images == first.images]
     if first is not None and len(known) == len(ensemble.members):
@@ -101,6 +105,9 @@ def choose_operating_point(
     ensemble: Ensemble, validation: ValidationPredictions | None, *, tta: int = 1
 ) -> OperatingPoint:
     """Return the stored operating point or, for an ensemble or test-time augmentation, fit it on validation images."""
+    if ensemble.cross_validation and validation is not None:
+        metrics = fit_operating_point(validation.labels, validation.probabilities)
+        return ensemble.first.read_operating_point(metrics, "the out-of-fold predictions of the cross-validation")
     if validation is None or (ensemble.is_single and tta == 1):
         return ensemble.stored_operating_point()
     metrics = fit_operating_point(validation.labels, validation.probabilities)
@@ -109,12 +116,16 @@ def choose_operating_point(
     return ensemble.first.read_operating_point(metrics, f"the validation images, {' '.join(conditions)}", tta=tta)
 
 
-def read_validation(store: Store, network: RunNetwork) -> ValidationPredictions | None:
+def find_own_validation(store: Store, network: RunNetwork) -> ValidationPredictions | None:
     """Return the predictions that a run has stored; None if it has none or was trained on these images."""
-    text = None if network.run.trained_on_validation else store.read_file(network.run.id, VALIDATION_CASES)
+    return None if network.run.trained_on_validation else read_validation(store, network.run.id, network.class_names)
+
+
+def read_validation(store: Store, run_id: str, names: Sequence[str]) -> ValidationPredictions | None:
+    """Return the predictions that a run has stored, with the classes or labels in this order; None if it has none."""
+    text = store.read_file(run_id, VALIDATION_CASES)
     if text is None:
         return None
-    names = network.class_names
     table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     probabilities = table[[f"{PROBABILITY}{name}" for name in names]].to_numpy().astype(np.float64)
     if TRUE_CLASS in table:

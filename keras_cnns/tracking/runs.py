@@ -5,7 +5,9 @@ Names in MLflow:
     params   model, family, seed, settings.NAME, recipe.NAME
     tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (of a failure), and MLflow's own;
              in a sweep: sweep, trial, role ("search", "repeat" or "refit"), repeat_of (the trial that a repeat trains
-             again), chosen_by.SWEEP ("true" for its best), trained_on ("train and validation" for a refit)
+             again), chosen_by.SWEEP ("true" for its best), trained_on ("train and validation" for a refit);
+             in a cross-validation: cross_validation (its run), cross_validation.name, fold (its number), folds (their
+             number), fold.value (the value that was left out), trained_on, and cross_validation.complete ("true")
     metrics  parameters, trainable_parameters, macs; the metrics of each epoch, and `epochs`, the number of finished
              epochs; best_NAME and best_epoch of the saved network; its threshold and temperature, if they can be
              determined from the validation images (keras_cnns.evaluation.calibration), and threshold_0,
@@ -42,6 +44,10 @@ ID_LENGTH, LABEL_ID_LENGTH, MAX_LISTED_RUNS = 8, 6, 5
 PARENT, REASON, FINGERPRINT = "mlflow.parentRunId", "reason", "data.fingerprint"
 CHOSEN_BY, TRAINED_ON, TEST_SET_EVALUATIONS = "chosen_by.", "trained_on", "test_set_evaluations."
 TRAIN_AND_VALIDATION = "train and validation"
+CROSS_VALIDATION, CROSS_VALIDATION_NAME, COMPLETE = (
+    "cross_validation", "cross_validation.name", "cross_validation.complete",
+)  # fmt: skip
+FOLD, FOLDS = "fold", "folds"
 VERSIONED_PACKAGES = ("tensorflow", "keras", "ray", "mlflow", "keras-cnns")
 
 
@@ -156,8 +162,13 @@ class Run:
 
     @property
     def trained_on_validation(self) -> bool:
-        """Whether the run was trained on the validation images too, as the refit of a sweep's winner is."""
+        """Whether the run was trained on validation images too, as the refit of a sweep's winner and folds are."""
         return self.tags.get(TRAINED_ON) == TRAIN_AND_VALIDATION
+
+    @property
+    def cross_validation(self) -> str:
+        """The ID of the cross-validation whose fold this run trained; "" for other runs."""
+        return self.tags.get(CROSS_VALIDATION, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +227,33 @@ def find_sweep(reference: str, runs: Sequence[Run]) -> str | None:
     """Return the ID of the sweep with this ID or this beginning of it; None if a run or nothing matches."""
     if not reference or any(run.name == reference or run.id.startswith(reference) for run in runs):
         return None
-    sweeps = {sweep for run in runs for sweep in (run.parent, *strip_prefix(run.tags, CHOSEN_BY)) if sweep}
+    trials = [run for run in runs if not run.cross_validation]
+    sweeps = {sweep for run in trials for sweep in (run.parent, *strip_prefix(run.tags, CHOSEN_BY)) if sweep}
     matches = [sweep for sweep in sweeps if sweep.startswith(reference)]
     return matches[0] if len(matches) == 1 else None
+
+
+def find_folds(reference: str, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs of the folds of the cross-validation with this ID, this beginning of it or this name, in order.
+
+    The result is empty if a run or nothing matches.
+
+    Raises:
+        StoreError: Several cross-validations match.
+    """
+    if not reference or any(run.name == reference or run.id.startswith(reference) for run in runs):
+        return []
+    of_folds = [run for run in runs if run.cross_validation]
+    matches = {
+        run.cross_validation
+        for run in of_folds
+        if run.cross_validation.startswith(reference) or run.tags.get(CROSS_VALIDATION_NAME) == reference
+    }
+    if len(matches) > 1:
+        listed = ", ".join(sorted(found[:ID_LENGTH] for found in matches))
+        raise StoreError(f"{reference!r} matches {len(matches)} cross-validations; use an ID: {listed}.")
+    folds = [run for run in of_folds if run.cross_validation in matches]
+    return sorted(folds, key=lambda run: int(run.tags[FOLD]))
 
 
 def best_trial(sweep: str, runs: Sequence[Run]) -> Run | None:

@@ -76,6 +76,8 @@ def train(
 ) -> TrainedRun:
     """Train a network on images and track the run in MLflow.
 
+    `cross_validate` trains and evaluates a network for each of several folds instead.
+
     Args:
         model: The name of a variant, one of `list_models()`.
         data: A source for `load`, or a dataset.
@@ -93,10 +95,8 @@ def train(
         KerasCnnsError: The model, settings, recipe, data or store are not valid, each in a subclass.
     """
     strategy()
-    if isinstance(recipe, str):
-        recipe = get_recipe(recipe, find_variant(model)[0])
-    job = Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe, seed=seed)
-    dataset = load(data) if isinstance(data, str) else data
+    job = make_job(model, settings, recipe, seed)
+    dataset = resolve_dataset(data)
     if test and "test" not in dataset.splits:
         raise DataError(f"{dataset.name} has no test split to evaluate on; add one, or do not ask for it (test).")
     costs = count_costs(job, dataset)
@@ -134,6 +134,22 @@ def train(
     return TrainedRun(
         run_id=run_id, folder=directory, costs=costs, fitted=fitted, operating_point=operating_point, test=results
     )
+
+
+def make_job(model: str, settings: Mapping[str, object] | None, recipe: Recipe | str, seed: int) -> Job:
+    """Return the job that the arguments of `train` describe.
+
+    Raises:
+        KerasCnnsError: The model, settings, recipe or seed are not valid, each in a subclass.
+    """
+    if isinstance(recipe, str):
+        recipe = get_recipe(recipe, find_variant(model)[0])
+    return Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe, seed=seed)
+
+
+def resolve_dataset(data: str | Dataset) -> Dataset:
+    """Return a dataset, loaded if necessary."""
+    return load(data) if isinstance(data, str) else data
 
 
 class TrackingCallback:

@@ -47,6 +47,7 @@ class Finalist:
         p: Corrected p-value of the test against the winner; None for the winner, and without shared seeds.
         lead: The 95 % confidence interval, over validation images or patients, of the difference between the winner's
             mean score and this one's; None for the winner, and if there is no interval.
+        cross_validation: The run of its cross-validation; "" for repeats with other seeds.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Finalist:
     epochs: float
     p: float | None = None
     lead: tuple[float, float] | None = None
+    cross_validation: str = ""
 
     @property
     def mean(self) -> float:
@@ -75,11 +77,13 @@ class Finals:
         monitor: The metric that they are compared by.
         finalists: The finalists with a score, highest mean first.
         verdict: A sentence that says whether the first one is a significant winner.
+        folds: The number of folds by which they were cross-validated; None for repeats with other seeds.
     """
 
     monitor: str
     finalists: tuple[Finalist, ...]
     verdict: str
+    folds: int | None = None
 
     @property
     def winner(self) -> Finalist:
@@ -100,7 +104,7 @@ class Finals:
             low, high = (bound if math.isfinite(bound) else None for bound in finalist.interval)
             scores = {str(seed): score for seed, score in finalist.scores.items()}
             finalists.append({**vars(finalist), "scores": scores, "mean": finalist.mean, "low": low, "high": high})
-        return {"monitor": self.monitor, "verdict": self.verdict, "finalists": finalists}
+        return {"monitor": self.monitor, "verdict": self.verdict, "folds": self.folds, "finalists": finalists}
 
 
 def final_score(state: TrialState, recipe: Recipe) -> float:

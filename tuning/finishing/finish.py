@@ -19,7 +19,7 @@ from keras_cnns.atomic import write_text
 from keras_cnns.errors import StoreError
 from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.tracking import Run, Store
-from keras_cnns.tracking.runs import CHOSEN_BY
+from keras_cnns.tracking.runs import CHOSEN_BY, CROSS_VALIDATION
 from keras_cnns.training.checkpoints import best_model_path, list_checkpoints
 from keras_cnns.training.devices import strategy
 from keras_cnns.training.fit import fit
@@ -27,6 +27,7 @@ from keras_cnns.training.job import Job
 from keras_cnns.training.logged_data import network_metadata
 from keras_cnns.training.run import INPUT_EXAMPLES, log_validation
 from tuning.finishing.finals import Finalist, Finals, States, compare_finalists, median_repeat
+from tuning.finishing.fold_finals import cross_validate_finalists
 from tuning.finishing.lead_intervals import add_lead_intervals
 from tuning.finishing.refit import refit
 from tuning.finishing.result import RefitResult
@@ -55,15 +56,20 @@ def finish_sweep(
     config, store = sweep.config, sweep.store
     runs = find_runs(store, store.runs(experiment=sweep.experiment, parent=sweep.run_id), states)
     searched = [run for number, run in sorted(runs.items()) if states[number].role == SEARCH]
-    finals = compare_finalists(config, states, {number: run.name for number, run in runs.items()})
-    number = median_repeat(finals.winner, states) if finals else find_best_trial(runs, states, config.monitor)
+    names = {number: run.name for number, run in runs.items()}
+    if config.folds is not None:
+        finals = cross_validate_finalists(sweep, states, names, status)
+    else:
+        finals = compare_finalists(config, states, names)
+    number = choose_trial(finals, runs, states, config.monitor)
     if number is None:
         store.finish(sweep.run_id, status="failed", reason="no trial finished")
         return searched, None, None, None
     best = runs[number]
     operating_point = save_best_network(sweep, best, states[number])
-    if finals is not None:
+    if finals is not None and finals.folds is None:
         finals = measure_leads(finals, sweep, runs, states, status)
+    if finals is not None:
         write_text(sweep.folder / FINALISTS_FILE, json.dumps(finals.as_dict(), indent=2))
         store.log_files(sweep.run_id, sweep.folder / FINALISTS_FILE)
     tag_best(store, best, runs.values(), sweep.run_id)
@@ -73,6 +79,8 @@ def finish_sweep(
         refitted = refit(winner, best, sweep.candidate(states[number]), operating_point, sweep, status)
     metrics = {name: best.metrics[name] for name in (config.monitor, *COSTS) if name in best.metrics}
     tags = {"trials": str(config.trials), "best_trial": best.id, **({"refit": refitted.run_id} if refitted else {})}
+    if finals is not None and finals.folds is not None:
+        tags[CROSS_VALIDATION] = finals.winner.cross_validation
     store.finish(sweep.run_id, metrics={**metrics, **(finals.as_metrics() if finals else {})}, tags=tags)
     return searched, best, finals, refitted
 
@@ -83,6 +91,13 @@ def find_runs(store: Store, runs: Sequence[Run], states: States) -> dict[int, Ru
     reused = {state.reused_run: number for number, state in states.items() if state.reused_run}
     others = store.runs() if reused else []
     return {**found, **{reused[run.id]: run for run in others if run.id in reused}}
+
+
+def choose_trial(finals: Finals | None, runs: Mapping[int, Run], states: States, monitor: str) -> int | None:
+    """Return the number of the best trial: of the search, the median repeat of the winner, or the winner itself."""
+    if finals is None:
+        return find_best_trial(runs, states, monitor)
+    return finals.winner.number if finals.folds is not None else median_repeat(finals.winner, states)
 
 
 def find_best_trial(runs: Mapping[int, Run], states: States, monitor: str) -> int | None:

@@ -21,7 +21,7 @@ from tuning.running.sweep_run import SweepConfig
 
 SWEEP = "sweep.json"
 DEFAULT_TRIALS = 16
-CHANGED_BY_EXTENSION = ("repeats", "register")
+CHANGED_BY_EXTENSION = ("repeats", "folds", "register")
 
 
 def open_directory(

@@ -39,6 +39,7 @@ class SweepConfig:
     search: str
     cost: str | None
     repeats: int | None = None
+    folds: int | None = None
     register: str | None = None
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
@@ -71,6 +72,7 @@ class SweepConfig:
             "trials": self.trials,
             "scheduler": self.scheduler,
             "repeats": self.repeats,
+            "folds": self.folds,
             "register": self.register,
         }
 

@@ -37,6 +37,7 @@ def inspect(
     *,
     seed: int = 0,
     fold: tuple[int, int] | None = None,
+    split_at: str | None = None,
     root: str | Path | None = None,
     patient_pattern: str | None = None,
     positive: str | None = None,
@@ -56,6 +57,7 @@ def inspect(
         source: The source, as in `load`.
         seed: Seed of the validation split and of the images in the contact sheet.
         fold: As in `load`.
+        split_at: As in `load`.
         root: As in `load`.
         patient_pattern: As in `load`.
         positive: As in `load`.
@@ -88,7 +90,10 @@ def inspect(
         conversion["channels"] = 3
     how, ranges = choose_conversion(**conversion)
     ranges = replace(ranges, problems=[])
-    dataset = read(found, how, ranges, patient_pattern=patient_pattern, skip_broken=True, stream=stream)
+    dataset = read(
+        found, how, ranges,
+        patient_pattern=patient_pattern, split_at=split_at, skip_broken=True, stream=stream,
+    )  # fmt: skip
     dataset, problems = remove_unusable(dataset)
     messages = (*of_source, *(ranges.problems or ()))
     problems += [Finding(problem, advice) for problem, _, advice in map(split_message, messages)]

@@ -78,7 +78,8 @@ def make_title(evaluation: Evaluation) -> str:
     """Return the title of the report."""
     first, *others = evaluation.runs
     name = f"{first.name or first.model}{f' and {len(others)} more' if others else ''}"
-    images = "all images" if evaluation.split == "all" else f"{evaluation.split} split"
+    named = {"all": "all images", "out_of_fold": "out-of-fold predictions"}
+    images = named.get(evaluation.split, f"{evaluation.split} split")
     return f"{name} on {evaluation.data_name}, {images}"
 
 

@@ -1,10 +1,10 @@
-"""Coverage of the 95 % intervals of `keras_cnns.evaluation.intervals`, by simulation.
+"""Coverage of the 95 % intervals of an evaluation, by simulation.
 
 A simulated network assigns each image a score that is normally distributed in each class, and a probability that is
 correct except for overconfidence (a temperature of 1.5). The true value of every metric is computed from four million
 images. Test sets are drawn repeatedly, of independent images and of patients with one to seven images whose scores have
 a correlation of one half, and intervals are computed for each. The last three settings show where intervals should not
-be trusted.
+be trusted. A second number is the share of test sets without an interval, if there are any.
 
     python benchmarks/interval_coverage.py [REPEATS]
 """
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_cnns.evaluation.intervals import bootstrap_intervals
-from keras_cnns.evaluation.metrics import compute_metrics, make_weighted_metrics
+from keras_cnns.evaluation.metrics import compute_metrics
+from keras_cnns.evaluation.operating_point import OperatingPoint
+from keras_cnns.evaluation.results import LabelledPredictions
 
 MANY_IMAGES = 4_000_000
 
@@ -82,13 +83,15 @@ SETTINGS = (
 def covered(setting: Setting, truth: dict[str, float], seed: int) -> dict[str, bool]:
     """Draw a test set and return which intervals contain the true value."""
     labels, probabilities, patients = setting.draw(np.random.default_rng(seed), setting.images)
-    found = bootstrap_intervals(
-        make_weighted_metrics(labels, probabilities, threshold=setting.threshold, temperature=1.5),
-        len(labels),
+    predictions = LabelledPredictions(
+        labels=labels,
+        probabilities=probabilities,
+        operating_point=OperatingPoint(threshold=setting.threshold, temperature=1.5, source="simulated"),
         groups=patients if setting.grouped and not setting.naive else None,
         seed=seed,
     )
-    return {name: interval.low <= truth[name] <= interval.high for name, interval in found.items()}
+    intervals = predictions.compute().intervals
+    return {name: interval.low <= truth[name] <= interval.high for name, interval in intervals.items()}
 
 
 def main(repeats: int) -> None:
@@ -102,7 +105,8 @@ def main(repeats: int) -> None:
             print(f"\n{setting.name} ({time.perf_counter() - begun:.0f} s)")
             for name, value in truth.items():
                 held = [result[name] for result in results if name in result]
-                print(f"  {name:18} {value:.4f}  {100 * np.mean(held):5.1f}")
+                missing = 100 * (1 - len(held) / repeats)
+                print(f"  {name:28} {value:7.4f}  {100 * np.mean(held):5.1f}{f'  {missing:.1f}' if missing else ''}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
+    from keras_cnns.comparing.model_comparison import ModelComparison, compare_models
     from keras_cnns.data import Dataset, load
     from keras_cnns.data.inspection import Inspection, inspect
     from keras_cnns.errors import KerasCnnsError
@@ -31,11 +32,13 @@ _MODULES = {
     "Explanations": "evaluation",
     "Inspection": "data.inspection",
     "KerasCnnsError": "errors",
+    "ModelComparison": "comparing.model_comparison",
     "Predictions": "evaluation",
     "Profile": "networks.profiling",
     "Recipe": "networks.recipe",
     "auxiliary_outputs": "networks.auxiliary",
     "build": "networks.registry",
+    "compare_models": "comparing.model_comparison",
     "count": "networks.registry",
     "describe": "networks.description",
     "evaluate": "evaluation",
@@ -59,12 +62,14 @@ __all__ = [
     "Explanations",
     "Inspection",
     "KerasCnnsError",
+    "ModelComparison",
     "Predictions",
     "Profile",
     "Recipe",
     "__version__",
     "auxiliary_outputs",
     "build",
+    "compare_models",
     "count",
     "describe",
     "evaluate",

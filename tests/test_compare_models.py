@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def write_images(folder: Path, digits: Dataset, sizes: tuple[int, int, int]) -> 
             Image.fromarray(images.images[index][..., 0]).save(path)
         begin += count
     return load(folder, channels=1, positive="high")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_plots() -> Iterator[None]:
+    """Write the reports of the runs without their plots, which take longer than the comparison."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_cnns.evaluation.report.page.to_png", lambda _: b"")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
-"""Coverage of the 95 % intervals of `keras_cnns.evaluation.intervals`, by simulation.
+"""Coverage of the 95 % intervals of an evaluation, by simulation.
 
 A simulated network assigns each image a score that is normally distributed in each class, and a probability that is
 correct except for overconfidence (a temperature of 1.5). The true value of every metric is computed from four million
 images. Test sets are drawn repeatedly, of independent images and of patients with one to seven images whose scores have
 a correlation of one half, and intervals are computed for each. The last three settings show where intervals should not
-be trusted.
+be trusted. A second number is the share of test sets without an interval, if there are any.
 
-    python benchmarks/interval_coverage.py [REPEATS]
+    python benchmarks/interval_coverage.py [REPEATS [METRIC ...]]
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_cnns.evaluation.intervals import bootstrap_intervals
-from keras_cnns.evaluation.metrics import compute_metrics, make_weighted_metrics
+from keras_cnns.evaluation.metric import Metric
+from keras_cnns.evaluation.metrics import all_metrics, compute_metrics
+from keras_cnns.evaluation.operating_point import OperatingPoint
+from keras_cnns.evaluation.results import LabelledPredictions
 
 MANY_IMAGES = 4_000_000
 
@@ -61,10 +63,10 @@ class Setting:
         positive = 1 / (1 + np.exp(-1.5 * logit))
         return labels, np.stack([1 - positive, positive], axis=1), patients
 
-    def truth(self) -> dict[str, float]:
-        """Return the metrics in the limit of many images, which do not depend on patients."""
+    def truth(self, metrics: list[Metric]) -> dict[str, float]:
+        """Return metrics in the limit of many images, which do not depend on patients."""
         labels, probabilities, _ = Setting("", 0, self.share, self.distance).draw(np.random.default_rng(1), MANY_IMAGES)
-        return compute_metrics(labels, probabilities, threshold=self.threshold, temperature=1.5)
+        return compute_metrics(labels, probabilities, threshold=self.threshold, temperature=1.5, metrics=metrics)
 
 
 SETTINGS = (
@@ -82,28 +84,33 @@ SETTINGS = (
 def covered(setting: Setting, truth: dict[str, float], seed: int) -> dict[str, bool]:
     """Draw a test set and return which intervals contain the true value."""
     labels, probabilities, patients = setting.draw(np.random.default_rng(seed), setting.images)
-    found = bootstrap_intervals(
-        make_weighted_metrics(labels, probabilities, threshold=setting.threshold, temperature=1.5),
-        len(labels),
+    predictions = LabelledPredictions(
+        labels=labels,
+        probabilities=probabilities,
+        operating_point=OperatingPoint(threshold=setting.threshold, temperature=1.5, source="simulated"),
         groups=patients if setting.grouped and not setting.naive else None,
         seed=seed,
     )
-    return {name: interval.low <= truth[name] <= interval.high for name, interval in found.items()}
+    intervals = predictions.compute_intervals([all_metrics()[name] for name in truth])
+    return {name: interval.low <= truth[name] <= interval.high for name, interval in intervals.items()}
 
 
-def main(repeats: int) -> None:
-    """Print the coverage of each metric in each setting."""
+def main(repeats: int, names: list[str]) -> None:
+    """Print the coverage of these metrics, or of all, in each setting."""
+    metrics = [metric for name, metric in all_metrics().items() if not names or name in names]
     print(f"coverage of 95 % intervals, {repeats} test sets, one standard error "
           f"{100 * np.sqrt(0.95 * 0.05 / repeats):.1f}")  # fmt: skip
     with ProcessPoolExecutor() as pool:
         for setting in SETTINGS:
-            begun, truth = time.perf_counter(), setting.truth()
+            begun, truth = time.perf_counter(), setting.truth(metrics)
             results = list(pool.map(covered, [setting] * repeats, [truth] * repeats, range(repeats), chunksize=25))
             print(f"\n{setting.name} ({time.perf_counter() - begun:.0f} s)")
             for name, value in truth.items():
                 held = [result[name] for result in results if name in result]
-                print(f"  {name:18} {value:.4f}  {100 * np.mean(held):5.1f}")
+                missing = 100 * (1 - len(held) / repeats)
+                print(f"  {name:28} {value:7.4f}  {100 * np.mean(held):5.1f}{f'  {missing:.1f}' if missing else ''}",
+                      flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, sys.argv[2:])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
+    from keras_cnns.comparing.model_comparison import ModelComparison, compare_models
     from keras_cnns.data import Dataset, load
     from keras_cnns.data.inspection import Inspection, inspect
     from keras_cnns.errors import KerasCnnsError
@@ -33,11 +34,13 @@ _MODULES = {
     "Explanations": "evaluation",
     "Inspection": "data.inspection",
     "KerasCnnsError": "errors",
+    "ModelComparison": "comparing.model_comparison",
     "Predictions": "evaluation",
     "Profile": "networks.profiling",
     "Recipe": "networks.recipe",
     "auxiliary_outputs": "networks.auxiliary",
     "build": "networks.registry",
+    "compare_models": "comparing.model_comparison",
     "count": "networks.registry",
     "cross_validate": "training.cross_validation",
     "describe": "networks.description",
@@ -63,12 +66,14 @@ __all__ = [
     "Explanations",
     "Inspection",
     "KerasCnnsError",
+    "ModelComparison",
     "Predictions",
     "Profile",
     "Recipe",
     "__version__",
     "auxiliary_outputs",
     "build",
+    "compare_models",
     "count",
     "cross_validate",
     "describe",

@@ -103,6 +103,22 @@ def add_data(parser: argparse.ArgumentParser, *, default: str | None = "digits")
     )
 
 
+def add_groups_and_class_map(parser: argparse._ActionsContainer) -> None:
+    """Add which images belong together, and how the classes of the images match those of a run."""
+    parser.add_argument(
+        "--groups",
+        metavar="COLUMN",
+        help="groups that the bootstrap resamples as a whole (default: patients, if known)",
+    )
+    parser.add_argument(
+        "--class-map",
+        action="append",
+        default=[],
+        metavar="NAME=NAME,...",
+        help="class of the run for each class of the images that has another name, such as healthy=no_tumor",
+    )
+
+
 def add_reading(parser: argparse._ActionsContainer) -> None:
     """Add how images are read, converted and split."""
     parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help="resize images to this side length")

@@ -1,4 +1,4 @@
-"""`keras-cnns compare`: rank runs, or list the differences of two runs."""
+"""`keras-cnns compare`: rank runs, list the differences of two runs, or test them on the same images."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from keras_cnns.cli import compare_two
+    from keras_cnns.cli import compare_images, compare_two
     from keras_cnns.comparing import pareto_plots
     from keras_cnns.comparing.comparison import Row
     from keras_cnns.comparing.page import writing
     from keras_cnns.tracking import Run
 else:  # the table needs no plots, which take a second to import
+    compare_images = LazyModule("keras_cnns.cli.compare_images")
     compare_two = LazyModule("keras_cnns.cli.compare_two")
     pareto_plots = LazyModule("keras_cnns.comparing.pareto_plots")
     writing = LazyModule("keras_cnns.comparing.page.writing")
@@ -42,6 +43,9 @@ HEADINGS = {"parameters": "params", "seconds": "training"}
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the comparison of runs, and write its plot and page."""
+    if compare_images.applies(arguments):
+        compare_images.compare_images(arguments)
+        return
     stores = Stores([Store(uri, create=False) for uri in dict.fromkeys(arguments.tracking_uri or [None])])
     names = arguments.experiments
     if len(names) == 2 and not set(names) & set(stores.experiments()):

@@ -11,6 +11,7 @@ from keras_cnns.cli.arguments import (
     RUN,
     SOURCES,
     add_data,
+    add_groups_and_class_map,
     add_json,
     add_network,
     add_output,
@@ -153,15 +154,17 @@ def add_compare(commands: Commands) -> None:
     parser = add_command(
         commands,
         "compare",
-        "rank runs, or list the differences of two runs",
+        "rank runs, list the differences of two runs, or test which one is better on the same images",
         "The runs of the Pareto front are marked: no other run is both cheaper and better. Runs that differ only in "
-        "the seed share a row. Repeat --tracking-uri to compare runs of several stores.",
+        "the seed share a row. Repeat --tracking-uri to compare runs of several stores. With --split or --data, two or "
+        "more runs are evaluated on the same images, and the differences of their metrics are tested; with a table of "
+        "answers, readers such as radiologists are compared with the runs.",
     )
     parser.add_argument(
         "experiments",
         nargs="*",
         metavar="EXPERIMENT",
-        help="MLflow experiments (default: all), or ids or names of two runs",
+        help="MLflow experiments (default: all), or ids or names of runs; a table of readers ends in .csv or .parquet",
     )
     add_tracking_uri(parser, action="append")
     parser.add_argument("--sort", default="val_accuracy", metavar="COLUMN", help="rank by (default: val_accuracy)")
@@ -176,6 +179,11 @@ def add_compare(commands: Commands) -> None:
         "--plot", metavar="FILE.png", help="plot score against cost, or the learning curves of two runs"
     )
     parser.add_argument("--html", metavar="FILE.html", help="write a page with sortable tables, plots and curves")
+    parser.add_argument(
+        "--split", help="test the differences on this split: test (default with --data or readers), validation or all"
+    )
+    add_data(parser, default=None)
+    add_groups_and_class_map(parser)
     form = parser.add_mutually_exclusive_group()
     add_json(form)
     form.add_argument("--csv", action="store_true", help="print the result as CSV")
@@ -203,18 +211,7 @@ def add_evaluate(commands: Commands) -> None:
         metavar="COLUMN",
         help="also evaluate each value of this column; repeatable",
     )
-    parser.add_argument(
-        "--groups",
-        metavar="COLUMN",
-        help="groups that the bootstrap resamples as a whole (default: patients, if known)",
-    )
-    parser.add_argument(
-        "--class-map",
-        action="append",
-        default=[],
-        metavar="NAME=NAME,...",
-        help="class of the run for each class of the images that has another name, such as healthy=no_tumor",
-    )
+    add_groups_and_class_map(parser)
     group = parser.add_argument_group("threshold", "By default, the threshold maximises balanced accuracy (Youden).")
     rules = group.add_mutually_exclusive_group()
     rules.add_argument(

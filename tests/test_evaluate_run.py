@@ -97,7 +97,7 @@ def test_training_stores_the_operating_point_of_the_validation_images(made: Made
     run = Store(made.uri).run(made.id)
     network = load_run_network(Store(made.uri), run)
     validation = made.data.splits["validation"]
-    probabilities = network.probabilities(validation.images)
+    probabilities = network.predict(validation.images).probabilities
     assert made.trained.operating_point == {name: run.metrics[name] for name in ("threshold", "temperature")}
     false_positive_rate, true_positive_rate, _ = reference.roc_curve(validation.labels, probabilities[:, 1])
     predicted = probabilities[:, 1] >= run.metrics["threshold"]
@@ -258,7 +258,7 @@ def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: py
     assert err.startswith("1 of 4 images have another aspect ratio than the image size and were padded")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["file"] for row in rows] == ["images/a.png", "images/b.bmp", "images/inner/c.png", "large.jpg"]
-    assert list(rows[0]) == ["file", "predicted", "0", "1", "threshold 1"]
+    assert list(rows[0]) == ["file", "predicted", "0", "1", "threshold 1", "out of distribution"]
     expected = made.trained.best_model.predict(np.stack(images).astype("float32")[..., np.newaxis], verbose=0)
     calibrated = apply_temperature(expected, made.trained.operating_point["temperature"])
     for row, probability, shown in zip(rows, expected, calibrated, strict=False):

@@ -103,9 +103,9 @@ def test_an_ensemble_averages_probabilities_and_fits_its_own_operating_point(mad
     store, test, validation = Store(), made.data.splits["test"], made.data.splits["validation"]
     networks = [load_run_network(store, store.run(run_id)) for run_id in made.ids]
     found = evaluate(list(made.ids), made.data)
-    mean = (networks[0].probabilities(test.images) + networks[1].probabilities(test.images)) / 2
+    mean = (networks[0].predict(test.images).probabilities + networks[1].predict(test.images).probabilities) / 2
     np.testing.assert_allclose(found.probabilities, mean, atol=1e-12)
-    of_validation = np.mean([network.probabilities(validation.images) for network in networks], axis=0)
+    of_validation = np.mean([network.predict(validation.images).probabilities for network in networks], axis=0)
     fitted_point = fit_operating_point(validation.labels, of_validation)
     point = found.operating_point
     assert (point.threshold, point.temperature) == (fitted_point["threshold"], fitted_point["temperature"])
@@ -133,7 +133,7 @@ def test_an_ensemble_has_the_operating_point_of_its_validation_predictions_on_an
     found = evaluate(made.ids, other)
     validation = made.data.splits["validation"]
     networks = [load_run_network(Store(), Store().run(run_id)) for run_id in made.ids]
-    mean = np.mean([network.probabilities(validation.images) for network in networks], axis=0)
+    mean = np.mean([network.predict(validation.images).probabilities for network in networks], axis=0)
     fitted = fit_operating_point(validation.labels, mean)
     for point in (own.operating_point, found.operating_point):
         assert point.threshold == pytest.approx(fitted["threshold"])
@@ -158,7 +158,7 @@ def test_the_mean_threshold_is_that_of_the_first_networks_classes(made: Made) ->
 def test_test_time_augmentation_averages_the_image_and_augmented_copies(made: Made) -> None:
     once, thrice = (evaluate("run0", made.data, tta=tta) for tta in (1, 3))
     assert not np.allclose(once.probabilities, thrice.probabilities)
-    again = load_run_network(Store(), Store().run("run0")).probabilities(made.data.splits["test"].images, tta=3)
+    again = load_run_network(Store(), Store().run("run0")).predict(made.data.splits["test"].images, tta=3).probabilities
     assert np.array_equal(thrice.probabilities, again)
     np.testing.assert_allclose(thrice.probabilities.sum(axis=1), 1)
     assert (thrice.tta, thrice.tta_augmentation) == (3, "medical")

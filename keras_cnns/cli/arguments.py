@@ -167,6 +167,22 @@ def add_tta(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_abstention(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of the images that are answered."""
+    group = parser.add_argument_group(
+        "abstention", "Which images are answered is calibrated on the validation images of the run."
+    ).add_mutually_exclusive_group()
+    group.add_argument(
+        "--confidence-level",
+        type=float,
+        metavar="X",
+        help="prediction sets that contain the true class with this probability; abstain if they have several classes",
+    )
+    group.add_argument(
+        "--coverage", type=float, metavar="X", help="answer this fraction of images, those with the highest confidence"
+    )
+
+
 def add_recipe(parser: argparse.ArgumentParser, *, epochs: str) -> argparse._ArgumentGroup:
     """Add the training recipe, with a description of the default number of epochs, and return the group."""
     group = parser.add_argument_group("training")

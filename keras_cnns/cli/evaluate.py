@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
@@ -13,8 +13,8 @@ from keras_cnns.cli.printing import make_console, make_table, print_lines
 from keras_cnns.cli.status import show_status
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.record import to_record
+from keras_cnns.evaluation.report.answers import format_answers
 from keras_cnns.evaluation.report.formatting import (
-    ResultTable,
     describe_setup,
     describe_test_set_evaluations,
     format_table,
@@ -24,7 +24,7 @@ from keras_cnns.evaluation.report.formatting import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -49,6 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
             at_sensitivity=arguments.at_sensitivity,
             at_specificity=arguments.at_specificity,
             prevalence=arguments.prevalence,
+            confidence_level=arguments.confidence_level,
+            coverage=arguments.coverage,
             tta=arguments.tta,
             tracking_uri=arguments.tracking_uri,
             report=arguments.report,
@@ -92,15 +94,16 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print()
     console.print(table)
     for table_of_results in result_tables(evaluation):
-        print_table(console, table_of_results)
+        print_table(console, format_table(table_of_results))
+    if evaluation.answers is not None:
+        print_table(console, format_answers(evaluation.answers))
     console.print()
     lines = (describe_test_set_evaluations(evaluation), *evaluation.notes, f"report: {evaluation.report_folder}")
     print_lines(console, filter(None, lines))
 
 
-def print_table(console: Console, results: ResultTable) -> None:
-    """Print a table of results, with the intervals below the values."""
-    contents = format_table(results)
+def print_table(console: Console, contents: Mapping[str, Any]) -> None:
+    """Print a table as `format_table` returns it, with the intervals below the values."""
     table = make_table(contents["columns"], text_columns=1)
     for row in contents["rows"]:
         table.add_row(escape(row["name"]), *row["counts"], *("\n".join(cell) for cell in row["cells"]))

@@ -10,6 +10,7 @@ from keras_cnns.cli.arguments import (
     NUMBER,
     RUN,
     SOURCES,
+    add_abstention,
     add_data,
     add_groups_and_class_map,
     add_json,
@@ -232,6 +233,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--prevalence", type=float, metavar="X", help="also compute PPV and NPV for this prevalence, such as 0.02"
     )
+    add_abstention(parser)
     add_tta(parser)
     parser.add_argument("--report", metavar="FILE.html", help="also write the report to this file")
     add_json(parser)
@@ -250,6 +252,7 @@ def add_predict(commands: Commands) -> None:
     parser.add_argument(
         "--with", action="append", default=[], metavar="RUN", dest="others", help="ensemble with this run; repeatable"
     )
+    add_abstention(parser)
     add_tta(parser)
     parser.add_argument("--skip-broken", action="store_true", help="accept files that cannot be read")
     add_json(parser, "print JSON instead of CSV")

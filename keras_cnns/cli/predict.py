@@ -23,6 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
         predictions = keras_cnns.predict(
             [arguments.reference, *arguments.others],
             arguments.images,
+            confidence_level=arguments.confidence_level,
+            coverage=arguments.coverage,
             tta=arguments.tta,
             tracking_uri=arguments.tracking_uri,
             progress=progress,
@@ -48,22 +50,44 @@ def write_csv(predictions: Predictions) -> None:
     """Print a row for each image, with the threshold of each class that has one."""
     thresholds = predictions.threshold_by_class
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("file", "predicted", *predictions.class_names, *(f"threshold {name}" for name in thresholds)))
+    more = more_columns(predictions)
+    names = (*predictions.class_names, *(f"threshold {name}" for name in thresholds), *more)
+    writer.writerow(("file", "predicted", *names))
     limits = [f"{threshold:.9g}" for threshold in thresholds.values()]
-    for file, names, row in zip(predictions.files, predictions.predicted_names, predictions.probabilities, strict=True):
-        writer.writerow((file, ";".join(names), *(f"{probability:.9g}" for probability in row), *limits))
+    others = list(zip(*more.values(), strict=True)) or [()] * len(predictions.files)
+    columns = (predictions.files, predictions.predicted_names, predictions.probabilities, others)
+    for file, predicted, row, values in zip(*columns, strict=True):
+        writer.writerow((
+            file, ";".join(predicted), *(f"{probability:.9g}" for probability in row), *limits,
+            *(";".join(value) if isinstance(value, list) else str(value).lower() for value in values),
+        ))  # fmt: skip
+
+
+def more_columns(predictions: Predictions) -> dict[str, list[Any]]:
+    """Return what was chosen or is known besides: prediction sets, and which images are unusual or not answered."""
+    columns: dict[str, list[Any]] = {}
+    if predictions.sets is not None:
+        columns["prediction set"] = predictions.set_names
+    if predictions.answered is not None:
+        columns["abstained"] = (~predictions.answered).tolist()
+    if predictions.unusual is not None:
+        columns["out of distribution"] = predictions.unusual.tolist()
+    return columns
 
 
 def as_dicts(predictions: Predictions) -> list[dict[str, Any]]:
     """Return the predictions for `--json`; for multi-label tasks, `predicted` is a list."""
     multi_label = predictions.classes.ndim == 2
-    rows = zip(predictions.files, predictions.predicted_names, predictions.probabilities, strict=True)
+    more = more_columns(predictions)
+    others = list(zip(*more.values(), strict=True)) or [()] * len(predictions.files)
+    rows = zip(predictions.files, predictions.predicted_names, predictions.probabilities, others, strict=True)
     return [
         {
             "file": str(file),
             "predicted": list(names) if multi_label else names[0],
             "probabilities": dict(zip(predictions.class_names, row.tolist(), strict=True)),
             "thresholds": predictions.threshold_by_class,
+            **{name.replace(" ", "_"): value for name, value in zip(more, values, strict=True)},
         }
-        for file, names, row in rows
+        for file, names, row, values in rows
     ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 from keras_cnns.data import Dataset
 from keras_cnns.data.classes import POSITIVE_NOTE, class_key
 from keras_cnns.data.dataset import Split
+from keras_cnns.evaluation.answer_notes import note_answers, note_copies, note_unusual
 from keras_cnns.evaluation.compatibility import ALL
 from keras_cnns.evaluation.ensemble import Ensemble
 from keras_cnns.evaluation.intervals import RESAMPLES
@@ -19,12 +19,12 @@ from keras_cnns.evaluation.subgroups import MIN_GROUPS, MIN_IMAGES
 
 def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation: Evaluation) -> Iterator[str]:
     """Yield the notes of an evaluation of a split of a dataset."""
+    yield from note_copies(split, evaluation)
+    yield from note_unusual(evaluation)
     yield from note_temperature(evaluation)
     yield from ensemble.notes
     yield from note_origin(ensemble, dataset, evaluation.split)
-    duplicates = count_training_images(ensemble, dataset, split, evaluation.split)
-    if duplicates:
-        yield f"{duplicates:,} of {len(split):,} images are exact copies of training images."
+    yield from note_answers(evaluation)
     yield from note_validation(evaluation)
     yield from note_precision(evaluation)
     yield from note_classes(evaluation)
@@ -115,16 +115,6 @@ def note_positive(ensemble: Ensemble, dataset: Dataset, evaluation: Evaluation) 
         yield f"{POSITIVE_NOTE}{positive}, as chosen; the run was trained with {own} as the positive class."
     elif others is not None and others != positive:
         yield f"{POSITIVE_NOTE}{positive}, as in the run; in the dataset {dataset.positive} counts as positive."
-
-
-def count_training_images(ensemble: Ensemble, dataset: Dataset, split: Split, split_name: str) -> int:
-    """Count the images of a split that are also in the training splits of the same dataset, pixel by pixel."""
-    names = ("train", "validation") if ensemble.trained_on_validation else ("train",)
-    training = [dataset.splits[name] for name in names if name in dataset.splits and name != split_name]
-    if split_name == ALL or not training:
-        return 0
-    known = {hashlib.sha256(image.tobytes()).digest() for part in training for image in part.images}
-    return sum(hashlib.sha256(image.tobytes()).digest() in known for image in split.images)
 
 
 def note_operating_point(ensemble: Ensemble, evaluation: Evaluation) -> Iterator[str]:

@@ -13,7 +13,14 @@ from keras_cnns.data import Dataset
 from keras_cnns.data.classes import class_key
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold
-from keras_cnns.evaluation.run_network import Progress, RunNetwork, format_shape, load_run_network, no_progress
+from keras_cnns.evaluation.run_network import (
+    NetworkOutputs,
+    Progress,
+    RunNetwork,
+    format_shape,
+    load_run_network,
+    no_progress,
+)
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.runs import COMPLETE, FOLDS, best_trial, find_folds, find_sweep, monitored_metric, select_run
 
@@ -70,17 +77,25 @@ class Ensemble:
         """Return the runs whose dataset this is."""
         return [run for run in self.runs if run.data_fingerprint == dataset.fingerprint]
 
-    def probabilities(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> np.ndarray:
-        """Return the mean probabilities of the networks, shape (images, classes).
+    def predict(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> NetworkOutputs:
+        """Predict the classes of images by the mean of the probabilities of the networks.
 
-        The arguments are those of `RunNetwork.probabilities`.
+        An image is out of distribution if it is for more than half of the networks that have a detector. There are
+        then at most twice as many false alarms as for one network.
+
+        The arguments are those of `RunNetwork.predict`.
         """
         names = self.first.class_names
+        outputs = [member.predict(images, tta=tta, progress=progress) for member in self.members]
         probabilities = [
-            member.probabilities(images, tta=tta, progress=progress)[:, find_indices(names, member.class_names)]
-            for member in self.members
+            output.probabilities[:, find_indices(names, member.class_names)]
+            for member, output in zip(self.members, outputs, strict=True)
         ]
-        return np.asarray(np.mean(probabilities, axis=0))
+        votes = [output.unusual for output in outputs if output.unusual is not None]
+        return NetworkOutputs(
+            probabilities=np.asarray(np.mean(probabilities, axis=0)),
+            unusual=np.mean(votes, axis=0) > 0.5 if votes else None,
+        )
 
     def stored_operating_point(self) -> OperatingPoint:
         """Return the operating point that the run stores; for several runs, their mean threshold without temperature.

@@ -14,6 +14,15 @@ import numpy as np
 
 from keras_cnns.data import Dataset, Split
 from keras_cnns.data.pseudonyms import known_patients, load_pseudonyms
+from keras_cnns.evaluation.answer_results import Answers, compute_answers
+from keras_cnns.evaluation.answering import (
+    AnswerChoice,
+    calibrate,
+    check_answers,
+    choose_answers,
+    name_sets,
+    require_validation,
+)
 from keras_cnns.evaluation.cases import case_table, describe_conversion, write_cases
 from keras_cnns.evaluation.caveats import find_caveats
 from keras_cnns.evaluation.class_matching import convert_labels, find_positive, match_classes, reorder_classes
@@ -27,19 +36,28 @@ from keras_cnns.evaluation.compatibility import (
     select_split,
     separate_unknown,
 )
-from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
+from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.error_analysis import find_mistakes
 from keras_cnns.evaluation.fold_images import check_fold_images
+from keras_cnns.evaluation.out_of_distribution import UnusualImages
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
+from keras_cnns.evaluation.proportion import proportion
 from keras_cnns.evaluation.recalibration import recalibrate
 from keras_cnns.evaluation.record import RECORD_FILE, to_record
 from keras_cnns.evaluation.report.page import REPORT_FILE, write_report
 from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
 from keras_cnns.evaluation.run_images import load_for_run
 from keras_cnns.evaluation.run_network import Progress, no_progress
-from keras_cnns.evaluation.subgroups import compute_subgroups, find_incomparable, get_columns, name_subgroups
+from keras_cnns.evaluation.subgroups import (
+    compute_subgroups,
+    find_incomparable,
+    get_columns,
+    name_subgroups,
+    sort_subgroups,
+)
 from keras_cnns.evaluation.threshold_choice import apply_rule, check_rule, make_rule
+from keras_cnns.evaluation.training_copies import find_training_copies
 from keras_cnns.evaluation.validation import ValidationPredictions, choose_operating_point, find_validation
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.location import project_folder
@@ -64,6 +82,8 @@ def evaluate(
     at_sensitivity: float | None = None,
     at_specificity: float | None = None,
     prevalence: float | None = None,
+    confidence_level: float | None = None,
+    coverage: float | None = None,
     tta: int = 1,
     seed: int = 0,
     tracking_uri: str | None = None,
@@ -98,6 +118,10 @@ def evaluate(
         at_sensitivity: Choose the threshold with the highest specificity at this sensitivity on validation images.
         at_specificity: Choose the threshold with the highest sensitivity at this specificity on validation images.
         prevalence: Also compute PPV and NPV for this prevalence instead of that of the images, by Bayes' theorem.
+        confidence_level: Also evaluate conformal prediction sets, which contain the true class with this probability,
+            and abstain from images with more than one class in the set.
+        coverage: Also abstain from the images with the lowest confidence, so that this fraction of validation images is
+            answered.
         tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
             copies. The augmentation is that of training.
         seed: Seed of the bootstrap.
@@ -115,11 +139,13 @@ def evaluate(
     check_split(split)
     check_tta(tta)
     check_prevalence(prevalence)
+    choice = choose_answers(confidence_level, coverage)
     rule = make_rule(threshold=threshold, at_sensitivity=at_sensitivity, at_specificity=at_specificity)
     report_path = check_report_path(report)
     store = Store(tracking_uri, create=False)
     runs, notes = find_runs(store, run)  # before the images are read, so that a wrong name is reported at once
     ensemble = load_ensemble(store, runs, notes, progress=progress)
+    check_answers(choice, ensemble)
     dataset = data if isinstance(data, Dataset) else load_for_run(ensemble.first, data, reading or {})
     shared = check_fold_images(store, ensemble, dataset, split)
     images = select_split(dataset, split)
@@ -136,9 +162,10 @@ def evaluate(
     images = replace(images, labels=convert_labels(images.labels, matched, class_names))
     validation = find_validation(store, ensemble, dataset, tta=tta, progress=progress)
     operating_point = choose_operating_point(ensemble, validation, tta=tta)
+    outputs = ensemble.predict(images.images, tta=tta, progress=progress)
     predictions = LabelledPredictions(
         labels=images.labels,
-        probabilities=ensemble.probabilities(images.images, tta=tta, progress=progress),
+        probabilities=outputs.probabilities,
         operating_point=operating_point,
         groups=group_of_image,
         seed=seed,
@@ -151,6 +178,10 @@ def evaluate(
     operating_point = apply_rule(predictions.operating_point, rule, known)
     predictions = replace(predictions, operating_point=operating_point)
     known = None if known is None else replace(known, operating_point=operating_point)
+    answers = None
+    if choice is not None:
+        calibration = require_validation(known, ensemble, tta)
+        answers = answer_images(choice, predictions, calibration, class_names, outputs.unusual, subgroups)
     progress("computing metrics and intervals")
     label_names = class_names if predictions.multi_label else ()
     augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
@@ -184,22 +215,34 @@ def evaluate(
         mistakes=mistakes,
         mistake_count=mistake_count,
         conversion=describe_conversion(dataset),
-        cases=make_cases(shown, split, predictions, class_names, columns),
+        cases=make_cases(
+            shown, split, predictions, class_names,
+            {**columns, **describe_answers(answers, outputs.unusual, class_names)},
+        ),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         validation=known.compute() if known is not None and split != "validation" else None,
         patient_level=None if patients is None else compute_patient_level(predictions, patients, known),
         recalibrated=recalibrate(predictions) if external and positive is not None else None,
         prevalence=prevalence,
         at_prevalence=None if prevalence is None else compute_at_prevalence(predictions, prevalence),
-    )
+        answers=answers,
+        unusual=count_unusual(ensemble, outputs.unusual, group_of_image),
+        copies=find_training_copies(store, ensemble, images.images),
+    )  # fmt: skip
     incomparable = find_incomparable(images.labels, subgroups, class_names) if evaluation.multi_label else ()
     caveats = (*find_caveats(ensemble, dataset, images, evaluation), *shared, *incomparable)
     ids = known_patients(dataset)
-    caveats = tuple(pseudonyms.hide(note, ids) for note in caveats)
-    counts = None
-    for member in reversed(runs if split != "validation" else ()):  # an evaluation that failed before is not counted
-        counts = store.count_test_set_evaluation(member.id, images.fingerprint)
-    evaluation = replace(evaluation, notes=caveats, test_set_evaluations=counts)
+    evaluation = replace(evaluation, notes=tuple(pseudonyms.hide(note, ids) for note in caveats))
+    return count_and_store(store, ensemble, images, evaluation, report_path)
+
+
+def count_and_store(
+    store: Store, ensemble: Ensemble, images: Split, evaluation: Evaluation, report_path: Path | None
+) -> Evaluation:
+    """Count an evaluation on test images for each run, and store it. An evaluation that failed is not counted."""
+    if evaluation.split != "validation":
+        counts = [store.count_test_set_evaluation(run.id, images.fingerprint) for run in reversed(ensemble.runs)]
+        evaluation = replace(evaluation, test_set_evaluations=counts[-1])
     return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
 
 
@@ -211,6 +254,50 @@ def label_validation(predictions: LabelledPredictions, validation: ValidationPre
         probabilities=validation.probabilities,
         groups=separate_unknown(validation.patients),
     )
+
+
+def answer_images(
+    choice: AnswerChoice,
+    predictions: LabelledPredictions,
+    validation: LabelledPredictions,
+    class_names: tuple[str, ...],
+    unusual: np.ndarray | None,
+    subgroups: Mapping[str, np.ndarray],
+) -> Answers:
+    """Return which images are answered and how well, with a rule calibrated on validation predictions."""
+    threshold = predictions.operating_point.threshold
+    rule = calibrate(choice, validation.labels, validation.probabilities, threshold, validation.groups)
+    return compute_answers(
+        rule,
+        predictions.labels,
+        predictions.probabilities,
+        class_names,
+        unusual=unusual,
+        patients=predictions.groups,
+        subgroups={
+            column: {name: names == name for name in sort_subgroups(names)} for column, names in subgroups.items()
+        },
+    )
+
+
+def describe_answers(
+    answers: Answers | None, unusual: np.ndarray | None, class_names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return the columns of the table of cases on answers and unusual images."""
+    columns = {} if unusual is None else {"out_of_distribution": unusual}
+    if answers is not None:
+        columns["answered"] = answers.answered
+        if answers.sets is not None:
+            columns["prediction_set"] = np.array(name_sets(answers.sets, class_names), object)
+    return columns
+
+
+def count_unusual(ensemble: Ensemble, unusual: np.ndarray | None, groups: np.ndarray | None) -> UnusualImages | None:
+    """Return how many images are out of distribution; None if no run has a detector."""
+    expected = [member.detector.false_alarm_rate for member in ensemble.members if member.detector is not None]
+    if unusual is None:
+        return None
+    return UnusualImages(images=int(unusual.sum()), share=proportion(unusual, groups), expected=max(expected))
 
 
 def make_cases(

@@ -139,8 +139,8 @@ def explain(
     if read.broken:
         raise DataError(f"{list_examples(read.broken, '; ')}; fix or remove the file.")
     files, pixels = read.files, read.pixels
-    probabilities = ensemble.probabilities(pixels, progress=progress)
-    predictions = make_predictions(ensemble, read, probabilities, ensemble.stored_operating_point())
+    outputs = ensemble.predict(pixels, progress=progress)
+    predictions = make_predictions(ensemble, read, outputs, ensemble.stored_operating_point())
     classes = select_classes(predictions, class_name)
     of_members = []
     checks = []

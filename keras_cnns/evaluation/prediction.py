@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +16,19 @@ from keras_cnns.data.sources.folder import list_images
 from keras_cnns.data.streaming import create_temporary_memmap, fits_in_memory
 from keras_cnns.data.value_range import RangeOptions, ValueRange
 from keras_cnns.errors import DataError
-from keras_cnns.evaluation.compatibility import check_tta
+from keras_cnns.evaluation.answering import (
+    AnswerChoice,
+    AnswerRule,
+    calibrate,
+    check_answers,
+    choose_answers,
+    require_validation,
+)
+from keras_cnns.evaluation.compatibility import check_tta, separate_unknown
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
-from keras_cnns.evaluation.run_network import Progress, RunNetwork, no_progress
-from keras_cnns.evaluation.validation import choose_operating_point, find_validation
+from keras_cnns.evaluation.run_network import NetworkOutputs, Progress, RunNetwork, no_progress
+from keras_cnns.evaluation.validation import ValidationPredictions, choose_operating_point, find_validation
 from keras_cnns.tracking import Store
 
 
@@ -38,7 +46,10 @@ class Predictions:
         classes: The predicted class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
         operating_point: The threshold, for probabilities before temperature scaling, and the temperature.
         broken: The files that cannot be read, which have no prediction.
-        notes: How the images were read, and what was left out.
+        notes: Which images are unusual or not answered, how the images were read, and what was left out.
+        unusual: Whether each image is out of distribution, shape (images,); None if no run has a detector.
+        answered: Whether each image is answered, shape (images,); None if abstention was not chosen.
+        sets: Whether each class is in the prediction set, shape (images, classes); None without a confidence level.
     """
 
     run_ids: tuple[str, ...]
@@ -50,6 +61,9 @@ class Predictions:
     operating_point: OperatingPoint
     broken: tuple[BrokenFile, ...] = ()
     notes: tuple[str, ...] = ()
+    unusual: np.ndarray | None = None
+    answered: np.ndarray | None = None
+    sets: np.ndarray | None = None
 
     @property
     def predicted_names(self) -> list[tuple[str, ...]]:
@@ -57,6 +71,13 @@ class Predictions:
         if self.classes.ndim == 1:
             return [(self.class_names[index],) for index in self.classes]
         return [tuple(self.class_names[index] for index in np.flatnonzero(row)) for row in self.classes]
+
+    @property
+    def set_names(self) -> list[list[str]]:
+        """The names of the classes in the prediction set of each image; empty without a confidence level."""
+        if self.sets is None:
+            return []
+        return [[self.class_names[index] for index in np.flatnonzero(row).tolist()] for row in self.sets]
 
     @property
     def threshold_by_class(self) -> dict[str, float]:
@@ -87,6 +108,8 @@ def predict(
     run: str | Sequence[str],
     images: Sequence[str | Path],
     *,
+    confidence_level: float | None = None,
+    coverage: float | None = None,
     tta: int = 1,
     tracking_uri: str | None = None,
     progress: Progress = no_progress,
@@ -101,6 +124,10 @@ def predict(
             trial; or the id or the name of a cross-validation, for the networks of all its folds. Several are used as
             an ensemble, by the mean of their probabilities.
         images: Image files, and folders that are searched for images.
+        confidence_level: Return prediction sets, which contain the true class with this probability, and abstain from
+            images with more than one class in the set.
+        coverage: Abstain from the images with the lowest confidence, of which this fraction of validation images is
+            answered.
         tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
             copies. The augmentation is that of training.
         tracking_uri: The store of the runs; by default that of MLflow's environment variable, or `./mlflow.db`.
@@ -109,25 +136,49 @@ def predict(
     Raises:
         DataError: An image does not exist, none can be read, or the range of their values is ambiguous.
         StoreError: There is no such run, or it has no saved network.
-        EvaluationError: The network cannot be loaded, or its probabilities are not finite.
+        EvaluationError: The network cannot be loaded, its probabilities are not finite, or there are no validation
+            predictions for prediction sets and abstention.
     """
     check_tta(tta)
+    choice = choose_answers(confidence_level, coverage)
     files, notes = find_images(images)
     store = Store(tracking_uri, create=False)
     ensemble = load_ensemble(store, *find_runs(store, run), progress=progress)
+    check_answers(choice, ensemble)
     read = read_images(files, ensemble.first)
-    probabilities = ensemble.probabilities(read.pixels, tta=tta, progress=progress)
-    validation = None if ensemble.is_single else find_validation(store, ensemble)
+    validation = None if ensemble.is_single and choice is None else find_validation(store, ensemble, tta=tta)
     point = choose_operating_point(ensemble, validation)
-    return make_predictions(ensemble, replace(read, notes=(*notes, *read.notes)), probabilities, point)
+    rule = None if choice is None else calibrate_runs(ensemble, choice, validation, point, tta)
+    outputs = ensemble.predict(read.pixels, tta=tta, progress=progress)
+    return make_predictions(ensemble, replace(read, notes=(*notes, *read.notes)), outputs, point, rule)
+
+
+def calibrate_runs(
+    ensemble: Ensemble,
+    choice: AnswerChoice,
+    validation: ValidationPredictions | None,
+    point: OperatingPoint,
+    tta: int,
+) -> AnswerRule:
+    """Return the rule for a choice, calibrated on the predictions that the runs have stored."""
+    known = require_validation(validation, ensemble, tta)
+    patients = separate_unknown(known.patients)
+    return calibrate(choice, known.labels, known.probabilities, point.threshold, patients)
 
 
 def make_predictions(
-    ensemble: Ensemble, read: ReadImages, probabilities: np.ndarray, point: OperatingPoint
+    ensemble: Ensemble,
+    read: ReadImages,
+    outputs: NetworkOutputs,
+    point: OperatingPoint,
+    rule: AnswerRule | None = None,
 ) -> Predictions:
     """Return the predictions of an ensemble at an operating point."""
-    probabilities = point.scale(probabilities, multi_label=ensemble.first.multi_label)
+    probabilities = point.scale(outputs.probabilities, multi_label=ensemble.first.multi_label)
     thresholds = point.scaled_threshold
+    answered = None if rule is None else rule.answers(outputs.probabilities)
+    if answered is not None and outputs.unusual is not None:
+        answered &= ~outputs.unusual
     return Predictions(
         run_ids=tuple(run.id for run in ensemble.runs),
         files=read.files,
@@ -137,8 +188,33 @@ def make_predictions(
         classes=predict_classes(probabilities, thresholds),
         operating_point=point,
         broken=read.broken,
-        notes=read.notes,
+        notes=(*note_unusual(ensemble, read.files, outputs.unusual), *note_answers(answered), *read.notes),
+        unusual=outputs.unusual,
+        answered=answered,
+        sets=None if rule is None else rule.sets(outputs.probabilities),
     )
+
+
+def note_unusual(ensemble: Ensemble, files: Sequence[Path], unusual: np.ndarray | None) -> Iterator[str]:
+    """Yield a note on the images that are out of distribution, if there are any or they are not known."""
+    detectors = [member.detector for member in ensemble.members if member.detector is not None]
+    if unusual is None:
+        yield "Images unlike the training images are not recognised, because the run has no features of the latter."
+    elif unusual.any():
+        measured = max((detector.measured for detector in detectors), key=lambda rate: rate.value)
+        found = list_examples(files[index] for index in np.flatnonzero(unusual).tolist())
+        verb = "is" if unusual.sum() == 1 else "are"
+        yield (
+            f"warning: {unusual.sum():,} of {len(files):,} images {verb} out of distribution, unlike the training "
+            f"images: {found}. Do not rely on the prediction. So were {measured.value:.1%} of validation images "
+            f"({measured.low:.1%} to {measured.high:.1%})."
+        )
+
+
+def note_answers(answered: np.ndarray | None) -> Iterator[str]:
+    """Yield a note on the images that are not answered."""
+    if answered is not None and not answered.all():
+        yield f"{(~answered).sum():,} of {len(answered):,} images are not answered (column abstained)."
 
 
 def find_images(paths: Sequence[str | Path]) -> tuple[tuple[Path, ...], list[str]]:

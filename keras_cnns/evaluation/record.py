@@ -52,6 +52,10 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
         "recalibrated": describe_optional(evaluation.recalibrated),
         "prevalence": evaluation.prevalence,
         "at_prevalence": describe_optional(evaluation.at_prevalence),
+        "answers": None if evaluation.answers is None else evaluation.answers.as_dict(),
+        "risk_coverage": None if evaluation.risk_coverage is None else evaluation.risk_coverage.as_dict(),
+        "out_of_distribution": None if evaluation.unusual is None else asdict(evaluation.unusual),
+        "training_copies": None if evaluation.copies is None else len(evaluation.copies.indices),
         "notes": list(evaluation.notes),
         "versions": {
             "python": platform.python_version(),

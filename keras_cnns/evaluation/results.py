@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_cnns.data.copies import Copies
+from keras_cnns.evaluation.answer_results import Answers
 from keras_cnns.evaluation.calibration import binary_probabilities
 from keras_cnns.evaluation.confusion import ConfusionMatrix, compute_confusion_matrix
 from keras_cnns.evaluation.intervals import Interval, bootstrap_intervals
 from keras_cnns.evaluation.metric import Metric
 from keras_cnns.evaluation.metrics import all_metrics, compute_metrics, make_weighted_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
+from keras_cnns.evaluation.out_of_distribution import UnusualImages
 from keras_cnns.evaluation.outcomes import Outcomes
 from keras_cnns.evaluation.proportion_intervals import proportion_intervals
+from keras_cnns.evaluation.selective import RiskCoverageCurve, decision_confidence, risk_coverage_curve
 from keras_cnns.tracking import EvaluationCounts, Run
 
 if TYPE_CHECKING:
@@ -265,6 +269,9 @@ class Evaluation:
         recalibrated: Metrics after cross-fitted recalibration on an external dataset, see `recalibrate`.
         prevalence: The prevalence for which `at_prevalence` is computed; None if none was given.
         at_prevalence: PPV and NPV at this prevalence.
+        answers: Which images are answered; None if abstention was not chosen.
+        unusual: How many images are out of distribution; None if no run has a detector.
+        copies: The images that are copies of training images; None if a run has no hashes of its training images.
         notes: Caveats about the data, the operating point and the intervals.
         decisions: The predicted class of each image, if the threshold is not the same for all.
         ensemble_key: Identifies the ensemble; "" for a single network.
@@ -302,6 +309,9 @@ class Evaluation:
     recalibrated: MetricResult | None = None
     prevalence: float | None = None
     at_prevalence: MetricResult | None = None
+    answers: Answers | None = None
+    unusual: UnusualImages | None = None
+    copies: Copies | None = None
     notes: tuple[str, ...] = ()
     decisions: np.ndarray | None = None
     ensemble_key: str = ""
@@ -346,6 +356,14 @@ class Evaluation:
         return compute_confusion_matrix(self.labels, self.predicted, self.class_names)
 
     @property
+    def risk_coverage(self) -> RiskCoverageCurve | None:
+        """The accuracy of abstention at each coverage; None in multi-label classification."""
+        if self.multi_label:
+            return None
+        confidence = decision_confidence(self.probabilities, self.operating_point.threshold)
+        return risk_coverage_curve(confidence, self.predicted == self.labels)
+
+    @property
     def images_by_class(self) -> dict[str, int]:
         """The number of images of each class, or with each label."""
         classes = len(self.class_names)
@@ -373,4 +391,6 @@ class Evaluation:
             metrics |= name_metrics(self.patient_level.results, f"{prefix}patients_")
         for result, name in ((self.recalibrated, "recalibrated_"), (self.at_prevalence, "at_prevalence_")):
             metrics |= {} if result is None else result.to_metrics(f"{prefix}{name}")
+        if self.unusual is not None:
+            metrics |= self.unusual.share.to_metrics(f"{prefix}out_of_distribution")
         return metrics

@@ -19,7 +19,10 @@ from keras_cnns.data.decoding.window import find_window
 from keras_cnns.data.pipeline import evaluation_batches
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPoint, Threshold
+from keras_cnns.evaluation.out_of_distribution import Detector
+from keras_cnns.evaluation.reference_files import FEATURES, read_arrays
 from keras_cnns.networks.auxiliary import MainOutput
+from keras_cnns.networks.features import with_feature_summary
 from keras_cnns.networks.graph import graph_nodes
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.settings import check_argument
@@ -35,6 +38,20 @@ def no_progress(_: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class NetworkOutputs:
+    """What a network, or an ensemble, says of images.
+
+    Attributes:
+        probabilities: The probability of each class, or of each label, before temperature scaling, shape (images,
+            classes), float64. Rows sum to 1 unless the network is multi-label.
+        unusual: Whether each image is out of distribution, shape (images,); None if the run has no detector.
+    """
+
+    probabilities: np.ndarray
+    unusual: np.ndarray | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RunNetwork:
     """The network of a run.
 
@@ -46,6 +63,7 @@ class RunNetwork:
         source: The source of the images that it was trained on, "" if it is not recorded.
         reading: The options of `load` with which they were read.
         ranges: The ranges of their values, as in `Dataset.ranges`.
+        detector: Detects images that are unlike the training images; None if the run does not have one.
     """
 
     run: Run
@@ -55,6 +73,12 @@ class RunNetwork:
     source: str = ""
     reading: Mapping[str, Any] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    detector: Detector | None = None
+
+    @cached_property
+    def with_features(self) -> Any:
+        """The network with the features that the detector needs."""
+        return with_feature_summary(self.model)
 
     @cached_property
     def multi_label(self) -> bool:
@@ -103,27 +127,29 @@ class RunNetwork:
             threshold = tuple(metrics.get(f"threshold_{label}", DEFAULT_THRESHOLD) for label in labels)
         return OperatingPoint(threshold=threshold, temperature=metrics.get("temperature"), source=source, tta=tta)
 
-    def probabilities(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> np.ndarray:
-        """Predict the probability of each class, or of each label, in chunks that bound the use of memory.
+    def predict(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> NetworkOutputs:
+        """Predict the classes of images, in chunks that bound the use of memory.
 
         Args:
             images: Shape (images, height, width, channels), uint8.
             tta: Number of versions of each image to average over: the image itself and `tta - 1` augmented copies.
             progress: Called with a description of each chunk.
 
-        Returns:
-            Shape (images, classes), float64. Rows sum to 1 unless the network is multi-label.
-
         Raises:
             EvaluationError: Some probabilities are not finite.
         """
         chunk = max(1, min(MAX_IMAGES_PER_CHUNK, MAX_BYTES_PER_CHUNK // (4 * tta * images[:1].size or 1)))
-        chunks = [np.empty((0, len(self.class_names)))]
+        chunks, unusual = [np.empty((0, len(self.class_names)))], [np.empty(0, bool)]
         for begin in range(0, len(images), chunk):
             end = min(begin + chunk, len(images))
             progress(f"run {self.run.id[:8]}: images {begin + 1:,} to {end:,} of {len(images):,}")
             pixels = np.asarray(images[begin:end])
-            total = predict_probabilities(self.model, pixels)
+            if self.detector is None:
+                total = predict_probabilities(self.model, pixels)
+            else:
+                features, total = predict_with_features(self.with_features, pixels)
+                total = normalize(total, multi_label=self.multi_label)
+                unusual.append(self.detector.is_unusual(features))
             if tta > 1:
                 copies = augment_views(pixels, self.tta_augmentation, views=tta - 1, seed=begin)
                 of_copies = predict_probabilities(self.model, copies.reshape(-1, *pixels.shape[1:]))
@@ -136,7 +162,9 @@ class RunNetwork:
                 f"run {self.run.id}: the network predicts probabilities that are not finite for {broken} of "
                 f"{len(images)} images; train again with a lower learning_rate."
             )
-        return probabilities
+        return NetworkOutputs(
+            probabilities=probabilities, unusual=None if self.detector is None else np.concatenate(unusual)
+        )
 
 
 def load_run_network(store: Store, run: Run) -> RunNetwork:
@@ -157,7 +185,7 @@ def load_run_network(store: Store, run: Run) -> RunNetwork:
                 f"keras {run.tags.get('versions.keras', 'unknown')} and keras-cnns "
                 f"{run.tags.get('versions.keras_cnns', 'unknown')}."
             ) from error
-    known = stored.metadata
+    known, features = stored.metadata, read_arrays(store, run, FEATURES)
     return RunNetwork(
         run=run,
         model=model,
@@ -166,6 +194,7 @@ def load_run_network(store: Store, run: Run) -> RunNetwork:
         source=known.get("source", ""),
         reading=known.get("reading", {}),
         ranges=known.get("ranges", {}),
+        detector=None if features is None else Detector.from_arrays(features),
     )
 
 
@@ -180,8 +209,20 @@ def is_multi_label(model: Any) -> bool:
 
 def predict_probabilities(model: Any, images: np.ndarray) -> np.ndarray:
     """Predict probabilities in float64; unless the network is multi-label, rows are normalised to sum to 1."""
-    predicted = np.asarray(model.predict(evaluation_batches(images), verbose=0), np.float64)
-    return predicted if is_multi_label(model) else predicted / predicted.sum(axis=1, keepdims=True)
+    predicted = model.predict(evaluation_batches(images), verbose=0)
+    return normalize(predicted, multi_label=is_multi_label(model))
+
+
+def predict_with_features(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and the predictions of images, given a network from `with_feature_summary`."""
+    outputs = model.predict(evaluation_batches(images), verbose=0)
+    return np.asarray(outputs["features"]), np.asarray(outputs["predictions"])
+
+
+def normalize(predicted: np.ndarray, *, multi_label: bool) -> np.ndarray:
+    """Return predictions as probabilities in float64, whose rows sum to 1 unless there are several labels."""
+    values = np.asarray(predicted, np.float64)
+    return values if multi_label else values / values.sum(axis=1, keepdims=True)
 
 
 def format_shape(shape: Sequence[int]) -> str:

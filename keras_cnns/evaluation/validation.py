@@ -96,7 +96,7 @@ def find_validation(
     return ValidationPredictions(
         images=tuple(split.image_name("validation", index) for index in range(len(split))),
         labels=split.labels,
-        probabilities=ensemble.probabilities(split.images, tta=tta, progress=progress),
+        probabilities=ensemble.predict(split.images, tta=tta, progress=progress).probabilities,
         patients=split.patients,
     )
 

@@ -42,6 +42,37 @@ def features(model: Any, names: Collection[str]) -> Any:
         return keras.Model(model_inputs(model), chosen, name=f"{model.name}_features")
 
 
+def with_feature_summary(model: Any) -> Any:
+    """Return a network that also summarises the features of each image.
+
+    The summary has the mean over all positions of the feature maps at the end of each block, and what the classifier,
+    the last layer with weights, receives. A block is a group of layers whose names are equal up to the first
+    underscore. Both networks share all weights.
+
+    Args:
+        model: A functional or sequential network that ends in a classifier. Auxiliary classifiers are removed.
+
+    Returns:
+        A `keras.Model` from the network's inputs to `features`, shape (batch, features), float32, and `predictions`.
+    """
+    main = auxiliary.strip_auxiliary(model)
+    nodes = list(graph_nodes(main))
+    ends = {block_name(layer.name): outputs[0] for layer, _, outputs in nodes if len(outputs[0].shape) == 4}
+    received = next(inputs[0] for layer, inputs, _ in reversed(nodes) if getattr(layer, "weights", ()))
+    with raised_recursion_limit():
+        summary = [summarize(tensor, f"features_{number}") for number, tensor in enumerate((*ends.values(), received))]
+        joined = keras.layers.Concatenate(name="features_joined", dtype="float32")(summary)
+        outputs = {"features": joined, "predictions": main.outputs[0]}
+        return keras.Model(model_inputs(main), outputs, name=f"{model.name}_with_features")
+
+
+def summarize(tensor: Any, name: str) -> Any:
+    """Return the mean of feature maps over all positions, or a tensor of another shape as a vector, in float32."""
+    if len(tensor.shape) == 4:
+        return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=name, dtype="float32")(tensor)
+    return keras.layers.Flatten(name=name, dtype="float32")(tensor)
+
+
 def find_layer(name: str, layers: Collection[str]) -> str:
     """Return the layer with this name, or the last layer whose name starts with it and an underscore.
 

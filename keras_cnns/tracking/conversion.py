@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from mlflow.entities import Run as MlflowRun
 
@@ -75,3 +76,12 @@ def make_run(
         tags=dict(tags),
         started=datetime.fromtimestamp(started / 1000, tz=UTC),
     )
+
+
+def all_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield the entries of all pages, given a function from the token of a page to the page."""
+    page = fetch(None)
+    yield from page
+    while page.token:
+        page = fetch(page.token)
+        yield from page

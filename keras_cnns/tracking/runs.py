@@ -11,14 +11,16 @@ Names in MLflow:
     metrics  parameters, trainable_parameters, macs; the metrics of each epoch, and `epochs`, the number of finished
              epochs; best_NAME and best_epoch of the saved network; its threshold and temperature, if they can be
              determined from the validation images (keras_cnns.evaluation.calibration), and threshold_0,
-             threshold_1, ... for multi-label data;
+             threshold_1, ... for multi-label data; false_alarm_rate, with _low and _high, of the detector of images
+             that are out of distribution;
              SPLIT_NAME, SPLIT_NAME_low and SPLIT_NAME_high of an evaluation, SPLIT_by_COLUMN_VALUE_NAME of
              subgroups, SPLIT_label_LABEL_NAME of labels; external_... for other images than the run's own;
              ensemble_... of several runs, in the first;
              test_set_evaluations.FINGERPRINT, one point per evaluation on a test set, with the time as its value
     inputs   the images, by name and fingerprint
     files    model, a logged model, with class_names in its metadata; splits.csv, the split of each image;
-             validation_predictions.csv, the cases of the validation images;
+             validation_predictions.csv, the cases of the validation images; reference/..., the features and hashes of
+             the training images;
              evaluation/... and ensemble/..., the reports
 """
 

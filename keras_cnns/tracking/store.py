@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from keras_cnns.errors import StoreError, first_line, nearest
-from keras_cnns.tracking.conversion import filter_string, from_mlflow
+from keras_cnns.tracking.conversion import all_pages, filter_string, from_mlflow
 from keras_cnns.tracking.database import read_runs
 from keras_cnns.tracking.location import artifact_folder, current_artifact_uri, open_location, quiet_logging
 from keras_cnns.tracking.retry import RetryTimeout, retry
@@ -263,14 +263,19 @@ class Store:
         root = getattr(files, "artifact_dir", files.artifact_uri)
         return f"{root}/{into}".rstrip("/")
 
-    @retry
     def read_file(self, run_id: str, path: str) -> str | None:
-        """Return the text of a file of a run, given its path among the run's files, or None if it does not exist."""
+        """Return the text of a file of a run, or None if it does not exist."""
+        content = self.read_bytes(run_id, path)
+        return None if content is None else content.decode()
+
+    @retry
+    def read_bytes(self, run_id: str, path: str) -> bytes | None:
+        """Return the content of a file of a run, given its path among the run's files, or None if it does not exist."""
         files = self._files(self._client.get_run(run_id).info.artifact_uri)
         if path not in {entry.path for entry in files.list_artifacts(str(Path(path).parent))}:
             return None
         with tempfile.TemporaryDirectory() as folder:
-            return _download(files, path, Path(folder)).read_text("utf-8")
+            return _download(files, path, Path(folder)).read_bytes()
 
     @retry
     def count_test_set_evaluation(self, run_id: str, fingerprint: str) -> EvaluationCounts:
@@ -372,7 +377,7 @@ class Store:
     def _search_mlflow(
         self, experiments: list[str], query: str, view: int = entities.ViewType.ACTIVE_ONLY
     ) -> Iterator[Any]:
-        return _pages(
+        return all_pages(
             lambda token: self._client.search_runs(experiments, query, view, max_results=PAGE, page_token=token)
         )
 
@@ -403,18 +408,9 @@ class Store:
         return get_artifact_repository(current_artifact_uri(uri, self._database), tracking_uri=self.uri)
 
     def _experiments(self, view: int = entities.ViewType.ACTIVE_ONLY) -> list[entities.Experiment]:
-        return list(_pages(lambda token: self._client.search_experiments(view, max_results=PAGE, page_token=token)))
+        return list(all_pages(lambda token: self._client.search_experiments(view, max_results=PAGE, page_token=token)))
 
 
 def _download(files: Any, path: str, folder: Path) -> Path:
     """Return the path of an artifact, downloaded to a folder unless it is on this machine."""
     return Path(files.download_artifacts(path, None if hasattr(files, "artifact_dir") else str(folder)))
-
-
-def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Yield the entries of all pages."""
-    page = fetch(None)
-    yield from page
-    while page.token:
-        page = fetch(page.token)
-        yield from page

@@ -14,9 +14,15 @@ from keras_cnns.data import Dataset, load
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation.metrics import compute_scores
 from keras_cnns.evaluation.operating_point import fit_operating_point
-from keras_cnns.evaluation.run_network import predict_probabilities
+from keras_cnns.evaluation.run_network import (
+    is_multi_label,
+    normalize,
+    predict_probabilities,
+    predict_with_features,
+)
 from keras_cnns.evaluation.validation import VALIDATION_CASES, describe_validation
 from keras_cnns.networks.counting import Counts
+from keras_cnns.networks.features import with_feature_summary
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import find_variant, network_settings
 from keras_cnns.tracking import RunDescription, Store
@@ -27,6 +33,7 @@ from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, count_costs
 from keras_cnns.training.logged_data import hide_patients, log_splits, log_text, network_metadata
 from keras_cnns.training.presets import get_recipe
+from keras_cnns.training.reference import log_detector, log_training_images
 from keras_cnns.training.run_directory import FINISHED, create_directory, find_unfinished, wait_for_first_worker
 
 JOB = "job.json"
@@ -186,9 +193,16 @@ def describe_run(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunD
 
 
 def log_validation(network: keras.Model, dataset: Dataset, store: Store, run_id: str) -> dict[str, float]:
-    """Log the predictions for the validation images, and return the threshold and temperature fitted on them."""
-    validation = dataset.splits["validation"]
-    probabilities = predict_probabilities(network, validation.images)
+    """Log what later evaluations and predictions need of the images, and return the threshold and the temperature.
+
+    These are the predictions for the validation images, which both are fitted on, the distribution of the features of
+    the training images, and their perceptual hashes.
+    """
+    validation, with_features = dataset.splits["validation"], with_feature_summary(network)
+    features, predicted = predict_with_features(with_features, validation.images)
+    probabilities = normalize(predicted, multi_label=is_multi_label(network))
+    log_detector(with_features, dataset, features, store, run_id)
+    log_training_images(dataset, store, run_id)
     fitted = fit_operating_point(validation.labels, probabilities)
     shown = hide_patients(dataset, store).splits["validation"]
     log_text(describe_validation(shown, probabilities, fitted, dataset.class_names), VALIDATION_CASES, store, run_id)

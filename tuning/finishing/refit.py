@@ -23,6 +23,7 @@ from keras_cnns.tracking.runs import FINGERPRINT, TRAIN_AND_VALIDATION, TRAINED_
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
 from keras_cnns.training.logged_data import log_splits, network_metadata
+from keras_cnns.training.reference import log_training_images
 from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run
 from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.space import Candidate
@@ -75,6 +76,7 @@ def refit(
             store.log_model(
                 run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
             )
+            log_training_images(dataset, store, run_id)
             store.log(run_id, metrics={**fitted.metrics, **operating_point})
             write_text(folder / FINISHED, run_id)
         registered = register(winner, best, sweep, run_id)

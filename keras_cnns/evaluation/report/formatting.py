@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_cnns.evaluation.answer_results import Answers
 from keras_cnns.evaluation.intervals import RESAMPLES
 from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.operating_point import AT_SENSITIVITY, FIXED, YOUDEN
+from keras_cnns.evaluation.out_of_distribution import UnusualImages
 from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, MetricResult
 from keras_cnns.tracking.runs import strip_prefix
 
@@ -88,9 +90,22 @@ def describe_rule(evaluation: Evaluation) -> str:
     return f"with the highest {other} at a {name} of {rule.value:g} on {source}{attained}"
 
 
-def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    """Yield the name and the description of each part of the setup: runs, images, threshold and so on."""
-    counts = ", ".join(f"{count:,} of {name}" for name, count in evaluation.images_by_class.items())
+def describe_choice(answers: Answers) -> str:
+    """Describe which images are answered."""
+    choice, rule = answers.rule.choice, answers.rule
+    if choice.confidence_level is not None:
+        return (
+            f"images whose prediction set is only the predicted class; the sets contain the true class with a "
+            f"probability of {choice.confidence_level:g}"
+        )
+    return (
+        f"images with a confidence of at least {rule.min_confidence:.4f}, which are {choice.coverage:g} of the "
+        f"validation images"
+    )
+
+
+def describe_networks(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """Yield the name and the description of the runs, the networks, the ensemble and test-time augmentation."""
     for run in evaluation.runs:
         yield "run", f"{run.name} {run.id}"
     yield "network", ", ".join(dict.fromkeys(run.model for run in evaluation.runs))
@@ -99,6 +114,21 @@ def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     if evaluation.tta > 1:
         augmentation = f"the image and {evaluation.tta - 1} copies with augmentation {evaluation.tta_augmentation!r}"
         yield "tta", f"mean of the probabilities of {evaluation.tta} versions: {augmentation}"
+
+
+def describe_unusual(unusual: UnusualImages) -> str:
+    """Describe how many images are out of distribution."""
+    share = unusual.share
+    return (
+        f"{unusual.images:,} images are out of distribution: {share.value:.1%} ({share.low:.1%} to {share.high:.1%}), "
+        f"{unusual.expected:.1%} expected of images like those of training"
+    )
+
+
+def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """Yield the name and the description of each part of the setup: runs, images, threshold and so on."""
+    yield from describe_networks(evaluation)
+    counts = ", ".join(f"{count:,} of {name}" for name, count in evaluation.images_by_class.items())
     yield "images", f"{evaluation.data_name}, fingerprint {evaluation.data_fingerprint}"
     pairs = [f"{name} = {target}" for name, target in evaluation.class_map.items() if name != target]
     if pairs:
@@ -114,6 +144,10 @@ def describe_setup(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
             "temperature",
             f"{evaluation.operating_point.temperature:.4f}, fitted on {evaluation.operating_point.source}",
         )
+    if evaluation.answers is not None:
+        yield "answered", describe_choice(evaluation.answers)
+    if evaluation.unusual is not None:
+        yield "unusual", describe_unusual(evaluation.unusual)
     unit = "single images"
     if evaluation.groups is not None:
         names = {PATIENTS: "patients", GROUPS: "groups"}

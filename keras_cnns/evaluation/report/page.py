@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from keras_cnns.atomic import atomic_write
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.plot_style import DARK, LIGHT
+from keras_cnns.evaluation.report.answers import draw_risk_coverage, format_answers
 from keras_cnns.evaluation.report.formatting import (
     describe_setup,
     describe_test_set_evaluations,
@@ -87,7 +88,15 @@ def make_sections(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """Yield each table with its forest plot."""
     for table in result_tables(evaluation):
         light, dark = (to_png(draw_forest_plot(table, palette)) for palette in (LIGHT, DARK))
-        yield {"heading": f"By {table.name}", "table": format_table(table), "light": light, "dark": dark}
+        plot = "forest plot of the same values and intervals"
+        yield {
+            "heading": f"By {table.name}", "table": format_table(table), "plot": plot, "light": light, "dark": dark,
+        }  # fmt: skip
+    if evaluation.answers is not None:
+        answers = evaluation.answers
+        light, dark = (to_png(draw_risk_coverage(evaluation, answers, palette)) for palette in (LIGHT, DARK))
+        plot = "risk-coverage curve"
+        yield {"heading": "Answers", "table": format_answers(answers), "plot": plot, "light": light, "dark": dark}
 
 
 def to_png(figure: Figure) -> bytes:

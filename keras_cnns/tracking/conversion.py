@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from mlflow.entities import Run as MlflowRun
 
@@ -75,3 +76,12 @@ def make_run(
         tags=dict(tags),
         started=datetime.fromtimestamp(started / 1000, tz=UTC),
     )
+
+
+def iterate_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield the entries of all pages of a search, given the function that fetches the page with a token."""
+    page = fetch(None)
+    yield from page
+    while page.token:
+        page = fetch(page.token)
+        yield from page

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from keras_cnns.networks.recipe import Recipe
     from keras_cnns.networks.registry import build, count, list_models
     from keras_cnns.training.run import train
+    from keras_cnns.writing.report import Report, report
+    from keras_cnns.writing.reproducing import Reproduction, reproduce
 
 _MODULES = {
     "Counts": "networks.counting",
@@ -34,6 +36,8 @@ _MODULES = {
     "Predictions": "evaluation",
     "Profile": "networks.profiling",
     "Recipe": "networks.recipe",
+    "Report": "writing.report",
+    "Reproduction": "writing.reproducing",
     "auxiliary_outputs": "networks.auxiliary",
     "build": "networks.registry",
     "count": "networks.registry",
@@ -46,6 +50,8 @@ _MODULES = {
     "load": "data",
     "predict": "evaluation",
     "profile": "networks.profiling",
+    "report": "writing.report",
+    "reproduce": "writing.reproducing",
     "strip_auxiliary": "networks.auxiliary",
     "train": "training.run",
     "weights": "networks.weights",
@@ -62,6 +68,8 @@ __all__ = [
     "Predictions",
     "Profile",
     "Recipe",
+    "Report",
+    "Reproduction",
     "__version__",
     "auxiliary_outputs",
     "build",
@@ -75,6 +83,8 @@ __all__ = [
     "load",
     "predict",
     "profile",
+    "report",
+    "reproduce",
     "strip_auxiliary",
     "train",
     "weights",

@@ -129,9 +129,7 @@ def train(
             store.log_model(
                 run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
             )
-            store.finish(
-                run_id, metrics={**fitted.metrics, **operating_point, **results}, tags=describe_hardware()
-            )
+            store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results}, tags=describe_hardware())
         write_text(directory / FINISHED, run_id)
     return TrainedRun(
         run_id=run_id, folder=directory, costs=costs, fitted=fitted, operating_point=operating_point, test=results

@@ -86,9 +86,4 @@ def answer(composer: Composer, item: Item, **context: Any) -> str:
     known = composer.render(item.known, **context).strip()
     if known and not item.authors:
         return known
-    return f"{known} {composer.authors(item.authors or lower_first(item.topic))}".strip()
-
-
-def lower_first(text: str) -> str:
-    """Return a text with a lower-case first letter, unless it starts with an abbreviation."""
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]
+    return f"{known} {composer.authors(item.authors)}".strip()

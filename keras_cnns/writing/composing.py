@@ -33,11 +33,11 @@ from keras_cnns.writing.document import (
 )
 from keras_cnns.writing.fields import find, pointer, print_value
 
-START, END = "\ue000", "\ue001"
+START, END, BREAK = "\ue000", "\ue001", "\ue002"
 PIECE = re.compile(f"{START}([0-9]+){END}")
-ONLY_TAGS = re.compile(r"^[ \t]*((?:\{%[^%]*%\}[ \t]*)+)\n", re.MULTILINE)
-"""Lines that consist of tags."""
+BLANK_LINES = re.compile(r"\n\s*\n")
 SPACE_BEFORE = re.compile(r" ([,.;:)])")
+BULLET = re.compile(r"(?:^|\n)\s*- ")
 
 
 class Piece(str):
@@ -136,7 +136,8 @@ class Composer:
 
     def render(self, template: str, **context: Any) -> str:
         """Return the output of a template, which contains pieces."""
-        return self._environment.from_string(ONLY_TAGS.sub(r"\1", template)).render(context)
+        marked = BLANK_LINES.sub(f"\n{BREAK}\n", template)  # before conditions leave other lines blank
+        return self._environment.from_string(marked).render(context)
 
     def parse(self, text: str) -> Line:
         """Return the parts of a line."""
@@ -154,7 +155,7 @@ class Composer:
     def parse_blocks(self, text: str) -> list[Block]:
         """Return the blocks of a rendered template."""
         blocks: list[Block] = []
-        for paragraph in re.split(r"\n\s*\n", text):
+        for paragraph in text.split(BREAK):
             stripped = paragraph.strip()
             alone = PIECE.fullmatch(stripped)
             if alone is not None and isinstance(self._parts[int(alone[1])], (Table, Figure, References)):
@@ -163,7 +164,7 @@ class Composer:
                 marks, _, line = stripped.partition(" ")
                 blocks.append(Heading(len(marks), self.parse(line)))
             elif stripped.startswith("- "):
-                blocks.append(Bullets(tuple(map(self.parse, re.split(r"(?:^|\n)\s*- ", stripped)[1:]))))
+                blocks.append(Bullets(tuple(map(self.parse, BULLET.split(stripped)[1:]))))
             elif stripped:
                 blocks.append(Paragraph(self.parse(stripped)))
         return blocks

@@ -17,10 +17,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from keras_cnns.data.dataset import SPLITS as DATA_SPLITS
 from keras_cnns.errors import ReportError, StoreError
 from keras_cnns.evaluation.calibration import BINS
 from keras_cnns.evaluation.ensemble import find_runs
@@ -54,7 +56,7 @@ def collect_facts(store: Store, reference: str, *, split: str = "test") -> dict[
     if run.status != "finished":
         raise ReportError(f"run {run.id} is {run.status}; a write-up needs a finished run.")
     with tempfile.TemporaryDirectory() as folder:
-        network = dict(store.fetch_network(run.id, Path(folder)).metadata)
+        network = order_splits(store.fetch_network(run.id, Path(folder)).metadata)
     external = read_external(store, run)
     evaluation = read_record(store, run, f"evaluation/{split}")
     if evaluation is None and split == "test" and external:
@@ -82,6 +84,15 @@ def describe_missing(store: Store, run: Run, split: str) -> str:
     if read_record(store, run, "evaluation/validation") is not None:
         other = ", or choose its evaluation on validation images, which is optimistic, with --split validation (split)"
     return f"run {run.id} has no stored evaluation on a test split; run `keras-cnns evaluate {run.id}` first{other}."
+
+
+def order_splits(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a network with splits and classes in their order; MLflow sorts them by name."""
+    splits = network.get("splits", {})
+    ordered = {name: dict(splits[name]) for name in DATA_SPLITS if name in splits}
+    for split in ordered.values():
+        split["classes"] = {name: split["classes"][name] for name in network["class_names"]}
+    return {**network, **({"splits": ordered} if ordered else {})}
 
 
 def read_record(store: Store, run: Run, folder: str) -> dict[str, Any] | None:

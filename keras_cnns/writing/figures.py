@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FORMATS = (".pdf", ".svg")
 PICTURE_DPI = 200
 FOUND = "sum(/network/splits/*/images,/network/exclusions/*/images)"
+FOUND_PATIENTS = "sum(/network/splits/*/patients,/network/exclusions/*/patients)"
 INCLUDED = "sum(/network/splits/*/images)"
 EXCLUDED_WIDTH = 44  # characters
 
@@ -33,12 +34,15 @@ def flow_figure(facts: Mapping[str, Any]) -> Figure:
     middle = 0.45 + 0.17 * max(1, len(reasons))
     height = 2.6 + middle
     figure = make_figure(8.5, height, dpi=110)
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, 8.5)
     axes.set_ylim(0, height)
     top, center, bottom = height - 0.45, 1.6 + middle / 2, 0.65
+    patients = find(facts, FOUND_PATIENTS)
     found = f"Images in the source\n{find(facts, FOUND):,} images"
+    found += "" if patients is None else f" of {patients:,} patients"
     draw_box(axes, (2.5, top), (3.2, 0.6), [found])
     arrow(axes, (2.5, top - 0.3), (2.5, 1.62))
     if exclusions:
@@ -94,9 +98,9 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> N
     axes.annotate("", xy=end, xytext=start, arrowprops=style)
 
 
-def training_figure(curves: Mapping[str, list[tuple[int, float]]]) -> Figure:
-    """Draw the learning curves of the run."""
-    return curves_figure({"": curves})
+def training_figure(label: str, curves: Mapping[str, list[tuple[int, float]]]) -> Figure:
+    """Draw the learning curves of the run with this label."""
+    return curves_figure({label: curves})
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:

@@ -77,6 +77,7 @@ def write_table(table: Table) -> str:
         layout = "".join(rf">{{\raggedright\arraybackslash}}p{{{width:g}\linewidth}}" for width in widths)
     header = " & ".join(map(write_line, table.columns))
     rows = "\n".join(f"  {' & '.join(map(write_line, row))} \\\\" for row in table.rows)
+    rows = rows if table.numeric else rows.replace(" \\\\\n", " \\\\\\addlinespace[2pt]\n")
     size = r"\small" if columns <= MAX_SMALL_COLUMNS else r"\scriptsize"
     return (
         f"{{{size}\n\\begin{{longtable}}{{{layout}}}\n  \\caption{{{write_line(table.caption)}}}\\\\\n"
@@ -96,5 +97,5 @@ def write_line(line: Line) -> str:
             case Citation():
                 parts.append(rf"\cite{{{','.join(part.keys)}}}")
             case ToWrite():
-                parts.append(rf"\towrite{{{escape_latex(part.text)}}}")
+                parts.append(rf"\towrite{{: \emph{{{escape_latex(part.text)}}}}}" if part.text else r"\towrite{}")
     return "".join(parts)

@@ -23,15 +23,14 @@ from keras_cnns.writing.references import all_references
 
 MARKUP = re.compile(r"([\\`*_\[\]|#$~])")
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-BLOCK_START = re.compile(r"^(\d+)([.)])|^([-+=:])")
-"""What starts a list or underlines a heading at the start of a line."""
-TO_WRITE = "To be written by the authors:"
+BLOCK_START = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=:>])")
+"""What starts a list, or underlines a heading, at the start of a line."""
+TO_WRITE = "To be written by the authors"
 
 
 def escape_markdown(text: str) -> str:
     """Return a text that Markdown shows as it is."""
-    escaped = MARKUP.sub(r"\\\1", "".join(ENTITIES.get(letter, letter) for letter in text))
-    return BLOCK_START.sub(lambda found: f"{found[1] or ''}\\{found[2] or found[3]}", escaped)
+    return MARKUP.sub(r"\\\1", "".join(ENTITIES.get(letter, letter) for letter in text))
 
 
 def to_markdown(document: Document, *, figures: str = "figures") -> str:
@@ -61,7 +60,8 @@ def write_block(block: Block, numbers: Mapping[str, int], figures: str) -> str:
             caption = write_line(block.caption, numbers)
             return f"![{caption}]({figures}/{block.name}.svg)\n\n*{caption}*"
         case _:
-            return "\n".join(f"{numbers[key]}. {escape_markdown(all_references()[key].to_text())}" for key in numbers)
+            entries = (f"{numbers[key]}. {escape_markdown(all_references()[key].to_text())}" for key in numbers)
+            return "\n".join(("## References\n", *entries))
 
 
 def write_table(table: Table, numbers: Mapping[str, int]) -> Iterator[str]:
@@ -83,5 +83,5 @@ def write_line(line: Line, numbers: Mapping[str, int]) -> str:
             case Citation():
                 parts.append(f"[{', '.join(str(numbers[key]) for key in part.keys)}]")
             case ToWrite():
-                parts.append(f"**{TO_WRITE}** {escape_markdown(part.text)}.")
-    return "".join(parts)
+                parts.append(f"**{TO_WRITE}:** {escape_markdown(part.text)}." if part.text else f"**{TO_WRITE}.**")
+    return BLOCK_START.sub(lambda found: f"{found[1] or ''}\\{found[2] or found[3]}", "".join(parts))

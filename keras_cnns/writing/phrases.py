@@ -33,7 +33,7 @@ PACKAGES = {
 MONITORED = {"val_accuracy": "accuracy", "val_auc": "AUC", "val_loss": "loss"}
 MAIN_METRICS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 OTHER_METRICS = ("accuracy", "balanced_accuracy", "f1", "mcc")
-CALIBRATION_METRICS = ("brier", "ece", "brier_scaled", "ece_scaled")
+CALIBRATION_METRICS = ("brier", "ece")
 
 
 def join(phrases: Sequence[str]) -> Piece:
@@ -150,7 +150,9 @@ class Phrases:
             return Piece("The more probable class was predicted; there is no threshold from validation images.")
         rule = self.get("/evaluation/threshold_rule/kind") or "youden"
         value = "/evaluation/threshold_rule/value"
-        described = f"maximises Youden’s index {self.cite('youden1950')}" if rule == "youden" else "was fixed beforehand"
+        described = (
+            f"maximises Youden’s index {self.cite('youden1950')}" if rule == "youden" else "was fixed beforehand"
+        )
         if rule == "at_sensitivity":
             described = f"has the highest specificity at a sensitivity of {self.value(value, 'number')}"
         elif rule == "at_specificity":
@@ -263,16 +265,29 @@ class Phrases:
         ) else [f"On {where}{prevalence}, the AUC is not defined"]  # fmt: skip
         chosen = MAIN_METRICS if positive is not None or self.multi_label else OTHER_METRICS
         sentences.append(self._metrics(root, chosen, "At the operating point, the "))
-        sentences.append(self._metrics(root, CALIBRATION_METRICS, "The "))
+        sentences.append(self._calibration(root))
         return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
     def _metrics(self, root: str, names: Iterable[str], start: str) -> str:
         found = [name for name in names if self.known(f"/{root}/metrics{pointer(name)}")]
-        listed = [
-            f"{self.value(pointer('methods', 'metrics', name, 'title'))} was {self.estimate(root, name)}"
-            for name in found
-        ]
+        listed = [f"{self.title(name)} {'was ' * (name == found[0])}{self.estimate(root, name)}" for name in found]
         return f"{start}{join(listed)}" if listed else ""
+
+    def _calibration(self, root: str) -> str:
+        listed = []
+        for name in CALIBRATION_METRICS:
+            if not self.known(f"/{root}/metrics/{name}"):
+                continue
+            scaled = f"{name}_scaled"
+            estimates = self.estimate(root, name)
+            if self.known(f"/{root}/metrics/{scaled}"):
+                estimates = Piece(f"{estimates} before and {self.estimate(root, scaled)} after temperature scaling")
+            listed.append(f"the {self.title(name)} was {estimates}")
+        return f"In calibration, {join(listed)}" if listed else ""
+
+    def title(self, name: str) -> Piece:
+        """Name a metric."""
+        return self.value(pointer("methods", "metrics", name, "title"))
 
     def test_set_evaluations(self) -> Piece:
         """State how often the test set has been evaluated."""

@@ -15,6 +15,7 @@ from keras_cnns.networks.registry import all_families
 from keras_cnns.writing.latex_escape import escape_latex
 
 MAX_AUTHORS = 6
+CONFERENCES = ("Conference", "Advances in")
 OTHERS = "others"
 """Stands for further authors in a list of authors, as in BibTeX."""
 
@@ -90,11 +91,18 @@ def family_references(family: Family) -> list[Reference]:
     """Return the publications of a family."""
     return [
         Reference(
-            key=key, kind="inproceedings" if paper.venue else "misc", authors=paper.authors, title=paper.title,
+            key=key, kind=kind_of(paper.venue), authors=paper.authors, title=paper.title,
             year=paper.year, venue=paper.venue,
         )
         for key, paper in zip(family_keys(family), family.papers, strict=True)
     ]  # fmt: skip
+
+
+def kind_of(venue: str) -> str:
+    """Return the type of the BibTeX entry of a publication in a journal or at a conference."""
+    if not venue:
+        return "misc"
+    return "inproceedings" if any(word in venue for word in CONFERENCES) else "article"
 
 
 def family_keys(family: Family) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cnns.atomic import atomic_write, write_text
 from keras_cnns.errors import ReportError, nearest_or_all
+from keras_cnns.evaluation.plot_style import shorten
 from keras_cnns.plotting import check_output_folder
 from keras_cnns.tracking import Store
 from keras_cnns.writing.cards import DATASET_CARD, MODEL_CARD, write_dataset_card, write_model_card
@@ -152,7 +153,7 @@ def draw_figures(store: Store, facts: Mapping[str, Any]) -> dict[str, Figure]:
         figures["flow"] = flow_figure(facts)
     curves = {name: curve for name, curve in store.curves(facts["run"]["id"]).items() if name in CURVES}
     if any(len(curve) > 1 for curve in curves.values()):
-        figures["curves"] = training_figure(curves)
+        figures["curves"] = training_figure(shorten(facts["run"]["name"] or facts["run"]["model"]), curves)
     return figures
 
 

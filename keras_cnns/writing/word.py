@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from docx.table import _Row as Row
 
 PAGE_WIDTH, TABLE_POINTS = 16.0, 8.5
-TO_WRITE = "To be written by the authors:"
+TO_WRITE = "To be written by the authors"
 TEXT_WIDTHS = {2: (5.0, 11.0), 3: (1.5, 5.5, 9.0), 4: (5.5, 3.5, 3.5, 3.5)}
 """The widths of columns of text in centimetres, by the number of columns."""
 
@@ -89,6 +89,7 @@ def add_block(word: WordDocument, block: Block, numbers: Mapping[str, int], pict
             word.paragraphs[-1].paragraph_format.keep_with_next = True
             add_line(word.add_paragraph(style="Caption"), block.caption, numbers)
         case _:
+            word.add_heading("References", 1)
             for key, number in numbers.items():
                 word.add_paragraph(f"{number}. {all_references()[key].to_text()}")
 
@@ -153,7 +154,7 @@ def add_line(
             case Citation():
                 run = paragraph.add_run(f"[{', '.join(str(numbers[key]) for key in part.keys)}]")
             case ToWrite():
-                run = paragraph.add_run(f"{TO_WRITE} {part.text}.")
+                run = paragraph.add_run(f"{TO_WRITE}: {part.text}." if part.text else f"{TO_WRITE}.")
                 run.font.highlight_color = WD_COLOR_INDEX.YELLOW
         if bold:
             run.bold = True

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cnns.atomic import atomic_write, write_text
 from keras_cnns.errors import ReportError, nearest_or_all
-from keras_cnns.evaluation.plot_style import shorten
+from keras_cnns.evaluation.plot_style import LIGHT, shorten
+from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
 from keras_cnns.plotting import check_output_folder
 from keras_cnns.tracking import Store
 from keras_cnns.writing.cards import DATASET_CARD, MODEL_CARD, write_dataset_card, write_model_card
@@ -25,6 +26,7 @@ from keras_cnns.writing.lock import LOCK_FILE, make_lock
 from keras_cnns.writing.markdown import to_markdown
 from keras_cnns.writing.phrases import Phrases, context
 from keras_cnns.writing.references import to_bibtex
+from keras_cnns.writing.stored_evaluation import restore_evaluation
 from keras_cnns.writing.tables import add_tables
 from keras_cnns.writing.word import check_word, to_word
 
@@ -154,6 +156,11 @@ def draw_figures(store: Store, facts: Mapping[str, Any]) -> dict[str, Figure]:
     curves = {name: curve for name, curve in store.curves(facts["run"]["id"]).items() if name in CURVES}
     if any(len(curve) > 1 for curve in curves.values()):
         figures["curves"] = training_figure(shorten(facts["run"]["name"] or facts["run"]["model"]), curves)
+    evaluation = restore_evaluation(store, facts["run"]["id"], facts["evaluation"])
+    if evaluation is not None:
+        figures["evaluation"] = draw_evaluation(evaluation)
+        for number, results in enumerate(evaluation.by.values(), start=1):
+            figures[f"by-{number}"] = draw_forest_plot(evaluation, results, LIGHT)
     return figures
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from keras_cnns.writing.composing import Composer
 from keras_cnns.writing.document import Document
 from keras_cnns.writing.fields import clean, find
 from keras_cnns.writing.markdown import to_markdown
@@ -28,22 +27,14 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 LARGEST = "n>1M"
 
 
-def write_model_card(composer: Composer, **context: Any) -> tuple[str, Document]:
-    """Return the model card and its document.
-
-    Args:
-        composer: The composer, with its tables.
-        **context: Values for the conditions of templates.
-    """
-    title = f"{composer.value('/run/model')} for {composer.value('/run/data_name')}"
-    document = composer.compose("model-card.txt", title, **context)
-    return add_metadata(model_metadata(composer.facts), document), document
+def write_model_card(document: Document, facts: Mapping[str, Any]) -> str:
+    """Return the model card as Markdown, with its metadata."""
+    return add_metadata(model_metadata(facts), document)
 
 
-def write_dataset_card(composer: Composer, **context: Any) -> tuple[str, Document]:
-    """Return the dataset card and its document; the arguments are those of `write_model_card`."""
-    document = composer.compose("dataset-card.txt", f"Dataset {composer.value('/run/data_name')}", **context)
-    return add_metadata(dataset_metadata(composer.facts), document), document
+def write_dataset_card(document: Document, facts: Mapping[str, Any]) -> str:
+    """Return the dataset card as Markdown, with its metadata."""
+    return add_metadata(dataset_metadata(facts), document)
 
 
 def add_metadata(metadata: Mapping[str, Any], document: Document) -> str:

@@ -9,12 +9,13 @@ with `- ` are a list.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from keras_cnns.writing.document import (
     Block,
@@ -62,19 +63,15 @@ class Composer:
         self.tables: dict[str, Table] = {}
         self.figures: dict[str, str] = {}
         self._parts: list[Inline | Block] = []
-        functions = {
+        self._functions: dict[str, Callable[..., Any]] = {
             "value": self.value, "cite": self.cite, "authors": self.authors, "table": self.table,
             "figure": self.figure, "references": self.references, "known": self.known, "get": self.get,
             "pointer": pointer, "has_table": self.tables.__contains__, "has_figure": self.figures.__contains__,
         }  # fmt: skip
-        self._environment = Environment(  # noqa: S701 - templates are text, and print pieces only
-            undefined=StrictUndefined, finalize=only_pieces
-        )
-        self._environment.globals.update(functions)
 
     def add_functions(self, functions: Mapping[str, Callable[..., Piece]]) -> None:
         """Let templates call further functions."""
-        self._environment.globals.update(functions)
+        self._functions.update(functions)
 
     def known(self, *fields: str) -> bool:
         """Return whether the facts have all of these fields."""
@@ -136,8 +133,7 @@ class Composer:
 
     def render(self, template: str, **context: Any) -> str:
         """Return the output of a template, which contains pieces."""
-        marked = BLANK_LINES.sub(f"\n{BREAK}\n", template)  # before conditions leave other lines blank
-        return self._environment.from_string(marked).render(context)
+        return compile_template(template).render({**self._functions, **context})
 
     def parse(self, text: str) -> Line:
         """Return the parts of a line."""
@@ -172,6 +168,13 @@ class Composer:
     def _add(self, part: Inline | Block) -> Piece:
         self._parts.append(part)
         return Piece(f"{START}{len(self._parts) - 1}{END}")
+
+
+@functools.cache
+def compile_template(text: str) -> Template:
+    """Return a compiled template, with its paragraphs separated before conditions leave other lines blank."""
+    environment = Environment(undefined=StrictUndefined, finalize=only_pieces)  # noqa: S701 - text, and pieces only
+    return environment.from_string(BLANK_LINES.sub(f"\n{BREAK}\n", text))
 
 
 def only_pieces(value: Any) -> Any:

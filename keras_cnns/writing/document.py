@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from keras_cnns.writing.fields import Value
@@ -105,6 +106,16 @@ class Document:
 
     title: Line
     blocks: tuple[Block, ...]
+
+    def numbered_blocks(self) -> Iterator[Block]:
+        """Yield the blocks, with the numbers of tables and figures in their captions; LaTeX adds them itself."""
+        numbers = {Table: itertools.count(1), Figure: itertools.count(1)}
+        for block in self.blocks:
+            if isinstance(block, Table | Figure):
+                label = f"{type(block).__name__} {next(numbers[type(block)])}. "
+                yield replace(block, caption=(Text(label), *block.caption))
+            else:
+                yield block
 
     def lines(self) -> Iterator[Line]:
         """Yield every line of text, in order."""

@@ -41,7 +41,7 @@ def to_markdown(document: Document, *, figures: str = "figures") -> str:
         figures: The folder of the figures, relative to that of the document.
     """
     numbers = {key: number for number, key in enumerate(document.cited(), start=1)}
-    blocks = (write_block(block, numbers, figures) for block in document.blocks)
+    blocks = (write_block(block, numbers, figures) for block in document.numbered_blocks())
     return "\n\n".join((f"# {write_line(document.title, numbers)}", *blocks)) + "\n"
 
 

@@ -34,6 +34,8 @@ MONITORED = {"val_accuracy": "accuracy", "val_auc": "AUC", "val_loss": "loss"}
 MAIN_METRICS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 OTHER_METRICS = ("accuracy", "balanced_accuracy", "f1", "mcc")
 CALIBRATION_METRICS = ("brier", "ece")
+PROPORTIONS = {"specificity": 0, "sensitivity": 1}
+"""The row of the confusion matrix of two classes that a metric is a proportion of."""
 
 
 def join(phrases: Sequence[str]) -> Piece:
@@ -228,15 +230,24 @@ class Phrases:
         ]
         return Piece(f", with a validation {join(scores)}")
 
-    def estimate(self, root: str, name: str) -> Piece:
-        """Return a metric with its interval."""
+    def proportion(self, root: str, name: str) -> str:
+        """Return the numerator and the denominator of a sensitivity or specificity, as in "90 of 100; "."""
+        counts = f"/{root}/confusion/counts"
+        if self.multi_label or name not in PROPORTIONS or len(self.get(counts) or ()) != 2:
+            return ""
+        row = PROPORTIONS[name]
+        right, all_images = f"{counts}/{row}/{row}", f"sum({counts}/{row}/*)"
+        return f"{self.value(right, 'count')} of {self.value(all_images, 'count')} images; "
+
+    def estimate(self, root: str, name: str, proportion: str = "") -> Piece:
+        """Return a metric with its interval, after the proportion that it is."""
         point, interval = (f"/{root}/{kind}{pointer(name)}" for kind in ("metrics", "intervals"))
         value = self.value(point, "rate")
         if not self.known(f"{interval}/0"):
-            return Piece(f"{value} (no CI)")
+            return Piece(f"{value} ({proportion}no CI)")
         level = self.value("/methods/confidence_level", "percent")
         return Piece(
-            f"{value} ({level} CI: {self.value(f'{interval}/0', 'rate')}, {self.value(f'{interval}/1', 'rate')})"
+            f"{value} ({proportion}{level} CI: {self.value(f'{interval}/0', 'rate')}, {self.value(f'{interval}/1', 'rate')})"
         )
 
     def performance(self) -> Piece:
@@ -270,7 +281,10 @@ class Phrases:
 
     def _metrics(self, root: str, names: Iterable[str], start: str) -> str:
         found = [name for name in names if self.known(f"/{root}/metrics{pointer(name)}")]
-        listed = [f"{self.title(name)} {'was ' * (name == found[0])}{self.estimate(root, name)}" for name in found]
+        listed = [
+            f"{self.title(name)} {'was ' * (name == found[0])}{self.estimate(root, name, self.proportion(root, name))}"
+            for name in found
+        ]
         return f"{start}{join(listed)}" if listed else ""
 
     def _calibration(self, root: str) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("md", "tex", "docx")
+ARTICLE = "article"
 NUMBERS_FILE, BIBLIOGRAPHY, FIGURES = "numbers.json", "references.bib", "figures"
 ID_LENGTH = 8
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "val_auc")
@@ -90,18 +91,14 @@ def report(
     run_id = facts["run"]["id"]
     folder, document = choose_paths(run_id, chosen, output)
     figures = draw_figures(store, facts)
-    composer = Composer(facts)
-    conditions = prepare(composer, figures)
-    article = composer.compose("article.txt", article_title(composer), **conditions)
-    model_card, model_document = write_model_card(composer, **conditions)
-    dataset_card, dataset_document = write_dataset_card(composer, **conditions)
-    documents = {document.name: article, MODEL_CARD: model_document, DATASET_CARD: dataset_document}
+    documents = compose_documents(facts, figures)
+    article = documents[ARTICLE]
     texts = {
         BIBLIOGRAPHY: to_bibtex(article.cited()),
-        MODEL_CARD: model_card,
-        DATASET_CARD: dataset_card,
+        MODEL_CARD: write_model_card(documents[MODEL_CARD], facts),
+        DATASET_CARD: write_dataset_card(documents[DATASET_CARD], facts),
         LOCK_FILE: to_json(make_lock(facts)),
-        NUMBERS_FILE: to_json(list_values(documents)),
+        NUMBERS_FILE: to_json(list_values(documents, document.name)),
     }
     folder.mkdir(parents=True, exist_ok=True)
     files = save_figures(figures, folder / FIGURES)
@@ -117,6 +114,26 @@ def report(
         run_id=run_id, folder=folder, document=document,
         files=(document, *(folder / name for name in texts), *files),
     )  # fmt: skip
+
+
+def compose_documents(facts: Mapping[str, Any], figures: Iterable[str]) -> dict[str, Document]:
+    """Return the article and the cards by the name of their file.
+
+    Args:
+        facts: What is known about the run.
+        figures: The names of the figures that there are.
+    """
+    composer = Composer(facts)
+    conditions = prepare(composer, figures)
+    model, data = composer.value("/run/model"), composer.value("/run/data_name")
+    titles = {
+        ARTICLE: f"Classification of images of {data} by {model}",
+        MODEL_CARD: f"{model} for {data}",
+        DATASET_CARD: f"Dataset {data}",
+    }
+    return {
+        name: composer.compose(f"{name.removesuffix('.md')}.txt", title, **conditions) for name, title in titles.items()
+    }
 
 
 def choose_format(format: str | None, output: str | Path | None) -> str:  # noqa: A002 - named like the option
@@ -141,11 +158,6 @@ def choose_paths(run_id: str, chosen: str, output: str | Path | None) -> tuple[P
     path = Path(f"write-up-{run_id[:ID_LENGTH]}") if output is None else Path(output)
     document = path if path.suffix.lower() == f".{chosen}" else path / f"article.{chosen}"
     return check_output_folder(document.parent), document
-
-
-def article_title(composer: Composer) -> str:
-    """Return the title of the article."""
-    return f"Classification of images of {composer.value('/run/data_name')} by {composer.value('/run/model')}"
 
 
 def draw_figures(store: Store, facts: Mapping[str, Any]) -> dict[str, Figure]:
@@ -181,15 +193,17 @@ def prepare(composer: Composer, figures: Iterable[str]) -> dict[str, Any]:
     return conditions
 
 
-def list_values(documents: Mapping[str, Document]) -> dict[str, Any]:
-    """Return every value of documents with its field, for `numbers.json`."""
+def list_values(documents: Mapping[str, Document], article: str) -> dict[str, Any]:
+    """Return every value of documents with its field, for `numbers.json`, given the name of the article's file."""
     about = (
         "Each value that the documents print, with its field: a JSON pointer into run (parameters, metrics and tags in "
         "MLflow), network (metadata of the stored model), evaluation (evaluation.json of the run), external, sweep and "
         "methods (constants of keras-cnns). See docs/writing-up.md."
     )
     values = [
-        {"document": name, **asdict(value)} for name, document in documents.items() for value in document.values()
+        {"document": article if name == ARTICLE else name, **asdict(value)}
+        for name, document in documents.items()
+        for value in document.values()
     ]
     return {"about": about, "values": values}
 

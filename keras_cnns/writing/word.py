@@ -63,7 +63,7 @@ def to_word(document: Document, pictures: Mapping[str, bytes]) -> bytes:
         section.left_margin = section.right_margin = section.top_margin = section.bottom_margin = Cm(2.5)
     numbers = {key: number for number, key in enumerate(document.cited(), start=1)}
     add_line(word.add_heading("", 0), document.title, numbers)
-    for block in document.blocks:
+    for block in document.numbered_blocks():
         add_block(word, block, numbers, pictures)
     memory = io.BytesIO()
     word.save(memory)
@@ -102,6 +102,11 @@ def add_table(word: WordDocument, table: Table, numbers: Mapping[str, int]) -> N
     add_line(caption, table.caption, numbers)
     caption.paragraph_format.keep_with_next = True
     added = word.add_table(rows=0, cols=len(table.columns))
+    widths = None if table.numeric else TEXT_WIDTHS.get(len(table.columns))
+    if widths is not None:
+        added.autofit = False
+        for column, width in zip(added.columns, widths, strict=True):
+            column.width = Cm(width)
     for index, cells in enumerate((table.columns, *table.rows)):
         row = added.add_row()
         for column, (cell, line) in enumerate(zip(row.cells, cells, strict=True)):
@@ -110,8 +115,8 @@ def add_table(word: WordDocument, table: Table, numbers: Mapping[str, int]) -> N
             if table.numeric and column:
                 paragraph.alignment = 2
             add_line(paragraph, line, numbers, bold=index == 0, points=TABLE_POINTS)
-            if not table.numeric and len(cells) in TEXT_WIDTHS:
-                cell.width = Cm(TEXT_WIDTHS[len(cells)][column])
+            if widths is not None:
+                cell.width = Cm(widths[column])
         if index == 0:
             repeat_header(row)
         set_rules(row, top=index == 0, bottom=index in {0, len(table.rows)})

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 FORMATS = (".pdf", ".svg")
 PICTURE_DPI = 200
-EMBEDDED_FONTS = {"pdf.fonttype": 42, "svg.hashsalt": "keras-cnns"}
-"""Fonts that publishers accept (TrueType), and SVG that does not change from one write-up to the next."""
 FOUND = "sum(/network/splits/*/images,/network/exclusions/*/images)"
 FOUND_PATIENTS = "sum(/network/splits/*/patients,/network/exclusions/*/patients)"
 INCLUDED = "sum(/network/splits/*/images)"
@@ -111,7 +109,8 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}{suffix}" for name in figures for suffix in FORMATS]
-    with rc_context(EMBEDDED_FONTS):
+    # Publishers want TrueType fonts; with the salt, SVG does not change from one write-up to the next.
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "keras-cnns"}):
         for path in paths:
             save(figures[path.stem], path)
     return paths

@@ -34,6 +34,7 @@ MONITORED = {"val_accuracy": "accuracy", "val_auc": "AUC", "val_loss": "loss"}
 MAIN_METRICS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 OTHER_METRICS = ("accuracy", "balanced_accuracy", "f1", "mcc")
 CALIBRATION_METRICS = ("brier", "ece")
+RECALIBRATED_METRICS = ("sensitivity", "specificity", "brier")
 PROPORTIONS = {"specificity": 0, "sensitivity": 1}
 """The row of the confusion matrix of two classes that a metric is a proportion of."""
 
@@ -101,12 +102,15 @@ class Phrases:
         names = self.get("/network/class_names")
         counts = (f"sum({pointer('network', 'splits')}/*{pointer('classes', name)})" for name in names)
         listed = [
-            f"{self.value(pointer('network', 'class_names', index))} ({self.value(count, 'count')} images)"
-            for index, (name, count) in enumerate(zip(names, counts, strict=True))
+            f"{self.value(pointer('network', 'class_names', index))}{self._of_class(count)}"
+            for index, count in enumerate(counts)
         ]
         positive = self.get("/network/positive")
         suffix = f"; the positive class is {self.value('/network/positive')}" if positive else ""
         return Piece(f"{join(listed)}{suffix}")
+
+    def _of_class(self, count: str) -> str:
+        return f" ({self.value(count, 'count')} images)" if self.known(count) else ""
 
     def kind_name(self, kind: str) -> Piece:
         """Name a kind of files."""
@@ -246,9 +250,8 @@ class Phrases:
         if not self.known(f"{interval}/0"):
             return Piece(f"{value} ({proportion}no CI)")
         level = self.value("/methods/confidence_level", "percent")
-        return Piece(
-            f"{value} ({proportion}{level} CI: {self.value(f'{interval}/0', 'rate')}, {self.value(f'{interval}/1', 'rate')})"
-        )
+        low, high = (self.value(f"{interval}/{end}", "rate") for end in (0, 1))
+        return Piece(f"{value} ({proportion}{level} CI: {low}, {high})")
 
     def performance(self) -> Piece:
         """State the performance on the evaluated split and on external datasets."""
@@ -277,6 +280,13 @@ class Phrases:
         chosen = MAIN_METRICS if positive is not None or self.multi_label else OTHER_METRICS
         sentences.append(self._metrics(root, chosen, "At the operating point, the "))
         sentences.append(self._calibration(root))
+        if self.known(f"/{root}/at_prevalence/metrics"):
+            prevalence = self.value(f"/{root}/prevalence", "percent")
+            start = f"At a prevalence of {prevalence}, the "
+            sentences.append(self._metrics(f"{root}/at_prevalence", ("ppv", "npv"), start))
+        if self.known(f"/{root}/recalibrated/metrics"):
+            start = "With threshold and temperature cross-fitted on these images instead, the "
+            sentences.append(self._metrics(f"{root}/recalibrated", RECALIBRATED_METRICS, start))
         return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
     def _metrics(self, root: str, names: Iterable[str], start: str) -> str:

@@ -151,7 +151,7 @@ class TableMaker:
 
     def confusion(self) -> None:
         """Make the confusion matrix; with several labels, the outcomes of each."""
-        names = self.get("/evaluation/confusion/class_names") or []
+        names = self.get("/evaluation/confusion/class_names") if self.known("/evaluation/confusion/counts/0/0") else []
         listed = [self.value(f"/evaluation/confusion/class_names/{index}") for index in range(len(names))]
         columns = [f"Predicted {name}" for name in listed]
         if self.get("/evaluation/confusion/multi_label"):

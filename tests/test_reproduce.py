@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from keras_cnns import Recipe, evaluate, report, reproduce, train
+import keras_cnns
+from keras_cnns import Recipe, Reproduction, evaluate, report, reproduce, train
 from keras_cnns.cli import main
 from keras_cnns.errors import ReportError
 from keras_cnns.tracking import Store
-from keras_cnns.writing.reproducing import TOLERANCE, Result
+from keras_cnns.writing.reproducing import TOLERANCE, Result, describe_differences
 
 SETTINGS = {"blocks": (1, 1), "growth_rate": 4}
 RECIPE = Recipe(epochs=2, augmentation="light", learning_rate=5e-3)
@@ -76,22 +78,34 @@ def test_a_repeated_run_has_equal_results(
 
 
 def test_other_results_are_reported_and_give_exit_code_1(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def change(lock: dict[str, Any]) -> None:
-        lock["results"]["metrics"]["auc"] += 0.1
-        lock["results"]["training"]["best_val_gone"] = 0.5
-        lock["environment"]["packages"]["keras"] = "2.0.0"
-        lock["environment"]["hardware"]["processor"] = "abacus"
-
-    assert main(["reproduce", str(write_changed(made, tmp_path, change))]) == 1
+    results = (Result("auc", 0.75, 0.75 + TOLERANCE / 2), Result("accuracy", 0.5, 0.625), Result("loss", 0.5, 0.5))
+    repeated = Reproduction(run_id="new", recorded_run_id="old", results=results, notes=("Another processor.",))
+    monkeypatch.setattr(keras_cnns, "reproduce", lambda *_, **__: repeated)
+    assert main(["reproduce", "lock.json"]) == 1
     printed = capsys.readouterr().out
-    assert "2 of " in printed
-    assert f"results differ by more than {TOLERANCE:g}: a metric is not defined." in printed
-    assert "Packages of other versions, 1: keras " in printed
-    assert "instead of abacus." in printed
+    assert re.search(r"accuracy +0\.500000 +0\.625000 +0\.1", printed)
+    assert f"1 of 3 results differ by more than {TOLERANCE:g}: by up to 0.125." in printed
+    assert "Another processor." in printed
+    undefined = replace(repeated, results=(*results, Result("f1", 0.5, None)))
+    monkeypatch.setattr(keras_cnns, "reproduce", lambda *_, **__: undefined)
+    assert main(["reproduce", "lock.json"]) == 1
+    assert "2 of 4 results differ by more than 1e-06: a metric is not defined." in capsys.readouterr().out
+    equal = replace(repeated, results=results[::2])
+    monkeypatch.setattr(keras_cnns, "reproduce", lambda *_, **__: equal)
+    assert main(["reproduce", "lock.json"]) == 0
+    assert "All 2 results are equal within 1e-06." in capsys.readouterr().out
+
+
+def test_other_versions_and_hardware_are_named(made: Made) -> None:
+    environment = json.loads(made.lock.read_text("utf-8"))["environment"]
+    assert list(describe_differences(environment)) == []
+    environment["packages"] |= {"aaa": "1.0", "keras": "2.0.0"}
+    environment["hardware"]["processor"] = "abacus"
+    packages, processor = describe_differences(environment)
+    assert re.fullmatch(r"Packages of other versions, 2: keras \S+ instead of 2\.0\.0, aaa not installed.*", packages)
+    assert processor.endswith("instead of abacus.")
 
 
 def write_changed(made: Made, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:

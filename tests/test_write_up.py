@@ -20,10 +20,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from mlflow.models import Model
-from mlflow.tracking import MlflowClient
 from PIL import Image
 from saved_networks import copy_store, save_run, train_network
+from traced_values import assert_traced, read_fields
 
 import keras_cnns
 from keras_cnns import Dataset, Recipe, evaluate, load, report, train
@@ -31,10 +30,6 @@ from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.errors import ReportError, SettingError, StoreError
 from keras_cnns.evaluation import evaluation
-from keras_cnns.evaluation.calibration import BINS
-from keras_cnns.evaluation.intervals import CONFIDENCE_LEVEL, RESAMPLES
-from keras_cnns.evaluation.metrics import all_metrics
-from keras_cnns.networks.augmentations import AUGMENTATIONS
 from keras_cnns.networks.registry import all_families
 from keras_cnns.tracking import Store
 from keras_cnns.writing.checklists import all_checklists
@@ -127,9 +122,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, monkeypatch_of_module: pytest
     multi_class = made_of_digits(("zero", "one", "two"), multi_label=False)
     multi_label = made_of_digits(("some", "many", "even"), multi_label=True)
     searched = {**Recipe(epochs=3, augmentation="light", mixup=0.2).to_strings(), "monitor": "val_auc"}
-    runs["classes"] = save_run(
-        store, train_network(multi_class), multi_class, parent=sweep, recipe=searched, val_auc=0.9
-    )
+    network = train_network(multi_class)
+    runs["classes"] = save_run(store, network, multi_class, parent=sweep, recipe=searched, val_auc=0.9)
     runs["labels"] = save_run(store, train_network(multi_label, activation="sigmoid"), multi_label, name="labels")
     runs["lonely"] = save_run(store, network, multi_class, name="lonely")
     evaluate(runs["classes"], multi_class, tracking_uri=uri)
@@ -161,80 +155,6 @@ def compose(facts: Mapping[str, Any]) -> dict[str, Document]:
     return compose_documents(facts, FIGURES)
 
 
-def strip_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-
-
-def read_fields(folder: Path, run_id: str, lock: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a run as MLflow and the files of the run have them, without the code that is tested."""
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    run = client.get_run(run_id)
-    (logged,) = (client.get_logged_model(output.model_id) for output in run.outputs.model_outputs)
-    metadata = Model.load(str(Path(logged.artifact_location.removeprefix("file://"), "MLmodel"))).metadata
-    files = Path(run.info.artifact_uri.removeprefix("file://"))
-    params, tags = run.data.params, run.data.tags
-    fields = {
-        "run": {
-            "id": run_id, "name": run.info.run_name, "model": params["model"], "family": params["family"],
-            "seed": int(params["seed"]), "data_name": tags["data.name"], "data_fingerprint": tags["data.fingerprint"],
-            "settings": strip_prefix(params, "settings."), "recipe": strip_prefix(params, "recipe."),
-            "metrics": run.data.metrics, "tags": tags, "started": lock["run"]["started"],
-        },
-        "network": metadata,
-        "evaluation": json.loads((files / "evaluation" / "test" / "evaluation.json").read_text()),
-        "methods": {
-            "confidence_level": CONFIDENCE_LEVEL, "resamples": RESAMPLES, "bins": BINS, "pixel_range": [0, 255],
-            "metrics": {name: {"title": metric.title} for name, metric in all_metrics().items()},
-            "augmentation": AUGMENTATIONS[params.get("recipe.augmentation", "none")].description,
-        },
-        "written": lock["written"],
-    }  # fmt: skip
-    parent = tags.get("mlflow.parentRunId")
-    if parent:
-        group = client.get_run(parent).data.params
-        searched = strip_prefix(group, "searched.")
-        fields["sweep"] = {"id": parent, "params": group, "searched": searched, "trials": 1, "finished": 1}
-    return fields
-
-
-def resolve(fields: Any, field: str) -> Any:
-    """Return the value of a field, by another implementation of the pointers."""
-    if field.startswith(("sum(", "count(")):
-        found: list[Any] = []
-        for path in field.partition("(")[2].removesuffix(")").split(","):
-            start, *rest = path.split("/*")
-            found += [resolve(item, part) for item in each(resolve(fields, start)) for part in ["".join(rest)]]
-        return len(found) if field.startswith("count") else sum(found)
-    if field.startswith("key("):
-        path = field.removeprefix("key(").removesuffix(")")
-        resolve(fields, path)
-        return unescape(path.split("/")[-1])
-    for part in field.split("/")[1:]:
-        fields = fields[int(part)] if isinstance(fields, list) else fields[unescape(part)]
-    return fields
-
-
-def each(values: Any) -> list[Any]:
-    return list(values.values()) if isinstance(values, dict) else list(values)
-
-
-def unescape(part: str) -> str:
-    return part.replace("~3", "*").replace("~2", ",").replace("~1", "/").replace("~0", "~")
-
-
-def assert_printed(text: str, value: Any) -> None:
-    """Check that a text is a value, rounded to its last digit if it is a number."""
-    if isinstance(value, (str, bool)):
-        value = str(value)
-        normal = " ".join(value.split())
-        assert text == normal or (len(text) == 10 and value.startswith(text))  # a date
-        return
-    number = text.removesuffix("%").replace(",", "")
-    decimals = len(number.partition(".")[2])
-    scale = 100 if text.endswith("%") else 1
-    assert abs(float(number) - scale * value) <= 0.5 * 10**-decimals * max(1, abs(value) / 1e3) + 1e-12
-
-
 @pytest.mark.parametrize("name", ["binary", "classes", "labels"])
 def test_each_value_of_a_write_up_is_a_field_of_the_run(
     made: Made, all_facts: dict[str, Any], written: keras_cnns.Report, name: str
@@ -249,16 +169,7 @@ def test_each_value_of_a_write_up_is_a_field_of_the_run(
         listed = list_values(documents, "article.md")["values"]
         text = to_markdown(documents[ARTICLE])
     assert {value["document"] for value in listed} == {"article.md", "model-card.md", "dataset-card.md"}
-    for value in listed:
-        assert_printed(value["text"], resolve(fields, value["field"]))
-    body = re.split(r"\n## (?:CLAIM|References)", text.replace("\\", ""))[0]
-    body = re.sub(r"\[[\d, ]+\]|(?:Table|Figure) \d+\.|figures/\S+", "", body)  # citations, captions, files
-    printed = {number for value in listed for number in numbers_in(value["text"])}
-    assert set(numbers_in(body)) <= printed
-
-
-def numbers_in(text: str) -> Iterator[str]:
-    yield from re.findall(r"\d+(?:[.,]\d+)*", text)
+    assert_traced(text, listed, fields)
 
 
 @pytest.mark.parametrize("name", ["binary", "classes", "labels", "sweep"])

@@ -23,6 +23,7 @@ Names in MLflow:
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 import subprocess
@@ -256,7 +257,8 @@ def installed_version(package: str) -> str:
         return ""
 
 
-def installed_packages() -> dict[str, str]:
+@functools.cache
+def installed_packages() -> Mapping[str, str]:
     """Return the version of every installed package by its normalised name, as `pip freeze` lists them."""
     named = [package for package in distributions() if package.name]
     found = {re.sub(r"[-_.]+", "-", package.name).lower(): package.version for package in named}

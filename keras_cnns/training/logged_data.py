@@ -47,5 +47,5 @@ def network_metadata(dataset: Dataset, store: Store) -> dict[str, Any]:
         "task": dataset.task,
         "image_shape": list(dataset.image_shape),
         **describe_flow(dataset),
-        "packages": installed_packages(),
+        "packages": dict(installed_packages()),
     }

@@ -33,7 +33,7 @@ PACKAGES = {
 MONITORED = {"val_accuracy": "accuracy", "val_auc": "AUC", "val_loss": "loss"}
 MAIN_METRICS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 OTHER_METRICS = ("accuracy", "balanced_accuracy", "f1", "mcc")
-CALIBRATION_METRICS = ("brier", "ece")
+CALIBRATION_METRICS = ("brier", "ece", "calibration_slope", "calibration_intercept")
 RECALIBRATED_METRICS = ("sensitivity", "specificity", "brier")
 PROPORTIONS = {"specificity": 0, "sensitivity": 1}
 """The row of the confusion matrix of two classes that a metric is a proportion of."""
@@ -183,11 +183,15 @@ class Phrases:
         elif grouped_by:
             count = self.value("/evaluation/groups", "count")
             unit = f"groups of images by {self.value('/evaluation/grouped_by')} ({count} groups)"
+        exact = f"those of Clopper and Pearson {self.cite('clopper1934')}, which treat images as independent"
+        if grouped_by:
+            exact = f"those of Korn and Graubard for clustered images {self.cite('korn1998')}"
         independent = "" if grouped_by else ", which treats images as independent"
         return Piece(
-            f"They are bias-corrected and accelerated bootstrap intervals {self.cite('efron1987')}, widened for small "
-            f"samples {self.cite('hesterberg2015')}, from {self.value('/methods/resamples', 'count')} resamples of "
-            f"{unit}{independent}."
+            f"The intervals of proportions of images, such as the accuracy, are {exact}. Those of other metrics are "
+            f"bias-corrected and accelerated bootstrap intervals {self.cite('efron1987')}, widened for small samples "
+            f"{self.cite('hesterberg2015')}, from {self.value('/methods/resamples', 'count')} resamples of {unit}"
+            f"{independent}."
         )
 
     def software(self) -> Piece:

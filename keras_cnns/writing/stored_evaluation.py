@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from keras_cnns.evaluation.calibration import apply_temperature
-from keras_cnns.evaluation.cases import CASES, PROBABILITY, TRUE_CLASS
+from keras_cnns.evaluation.cases import CASES, PATIENT, PROBABILITY, TRUE_CLASS
+from keras_cnns.evaluation.compatibility import separate_unknown
 from keras_cnns.evaluation.intervals import Interval
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, ThresholdRule, scale_threshold
-from keras_cnns.evaluation.results import Evaluation, MetricResult
+from keras_cnns.evaluation.results import PATIENTS, Evaluation, MetricResult
 from keras_cnns.tracking import EvaluationCounts, Store
 
 
@@ -67,8 +68,15 @@ def restore_evaluation(store: Store, run_id: str, record: Mapping[str, Any]) -> 
         test_set_evaluations=None if counts is None else EvaluationCounts(**counts),
         cases=cases,
         created=record["created"],
+        group_of_image=restore_groups(cases, record),
         notes=tuple(record["notes"]),
     )
+
+
+def restore_groups(cases: pd.DataFrame, record: Mapping[str, Any]) -> np.ndarray | None:
+    """Return the group of each image that the bootstrap resampled; None if images were, or if it is not stored."""
+    column = PATIENT if record["grouped_by"] == PATIENTS else record["grouped_by"]
+    return separate_unknown(cases[column].to_numpy()) if column in cases else None
 
 
 def restore_operating_point(record: Mapping[str, Any]) -> OperatingPoint:

@@ -100,7 +100,7 @@ def assert_printed(text: str, value: Any) -> None:
         normal = " ".join(value.split())
         assert text == normal or (len(text) == 10 and value.startswith(text))  # a date
         return
-    number = text.removesuffix("%").replace(",", "")
+    number = text.removesuffix("%").replace(",", "").replace("−", "-")
     decimals = len(number.partition(".")[2])
     scale = 100 if text.endswith("%") else 1
     assert abs(float(number) - scale * value) <= 0.5 * 10**-decimals * max(1, abs(value) / 1e3) + 1e-12

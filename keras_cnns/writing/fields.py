@@ -47,12 +47,17 @@ def format_count(value: Any) -> str:
     return f"{int(value):,}"
 
 
+def with_minus(text: str) -> str:
+    """Return a number with a minus sign instead of a hyphen."""
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
 FORMATS: Mapping[str, Callable[[Any], str]] = {
     "text": str,
     "count": format_count,
-    "rate": lambda value: f"{value:.3f}",
+    "rate": lambda value: with_minus(f"{value:.3f}"),
     "percent": lambda value: f"{100 * value:g}%",
-    "number": lambda value: f"{value:.4g}",
+    "number": lambda value: with_minus(f"{value:.4g}"),
     "seconds": lambda value: f"{value:.1f}",
     "date": lambda value: str(value)[:10],
 }

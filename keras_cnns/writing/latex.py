@@ -24,6 +24,8 @@ from keras_cnns.writing.latex_escape import escape_latex
 
 HEADINGS = (r"\section", r"\subsection", r"\subsubsection")
 MAX_SMALL_COLUMNS = 5
+MAX_ROWS = 40
+NEW_LINE, SPACED_LINE = "\n", "\\addlinespace[2pt]\n"
 TEXT_WIDTHS = {2: (0.3, 0.62), 3: (0.08, 0.34, 0.48), 4: (0.3, 0.2, 0.2, 0.2)}
 """The widths of columns of text, as shares of the width of the page, by the number of columns."""
 
@@ -41,8 +43,8 @@ def to_latex(document: Document, *, bibliography: str = "references", figures: s
         block_start_string="<%", block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
     )  # fmt: skip
     template = (files("keras_cnns.writing") / "templates" / "article.tex").read_text("utf-8")
-    blocks = [write_block(block, bibliography, figures) for block in document.blocks]
-    return environment.from_string(template).render(title=write_line(document.title), body="\n\n".join(blocks))
+    body = "\n\n".join(write_block(block, bibliography, figures) for block in document.blocks)
+    return environment.from_string(template).render(title=write_line(document.title), body=body)
 
 
 def write_block(block: Block, bibliography: str, figures: str) -> str:
@@ -59,7 +61,7 @@ def write_block(block: Block, bibliography: str, figures: str) -> str:
             return write_table(block)
         case Figure():
             return (
-                "\\begin{figure}[htbp]\n  \\centering\n"
+                "\\begin{figure}[H]\n  \\centering\n"
                 f"  \\includegraphics[width=\\linewidth,height=0.75\\textheight,keepaspectratio]"
                 f"{{{figures}/{block.name}.pdf}}\n  \\caption{{{write_line(block.caption)}}}\n\\end{{figure}}"
             )
@@ -67,24 +69,28 @@ def write_block(block: Block, bibliography: str, figures: str) -> str:
             return f"\\bibliographystyle{{unsrt}}\n\\bibliography{{{bibliography}}}"
 
 
+def fits_page(table: Table) -> bool:
+    """Return whether a table fits on a page."""
+    return table.numeric and len(table.rows) <= MAX_ROWS
+
+
 def write_table(table: Table) -> str:
-    """Return a table that can continue on the next page."""
-    columns = len(table.columns)
-    if table.numeric:
-        layout = "l" + "r" * (columns - 1)
-    else:
-        widths = TEXT_WIDTHS.get(columns, (0.9 / columns,) * columns)
-        layout = "".join(rf">{{\raggedright\arraybackslash}}p{{{width:g}\linewidth}}" for width in widths)
+    """Return a table: one that stays on one page or, if it is long, one that continues on the next page."""
     header = " & ".join(map(write_line, table.columns))
-    rows = "\n".join(f"  {' & '.join(map(write_line, row))} \\\\" for row in table.rows)
-    rows = rows if table.numeric else rows.replace(" \\\\\n", " \\\\\\addlinespace[2pt]\n")
+    rows = [f"  {' & '.join(map(write_line, row))} \\\\" for row in table.rows]
+    columns, caption = len(table.columns), rf"  \caption{{{write_line(table.caption)}}}"
     size = r"\small" if columns <= MAX_SMALL_COLUMNS else r"\scriptsize"
-    return (
-        f"{{{size}\n\\begin{{longtable}}{{{layout}}}\n  \\caption{{{write_line(table.caption)}}}\\\\\n"
-        f"  \\toprule\n  {header} \\\\\n  \\midrule\n  \\endfirsthead\n"
-        f"  \\toprule\n  {header} \\\\\n  \\midrule\n  \\endhead\n"
-        f"  \\bottomrule\n  \\endlastfoot\n{rows}\n\\end{{longtable}}\n}}"
-    )
+    head = f"  \\toprule\n  {header} \\\\\n  \\midrule\n"
+    if fits_page(table):
+        body = f"{head}{NEW_LINE.join(rows)}\n  \\bottomrule"
+        layout = "l" + "r" * (columns - 1)
+        tabular = f"\\begin{{tabular}}{{{layout}}}\n{body}\n\\end{{tabular}}"
+        return f"\\begin{{table}}[H]\n  \\centering{size}\n{caption}\n{tabular}\n\\end{{table}}"
+    widths = TEXT_WIDTHS.get(columns, (0.9 / columns,) * columns)
+    layout = "".join(rf">{{\raggedright\arraybackslash}}p{{{width:g}\linewidth}}" for width in widths)
+    body = f"{head}  \\endhead\n  \\bottomrule\n  \\endlastfoot\n{SPACED_LINE.join(rows)}"
+    first = f"{caption}\\\\\n{head}  \\endfirsthead\n"
+    return f"{{{size}\n\\begin{{longtable}}{{{layout}}}\n{first}{body}\n\\end{{longtable}}\n}}"
 
 
 def write_line(line: Line) -> str:

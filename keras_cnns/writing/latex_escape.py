@@ -8,7 +8,7 @@ COMMANDS = {
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
     "[": "{[}", "]": "{]}", "*": "{*}",
     "–": "--", "—": "---", "’": "'", "‘": "`", "“": "``", "”": "''", "…": r"\dots{}", "×": r"$\times$",
-    "−": "$-$", "≤": r"$\leq$", "≥": r"$\geq$", "±": r"$\pm$", "°": r"\textdegree{}", "µ": r"\textmu{}",
+    "−": "$-$", "≤": r"$\leq$", "≥": r"$\geq$", "±": r"$\pm$", "°": r"\textdegree{}", "µ": r"\textmu{}", "→": r"$\to$",
 }  # fmt: skip
 """The commands of characters. Brackets and asterisks are options where they follow a line break."""
 LIGATURES = "-,"

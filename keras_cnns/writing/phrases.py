@@ -213,7 +213,8 @@ class Phrases:
             patients = ""
             if exclusion["patients"]:
                 count = self.value(pointer("network", "exclusions", index, "patients"), "count")
-                patients = f", with {count} patients who have no other image there"
+                who = "patient who has" if exclusion["patients"] == 1 else "patients who have"
+                patients = f", with {count} {who} no other image there"
             listed.append(f"{images}{split} ({reason}{patients})")
         return join(listed)
 

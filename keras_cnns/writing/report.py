@@ -185,8 +185,8 @@ def prepare(composer: Composer, figures: Iterable[str]) -> dict[str, Any]:
     captions = {
         "flow": "Flow of images and patients from the source into the splits.",
         "curves": "Learning curves: metrics of each epoch.",
-        "evaluation": "Confusion matrix, ROC and precision-recall curves, reliability diagram and, if one of two classes "
-        "is positive, decision curve of the evaluated images.",
+        "evaluation": "Confusion matrix, ROC and precision-recall curves and reliability diagram of the evaluated "
+        "images; if one of two classes is positive, also the decision curve.",
     }
     for name in figures:
         composer.figures[name] = captions.get(name, "Performance of subgroups, with confidence intervals.")

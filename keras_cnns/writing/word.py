@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from docx.document import Document as WordDocument
     from docx.table import _Row as Row
 
-PAGE_WIDTH, TABLE_POINTS = 16.0, 8.5
+PAGE_WIDTH = 16.0
+MAX_WIDE_COLUMNS = 5
 TO_WRITE = "To be written by the authors"
 TEXT_WIDTHS = {2: (5.0, 11.0), 3: (1.5, 5.5, 9.0), 4: (5.5, 3.5, 3.5, 3.5)}
 """The widths of columns of text in centimetres, by the number of columns."""
@@ -101,6 +102,7 @@ def add_table(word: WordDocument, table: Table, numbers: Mapping[str, int]) -> N
     caption = word.add_paragraph(style="Caption")
     add_line(caption, table.caption, numbers)
     caption.paragraph_format.keep_with_next = True
+    points = 8.5 if len(table.columns) <= MAX_WIDE_COLUMNS else 7
     added = word.add_table(rows=0, cols=len(table.columns))
     widths = None if table.numeric else TEXT_WIDTHS.get(len(table.columns))
     if widths is not None:
@@ -114,7 +116,7 @@ def add_table(word: WordDocument, table: Table, numbers: Mapping[str, int]) -> N
             paragraph.paragraph_format.space_after = Pt(1)
             if table.numeric and column:
                 paragraph.alignment = 2
-            add_line(paragraph, line, numbers, bold=index == 0, points=TABLE_POINTS)
+            add_line(paragraph, line, numbers, bold=index == 0, points=points)
             if widths is not None:
                 cell.width = Cm(widths[column])
         if index == 0:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from keras_cnns.networks.registry import build, count, list_models
     from keras_cnns.training.cross_validation import CrossValidation, cross_validate
     from keras_cnns.training.run import train
+    from keras_cnns.writing.report import Report, report
+    from keras_cnns.writing.reproducing import Reproduction, reproduce
 
 _MODULES = {
     "Counts": "networks.counting",
@@ -38,6 +40,8 @@ _MODULES = {
     "Predictions": "evaluation",
     "Profile": "networks.profiling",
     "Recipe": "networks.recipe",
+    "Report": "writing.report",
+    "Reproduction": "writing.reproducing",
     "auxiliary_outputs": "networks.auxiliary",
     "build": "networks.registry",
     "compare_models": "comparing.model_comparison",
@@ -52,6 +56,8 @@ _MODULES = {
     "load": "data",
     "predict": "evaluation",
     "profile": "networks.profiling",
+    "report": "writing.report",
+    "reproduce": "writing.reproducing",
     "strip_auxiliary": "networks.auxiliary",
     "train": "training.run",
     "weights": "networks.weights",
@@ -70,6 +76,8 @@ __all__ = [
     "Predictions",
     "Profile",
     "Recipe",
+    "Report",
+    "Reproduction",
     "__version__",
     "auxiliary_outputs",
     "build",
@@ -85,6 +93,8 @@ __all__ = [
     "load",
     "predict",
     "profile",
+    "report",
+    "reproduce",
     "strip_auxiliary",
     "train",
     "weights",

@@ -57,6 +57,10 @@ class EvaluationError(KerasCnnsError):
     """A run's network and the images do not fit, a metric cannot be computed, or a report cannot be written."""
 
 
+class ReportError(KerasCnnsError):
+    """A write-up cannot be written, or a lock file cannot be read or repeated."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error message, or the name of the error if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -22,9 +22,10 @@ BELOW = {
     "tracking": {"networks", "shared"},
     "evaluation": {"data", "tracking", "networks", "shared"},
     "training": {"evaluation", "data", "tracking", "networks", "shared"},
+    "writing": {"comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
     "comparing": {"evaluation", "data", "tracking", "networks", "shared"},
     "tuning": {"comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
-    "cli": {"tuning", "comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
+    "cli": {"tuning", "writing", "comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
 }
 BELOW_IN_TUNING = {
     "candidates": set[str](),
@@ -166,6 +167,8 @@ def test_help_lists_every_command() -> None:
         "evaluate",
         "predict",
         "explain",
+        "report",
+        "reproduce",
         "inspect",
         "models",
         "describe",

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit code: 0; 2 for a user's mistake, which is reported in one line; 130 after Ctrl-C; 1 if the output is
-        a pipe that was closed.
+        The exit code: 0, or that of the command, such as 1 if a run is not reproduced; 2 for a user's mistake, which is
+        reported in one line; 130 after Ctrl-C; 1 if the output is a pipe that was closed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with plugin_warnings_in_one_line():
             arguments = make_parser().parse_args(argv)
             command = importlib.import_module(f"keras_cnns.cli.{arguments.command}")
-            command.run(arguments)
+            code = command.run(arguments)
         sys.stdout.flush()
     except KerasCnnsError as error:
         return report_error(" ".join(str(error).split()))
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         discard_output()
         return report_error(f"{error.filename or 'the output'} cannot be written: {error.strerror}.")
-    return 0
+    return code or 0
 
 
 @contextmanager

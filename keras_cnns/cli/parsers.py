@@ -62,6 +62,8 @@ def make_parser() -> Parser:
     add_evaluate(commands)
     add_predict(commands)
     add_explain(commands)
+    add_report(commands)
+    add_reproduce(commands)
     add_inspect(commands)
     add_models(commands)
     add_describe(commands)
@@ -276,6 +278,42 @@ def add_explain(commands: Commands) -> None:
         "--layer", metavar="NAME", help="layer to explain (default: the last one with more than one position)"
     )
     parser.add_argument("--check", action="store_true", help="sanity check: compare with heatmaps of random weights")
+    add_json(parser)
+
+
+def add_report(commands: Commands) -> None:
+    """Add `keras-cnns report`."""
+    parser = add_command(
+        commands,
+        "report",
+        "write up an evaluated run: article, checklists, model card, dataset card and lock file",
+        "Every number comes from a stored field of the run; what it does not know is left to the authors.",
+    )
+    parser.add_argument("reference", metavar="RUN", help=RUN)
+    add_tracking_uri(parser)
+    parser.add_argument("--format", choices=("md", "tex", "docx"), help="Markdown (default), LaTeX or Word")
+    parser.add_argument(
+        "--output", metavar="PATH", help="folder, or name of the article in a folder (default: write-up-RUN)"
+    )
+    parser.add_argument(
+        "--split", default="test", help="evaluation to report: test (default), or validation, which is optimistic"
+    )
+    add_json(parser)
+
+
+def add_reproduce(commands: Commands) -> None:
+    """Add `keras-cnns reproduce`."""
+    parser = add_command(
+        commands,
+        "reproduce",
+        "repeat the run of a lock file, and compare the results",
+        "The images must be those of the recorded run. The exit code is 0 only if all results are equal.",
+    )
+    parser.add_argument("file", metavar="LOCK.json", help="the lock file of a write-up")
+    parser.add_argument("--data", metavar="SOURCE", help="where the images are now (default: as in the lock file)")
+    parser.add_argument("--experiment", default="reproduce", help="MLflow experiment (default: reproduce)")
+    add_tracking_uri(parser)
+    parser.add_argument("--folder", default="runs", help="folder for checkpoints (default: runs)")
     add_json(parser)
 
 

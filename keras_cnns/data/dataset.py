@@ -38,6 +38,23 @@ class BrokenFile:
         return f"{self.file}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Exclusion:
+    """Images of a source that are not in the dataset.
+
+    Attributes:
+        reason: Why they were left out, as in "cannot be read".
+        images: Their number.
+        split: The split of the source that they belong to; "" if they do not belong to one.
+        patients: The number of patients who have no other image in this split; None if it is not known.
+    """
+
+    reason: str
+    images: int
+    split: str = ""
+    patients: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """The images of one split, with their labels.
@@ -104,6 +121,8 @@ class Dataset:
             none was chosen.
         notes: Remarks for reports on how the images were read and split.
         broken: The files that were skipped because they cannot be read.
+        exclusions: What was left out of the source, broken files included. Together with the splits this is every image
+            that was found.
         root: The folder that the files are relative to; None if the images are not files.
         ranges: The values that became 0 and 255, for each kind of file (or `ARRAYS`) whose values are not of 8 bits.
         reading: The options with which `load` read the source, as JSON-compatible values.
@@ -117,6 +136,7 @@ class Dataset:
     positive: str | None = None
     notes: tuple[str, ...] = ()
     broken: tuple[BrokenFile, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
     root: Path | None = None
     ranges: Mapping[str, ValueRange] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)

@@ -8,8 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
-from keras_cnns.data.dataset import SPLITS, Split, list_examples
+from keras_cnns.data.dataset import SPLITS, Exclusion, Split, list_examples
 from keras_cnns.data.duplicates import BLANK, exact_duplicates, pixel_hashes
+from keras_cnns.data.flow import exclude
 from keras_cnns.errors import DataError, nearest
 
 LEAKS = ("drop", "error", "allow")
@@ -101,15 +102,15 @@ def check_leaks(name: str, found: Sequence[Leak], choice: str) -> list[str]:
 
 def drop_shared_images(
     splits: Mapping[str, Split], hashes: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, str]]
-) -> tuple[dict[str, Split], dict[str, np.ndarray], list[str]]:
-    """Remove the images of a split that are also in a later split, and return splits, hashes and notes.
+) -> tuple[dict[str, Split], dict[str, np.ndarray], list[str], list[Exclusion]]:
+    """Remove the images of a split that are also in a later split, and return splits, hashes, notes and exclusions.
 
     Args:
         splits: The splits.
         hashes: The `pixel_hashes` of the images of each split.
         pairs: The pairs of splits to compare; images are removed from the first.
     """
-    kept, kept_hashes, notes = dict(splits), dict(hashes), []
+    kept, kept_hashes, notes, exclusions = dict(splits), dict(hashes), list[str](), list[Exclusion]()
     for first, second in pairs:
         shared = np.isin(kept_hashes[first], hashes[second]) & (kept_hashes[first] != BLANK)
         if not shared.any():
@@ -117,9 +118,11 @@ def drop_shared_images(
         names = (kept[first].image_name(first, index) for index in np.flatnonzero(shared).tolist())
         count = f"{int(shared.sum()):,} {first} image{'s are' if shared.sum() > 1 else ' is'}"
         notes.append(f"Leak: {count} also in {second} and left out of {first}: {list_examples(names)}.")
-        remaining = np.flatnonzero(~shared)
+        remaining, before = np.flatnonzero(~shared), kept[first].patients
         kept[first], kept_hashes[first] = kept[first].take(remaining), kept_hashes[first][remaining]
-    return kept, kept_hashes, notes
+        reason = f"identical to an image of the {second} split"
+        exclusions.append(exclude(reason, first, before, kept[first].patients, int(shared.sum())))
+    return kept, kept_hashes, notes, exclusions
 
 
 def conflict_notes(

@@ -49,9 +49,9 @@ def split_dataset(dataset: Dataset, *, seed: int, fold: tuple[int, int] | None =
     notes = [*check_leaks(dataset.name, found, leaks), *conflict_notes(splits, hashes, dataset.class_names)]
     if leaks == "drop":
         pairs = [leak.splits for leak in found if leak.kind == "image"]
-        splits, hashes, dropped = drop_shared_images(splits, hashes, pairs)
+        splits, hashes, dropped, exclusions = drop_shared_images(splits, hashes, pairs)
         notes += dropped
-        dataset = dataclasses.replace(dataset, splits=splits)
+        dataset = dataclasses.replace(dataset, splits=splits, exclusions=(*dataset.exclusions, *exclusions))
     if fold is not None or ("train" in splits and "validation" not in splits):
         splits["train"], splits["validation"], note = select_validation(dataset, hashes, fold, seed)
         notes.append(note)

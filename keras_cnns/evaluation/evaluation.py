@@ -153,7 +153,7 @@ def evaluate(
     subgroups = {name: name_subgroups(name, column) for name, column in columns.items()}
     group_of_image, grouped_by = select_groups(groups, images, dataset.name)
     class_names, original = ensemble.first.class_names, dataset
-    dataset = reorder_classes(dataset, class_names)
+    dataset = reorder_classes(original, class_names)
     check_images(ensemble, dataset, images, split)
     external = not ensemble.runs_trained_on(dataset)
     matched = match_classes(ensemble, original, class_map)
@@ -161,12 +161,11 @@ def evaluate(
     check_rule(rule, ensemble, positive)
     images = replace(images, labels=convert_labels(images.labels, matched, class_names))
     validation = find_validation(store, ensemble, dataset, tta=tta, progress=progress)
-    operating_point = choose_operating_point(ensemble, validation, tta=tta)
     outputs = ensemble.predict(images.images, tta=tta, progress=progress)
     predictions = LabelledPredictions(
         labels=images.labels,
         probabilities=outputs.probabilities,
-        operating_point=operating_point,
+        operating_point=choose_operating_point(ensemble, validation, tta=tta),
         groups=group_of_image,
         seed=seed,
         positive_is_known=positive is not None or ensemble.first.multi_label,
@@ -183,7 +182,6 @@ def evaluate(
         calibration = require_validation(known, ensemble, tta)
         answers = answer_images(choice, predictions, calibration, class_names, outputs.unusual, subgroups)
     progress("computing metrics and intervals")
-    label_names = class_names if predictions.multi_label else ()
     augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
     patients = separate_unknown(images.patients)
     pseudonyms = load_pseudonyms(project_folder(store.uri), dataset)
@@ -201,7 +199,7 @@ def evaluate(
         labels=predictions.labels,
         probabilities=predictions.probabilities,
         overall=predictions.compute(),
-        by_label={name: predictions.select_label(label).compute() for label, name in enumerate(label_names)},
+        by_label=predictions.compute_labels(class_names),
         by={name: compute_subgroups(predictions, names) for name, names in subgroups.items()},
         operating_point=operating_point,
         grouped_by=grouped_by,

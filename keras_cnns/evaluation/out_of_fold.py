@@ -58,7 +58,6 @@ def evaluate_out_of_fold(
     patients = separate_unknown(pool.patients)
     shown = pseudonyms.hide_split(pool)
     mistakes, mistake_count = find_mistakes(None, predictions, shown, OUT_OF_FOLD, pooled.class_names)
-    label_names = pooled.class_names if predictions.multi_label else ()
     cases = case_table(
         shown,
         OUT_OF_FOLD,
@@ -80,7 +79,7 @@ def evaluate_out_of_fold(
         labels=pool.labels,
         probabilities=probabilities,
         overall=predictions.compute(),
-        by_label={name: predictions.select_label(label).compute() for label, name in enumerate(label_names)},
+        by_label=predictions.compute_labels(pooled.class_names),
         by={
             column: {name: predictions.take(folds.held_out(index)).compute() for index, name in enumerate(folds.names)}
         },

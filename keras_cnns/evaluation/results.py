@@ -187,6 +187,11 @@ class LabelledPredictions:
         metrics = compute_metrics(self.labels, self.probabilities, **self.options(usable))
         return replace(self.count(), metrics=metrics, intervals=self.compute_intervals(usable))
 
+    def compute_labels(self, names: Sequence[str]) -> dict[str, MetricResult]:
+        """Return the metrics of each of several labels by name; empty in single-label classification."""
+        labels = enumerate(names) if self.multi_label else ()
+        return {name: self.select_label(label).compute() for label, name in labels}
+
     def compute_intervals(self, metrics: Sequence[Metric]) -> dict[str, Interval]:
         """Return the interval of each metric that has one, by name: that of a proportion, or by the bootstrap."""
         found = {}

@@ -14,15 +14,26 @@ from keras_cnns.networks.settings import Domain, Settings
 # separately from the gradient, biases and batch normalization have no weight decay, and the learning rate is divided
 # by 10 at 1/2 and 3/4 of the training.
 SGD_RECIPE = Recipe(optimizer="sgd", schedule="steps", augmentation="standard")
+CVPR = "Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition"
+ECCV = "European Conference on Computer Vision"
+ICLR = "International Conference on Learning Representations"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """The publication of an architecture."""
+    """The publication of an architecture.
+
+    Attributes:
+        title: Its title.
+        authors: Its authors, separated by commas.
+        year: The year of publication.
+        venue: The journal or the conference; "" if it is not known.
+    """
 
     title: str
     authors: str
     year: int
+    venue: str = ""
 
 
 @dataclass(frozen=True)

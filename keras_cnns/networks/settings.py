@@ -243,6 +243,14 @@ class Settings:
             self.domain(name)
         return dataclasses.replace(self, **changes)
 
+    def replace_strings(self, texts: Mapping[str, str]) -> Self:
+        """Return a copy with some settings changed, given as they are written on the command line.
+
+        Raises:
+            SettingError: A name is unknown or a value is not legal.
+        """
+        return self.replace({name: self.domain(name).parse(text) for name, text in texts.items()})
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings by name."""
         return dataclasses.asdict(self)

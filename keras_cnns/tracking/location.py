@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -76,6 +77,11 @@ def current_artifact_uri(uri: str, database: Path | None) -> str:
     folder, start = artifact_folder(database), len(recorded.parts) - recorded.parts[::-1].index(ARTIFACTS)
     moved = folder.joinpath(*recorded.parts[start:])
     return moved.as_uri() if moved.exists() or (folder.is_dir() and not recorded.exists()) else uri
+
+
+def download(files: Any, path: str, folder: Path) -> Path:
+    """Return the path of an artifact, downloaded to a folder unless it is on this machine."""
+    return Path(files.download_artifacts(path, None if hasattr(files, "artifact_dir") else str(folder)))
 
 
 def prepare_database(database: Path, *, create: bool) -> None:

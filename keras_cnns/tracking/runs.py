@@ -4,6 +4,7 @@ Names in MLflow:
 
     params   model, family, seed, settings.NAME, recipe.NAME
     tags     data.name, data.fingerprint, versions.PACKAGE, git.dirty, reason (of a failure), and MLflow's own;
+             hardware.processor, hardware.cores, hardware.memory and hardware.devices, where the run was trained;
              in a sweep: sweep, trial, role ("search", "repeat" or "refit"), repeat_of (the trial that a repeat trains
              again), chosen_by.SWEEP ("true" for its best), trained_on ("train and validation" for a refit);
              in a cross-validation: cross_validation (its run), cross_validation.name, fold (its number), folds (their
@@ -18,20 +19,22 @@ Names in MLflow:
              ensemble_... of several runs, in the first;
              test_set_evaluations.FINGERPRINT, one point per evaluation on a test set, with the time as its value
     inputs   the images, by name and fingerprint
-    files    model, a logged model, with class_names in its metadata; splits.csv, the split of each image;
-             validation_predictions.csv, the cases of the validation images; reference/..., the features and hashes of
-             the training images;
+    files    model, a logged model, with class_names and counts of images in its metadata; splits.csv, the split of
+             each image; validation_predictions.csv, the cases of the validation images; reference/..., the features and
+             hashes of the training images;
              evaluation/... and ensemble/..., the reports
 """
 
 from __future__ import annotations
 
+import functools
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -289,6 +292,14 @@ def installed_version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+@functools.cache
+def installed_packages() -> Mapping[str, str]:
+    """Return the version of every installed package by its normalised name, as `pip freeze` lists them."""
+    named = [package for package in distributions() if package.name]
+    found = {re.sub(r"[-_.]+", "-", package.name).lower(): package.version for package in named}
+    return dict(sorted(found.items()))
 
 
 def git(*arguments: str) -> str:

@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from keras_cnns.errors import StoreError, first_line, nearest
 from keras_cnns.tracking.conversion import all_pages, filter_string, from_mlflow
 from keras_cnns.tracking.database import read_runs
-from keras_cnns.tracking.location import artifact_folder, current_artifact_uri, open_location, quiet_logging
+from keras_cnns.tracking.location import artifact_folder, current_artifact_uri, download, open_location, quiet_logging
 from keras_cnns.tracking.retry import RetryTimeout, retry
 from keras_cnns.tracking.runs import (
     FINGERPRINT,
@@ -222,7 +222,7 @@ class Store:
             StoreError: The run has no saved network.
         """
         files = self._files(self.logged_model(run_id).artifact_location)
-        mlflow_model, network = (_download(files, name, folder) for name in ("MLmodel", NETWORK))
+        mlflow_model, network = (download(files, name, folder) for name in ("MLmodel", NETWORK))
         return StoredNetwork(file=network, metadata=Model.load(str(mlflow_model)).metadata or {})
 
     def _log(
@@ -275,7 +275,13 @@ class Store:
         if path not in {entry.path for entry in files.list_artifacts(str(Path(path).parent))}:
             return None
         with tempfile.TemporaryDirectory() as folder:
-            return _download(files, path, Path(folder)).read_bytes()
+            return download(files, path, Path(folder)).read_bytes()
+
+    @retry
+    def list_files(self, run_id: str, folder: str) -> list[str]:
+        """Return the paths of the files and folders in a folder of a run; none if it does not exist."""
+        files = self._files(self._client.get_run(run_id).info.artifact_uri)
+        return sorted(entry.path for entry in files.list_artifacts(folder))
 
     @retry
     def count_test_set_evaluation(self, run_id: str, fingerprint: str) -> EvaluationCounts:
@@ -329,6 +335,11 @@ class Store:
         versions = {name: value for name, value in self._provenance.items() if name in SAME_VERSIONS}
         runs = self._search(self._experiments(), {FINGERPRINT: fingerprint, **versions}, finished=True)
         return [run for run in runs if "stopped_early" not in run.tags]
+
+    @retry
+    def params(self, run_id: str) -> dict[str, str]:
+        """Return the parameters of a run, which may be one that groups others, such as a sweep's."""
+        return dict(self._client.get_run(run_id).data.params)
 
     @retry
     def curves(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
@@ -408,9 +419,5 @@ class Store:
         return get_artifact_repository(current_artifact_uri(uri, self._database), tracking_uri=self.uri)
 
     def _experiments(self, view: int = entities.ViewType.ACTIVE_ONLY) -> list[entities.Experiment]:
-        return list(all_pages(lambda token: self._client.search_experiments(view, max_results=PAGE, page_token=token)))
-
-
-def _download(files: Any, path: str, folder: Path) -> Path:
-    """Return the path of an artifact, downloaded to a folder unless it is on this machine."""
-    return Path(files.download_artifacts(path, None if hasattr(files, "artifact_dir") else str(folder)))
+        search = self._client.search_experiments
+        return list(all_pages(lambda token: search(view, max_results=PAGE, page_token=token)))

@@ -6,9 +6,12 @@ import contextlib
 import functools
 import json
 import os
+import platform
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+import psutil
 
 from keras_cnns.errors import SettingError
 
@@ -56,6 +59,36 @@ def enable_memory_growth() -> None:
     for device in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError, ValueError):
             tf.config.experimental.set_memory_growth(device, enable=True)
+
+
+def describe_hardware() -> dict[str, str]:
+    """Return tags of a run with the processor, the memory and the devices of this machine."""
+    tags = {
+        "hardware.processor": processor_name() or platform.machine(),
+        "hardware.cores": str(os.cpu_count()),
+        "hardware.memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+    }
+    names = accelerator_names()
+    return {**tags, **({"hardware.devices": ", ".join(names)} if names else {})}
+
+
+def accelerator_names() -> list[str]:
+    """Return the name of each GPU that TensorFlow can use."""
+    if keras.backend.backend() != "tensorflow":
+        return []
+    import tensorflow as tf  # noqa: PLC0415 - not needed by other backends
+
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return [str(each.get("device_name", "GPU")) for each in details]
+
+
+def processor_name() -> str:
+    """Return the name of the processor, if the system provides it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def replica_count() -> int:

@@ -8,10 +8,12 @@ from typing import Any
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset
+from keras_cnns.data.flow import describe_flow
 from keras_cnns.data.pseudonyms import load_pseudonyms
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.location import project_folder
+from keras_cnns.tracking.runs import installed_packages
 
 
 def hide_patients(dataset: Dataset, store: Store) -> Dataset:
@@ -34,7 +36,7 @@ def log_text(text: str, name: str, store: Store, run_id: str) -> None:
 
 
 def network_metadata(dataset: Dataset, store: Store) -> dict[str, Any]:
-    """Return what is saved with a network about the dataset that it was trained on."""
+    """Return what is saved with a network about the dataset that it was trained on, and about the software."""
     return {
         "class_names": list(dataset.class_names),
         "positive": dataset.positive,
@@ -42,4 +44,8 @@ def network_metadata(dataset: Dataset, store: Store) -> dict[str, Any]:
         "reading": dict(dataset.reading),
         "ranges": {kind: [found.low, found.high] for kind, found in dataset.ranges.items()},
         "notes": list(hide_patients(dataset, store).notes),
+        "task": dataset.task,
+        "image_shape": list(dataset.image_shape),
+        **describe_flow(dataset),
+        "packages": dict(installed_packages()),
     }

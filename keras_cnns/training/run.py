@@ -28,7 +28,7 @@ from keras_cnns.networks.registry import find_variant, network_settings
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.retry import RETRY_SECONDS
 from keras_cnns.training.callbacks import ProgressCallback
-from keras_cnns.training.devices import cluster, strategy
+from keras_cnns.training.devices import cluster, describe_hardware, strategy
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, count_costs
 from keras_cnns.training.logged_data import hide_patients, log_splits, log_text, network_metadata
@@ -136,7 +136,7 @@ def train(
             store.log_model(
                 run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
             )
-            store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results})
+            store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results}, tags=describe_hardware())
         write_text(directory / FINISHED, run_id)
     return TrainedRun(
         run_id=run_id, folder=directory, costs=costs, fitted=fitted, operating_point=operating_point, test=results

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data.streaming import cache_folder
+from keras_cnns.training.devices import processor_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 MAX_STEPS_PER_EXECUTION = 32
@@ -90,15 +91,6 @@ def machine_facts() -> dict[str, Any]:
         "devices": [tf.config.experimental.get_device_details(device).get("device_name", "") for device in devices],
         "threads": [threads.get_intra_op_parallelism_threads(), threads.get_inter_op_parallelism_threads()],
     }
-
-
-def processor_name() -> str:
-    """Return the name of the processor, if the system provides it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 @contextlib.contextmanager

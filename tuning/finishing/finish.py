@@ -21,7 +21,7 @@ from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.runs import CHOSEN_BY, CROSS_VALIDATION
 from keras_cnns.training.checkpoints import best_model_path, list_checkpoints
-from keras_cnns.training.devices import strategy
+from keras_cnns.training.devices import describe_hardware, strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
 from keras_cnns.training.logged_data import network_metadata
@@ -67,6 +67,8 @@ def finish_sweep(
         return searched, None, None, None
     best = runs[number]
     operating_point = save_best_network(sweep, best, states[number])
+    if config.cluster.ray_address is None and best.parent == sweep.run_id:  # else the machine is not known
+        store.log(best.id, tags=describe_hardware())
     if finals is not None and finals.folds is None:
         finals = measure_leads(finals, sweep, runs, states, status)
     if finals is not None:

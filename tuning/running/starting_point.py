@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from keras_cnns.errors import SettingError, StoreError
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import find_variant
-from keras_cnns.networks.settings import Domain
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.runs import best_trial, find_sweep, select_run
 from tuning.candidates.ranges import Base
@@ -29,8 +26,11 @@ def find_starting_point(reference: str, *, model: str | None, tracking_uri: str 
     if model not in (None, run.model, run.family):
         raise SettingError(f"run {reference} is a {run.model}, not a {model}: omit the model, or use {run.family}.")
     family, variant = find_variant(run.model)
-    settings = variant.settings.replace(parse_settings(run, run.settings, variant.settings.domains()))
-    return Base(run.model, family, settings), Recipe().replace(parse_settings(run, run.recipe, Recipe.domains()))
+    try:
+        settings, recipe = variant.settings.replace_strings(run.settings), Recipe().replace_strings(run.recipe)
+    except SettingError as error:
+        raise SettingError(f"a sweep cannot start from run {run.id}: {error}") from None
+    return Base(run.model, family, settings), recipe
 
 
 def find_run(store: Store, reference: str) -> Run:
@@ -43,12 +43,3 @@ def find_run(store: Store, reference: str) -> Run:
     if best is None:
         raise StoreError(f"sweep {reference} has no finished trial; use another sweep, or a run.")
     return best
-
-
-def parse_settings(run: Run, texts: Mapping[str, str], domains: Mapping[str, Domain]) -> dict[str, object]:
-    """Parse the settings of a run; settings that it does not have keep their defaults."""
-    try:
-        return {name: domains[name].check(domains[name].parse(text)) for name, text in texts.items()}
-    except (KeyError, SettingError) as error:
-        reason = f"its setting {error} does not exist in this version" if isinstance(error, KeyError) else str(error)
-        raise SettingError(f"a sweep cannot start from run {run.id}: {reason.rstrip('.')}.") from None

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_cnns.data.conversion import Conversion
-from keras_cnns.data.dataset import SPLITS, Dataset, Split, list_examples
+from keras_cnns.data.dataset import SPLITS, Dataset, Exclusion, Split, list_examples
 from keras_cnns.data.decoding.cache import decode_cached
 from keras_cnns.data.decoding.decoded_image import COLUMNS, PATIENT_AGE, PATIENT_ID, age_in_years
 from keras_cnns.data.decoding.image import count_frames
 from keras_cnns.data.decoding.parallel import DecodedFiles, decode_files, estimate_size
+from keras_cnns.data.flow import exclude_broken
 from keras_cnns.data.streaming import fits_in_memory
 from keras_cnns.data.value_range import RangeOptions, ValueRange
 from keras_cnns.errors import DataError
@@ -34,6 +35,7 @@ class ImageFiles:
         class_names: The name of each class or label.
         notes: Remarks for reports.
         problems: What makes `load` raise an error, and `inspect` report a problem.
+        exclusions: Images that were left out before files are read.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ImageFiles:
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
 
 
 def read_files(
@@ -89,6 +92,7 @@ def read_files(
         class_names=files.class_names,
         notes=(*notes, *header_notes),
         broken=tuple(decoded.broken),
+        exclusions=(*files.exclusions, *exclude_broken(files.samples, files.splits, kept, decoded.broken)),
         root=files.root.absolute(),
         ranges={kind: ValueRange(*limits) for kind, limits in decoded.ranges.items()},
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_cnns.data.classes import label_classes
-from keras_cnns.data.dataset import SPLITS, Split, list_examples
+from keras_cnns.data.dataset import SPLITS, Exclusion, Split, list_examples
 from keras_cnns.data.decoding.image import is_image
 from keras_cnns.data.sources import SourceKind
 from keras_cnns.data.sources.files import ImageFiles
@@ -87,6 +87,7 @@ def list_folder(root: Path) -> ImageFiles:
     labels, class_names, class_notes = label_classes([*(entry.class_name for entry in images), *empty])
     patients, patient_notes = find_patients(images)
     ignored = ignored_notes(root, scan, entries, images)
+    left_out = Exclusion("outside class folders", len(find_loose(scan, entries))), Exclusion("hidden file", scan.hidden)
     return ImageFiles(
         name=root.resolve().name,
         source=str(root.absolute()),
@@ -96,6 +97,7 @@ def list_folder(root: Path) -> ImageFiles:
         class_names=class_names,
         notes=(*layout.notes, *scan.notes(), *ignored, *class_notes, *patient_notes),
         problems=tuple(problems),
+        exclusions=tuple(exclusion for exclusion in left_out if exclusion.images),
     )
 
 
@@ -290,11 +292,16 @@ def scan_folder(folder: Path) -> Scan:
     return scan
 
 
+def find_loose(scan: Scan, entries: Sequence[Entry]) -> list[Path]:
+    """Return the images that are not in a class folder."""
+    placed = {entry.file for entry in entries}
+    return [file for file in scan.files if file not in placed and is_image(file)]
+
+
 def ignored_notes(root: Path, scan: Scan, entries: Sequence[Entry], images: Sequence[Entry]) -> list[str]:
     """Return notes on images outside class folders and on other files in them."""
     notes = []
-    placed = {entry.file for entry in entries}
-    loose = [file for file in scan.files if file not in placed and is_image(file)]
+    loose = find_loose(scan, entries)
     if loose:
         notes.append(
             f"Ignored images outside class folders: {len(loose):,}, such as {loose[0].relative_to(root).as_posix()}."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_cnns.data.dataset import Dataset, Split
+from keras_cnns.data.dataset import Dataset, Exclusion, Split
 from keras_cnns.data.sources import SourceKind
 from keras_cnns.data.split_names import find_split
 from keras_cnns.errors import DataError, nearest
@@ -49,7 +49,12 @@ def read_tfds(name: str) -> Dataset:
         raise DataError(f"{source} cannot be read: {reason}") from None
     if not splits:
         raise DataError(f"{source} does not have a split called train, validation or test.")
-    return Dataset(name=source, source=source, splits=splits, class_names=class_names)
+    others = tuple(
+        Exclusion(f"split {name!r}, which is not training, validation or test", info.num_examples)
+        for name, info in builder.info.splits.items()
+        if find_split(name) is None
+    )
+    return Dataset(name=source, source=source, splits=splits, class_names=class_names, exclusions=others)
 
 
 def read_class_names(source: str, info: Any) -> tuple[str, ...]:

@@ -170,6 +170,7 @@ FAMILY = Family(
             title="ImageNet Classification with Deep Convolutional Neural Networks",
             authors="Alex Krizhevsky, Ilya Sutskever, Geoffrey E. Hinton",
             year=2012,
+            venue="Advances in Neural Information Processing Systems 25",
         ),
     ),
     network=network,

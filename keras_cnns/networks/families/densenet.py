@@ -19,7 +19,7 @@ from typing import Any
 from keras_cnns.networks import backend
 from keras_cnns.networks import operations as op
 from keras_cnns.networks.counting import repeat_layers
-from keras_cnns.networks.family import SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import CVPR, SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import KERAS, Layout, Required, by_rules, required_epsilon
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, Settings, TupleOf, setting
 
@@ -224,6 +224,7 @@ FAMILY = Family(
             title="Densely Connected Convolutional Networks",
             authors="Gao Huang, Zhuang Liu, Laurens van der Maaten, Kilian Q. Weinberger",
             year=2017,
+            venue=CVPR,
         ),
     ),
     network=network,

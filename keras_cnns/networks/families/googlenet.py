@@ -19,7 +19,7 @@ from typing import Any
 
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
-from keras_cnns.networks.family import Block, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import CVPR, Block, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import (
     Layers,
     Layout,
@@ -298,6 +298,7 @@ FAMILY = Family(
             authors="Christian Szegedy, Wei Liu, Yangqing Jia, Pierre Sermanet, Scott Reed, Dragomir Anguelov, "
             "Dumitru Erhan, Vincent Vanhoucke, Andrew Rabinovich",
             year=2015,
+            venue=CVPR,
         ),
     ),
     network=network,

@@ -192,6 +192,7 @@ FAMILY = Family(
             title="Gradient-Based Learning Applied to Document Recognition",
             authors="Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner",
             year=1998,
+            venue="Proceedings of the IEEE",
         ),
     ),
     network=network,

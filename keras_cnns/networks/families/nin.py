@@ -18,7 +18,7 @@ from typing import Any
 
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
-from keras_cnns.networks.family import Block, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import ICLR, Block, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, Settings, TupleOf, setting
 
 
@@ -149,7 +149,14 @@ MODERN = NINSettings(batch_norm=True, initializer="he", final_relu=False)
 FAMILY = Family(
     name="nin",
     about=__doc__,
-    papers=(Paper(title="Network In Network", authors="Min Lin, Qiang Chen, Shuicheng Yan", year=2014),),
+    papers=(
+        Paper(
+            title="Network In Network",
+            authors="Min Lin, Qiang Chen, Shuicheng Yan",
+            year=2014,
+            venue=ICLR,
+        ),
+    ),
     network=network,
     variants={
         "nin-cifar": Variant(NINSettings(), (32, 32, 3), 10),

@@ -22,7 +22,7 @@ from typing import Any
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
 from keras_cnns.networks.counting import repeat_layers
-from keras_cnns.networks.family import SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import CVPR, ECCV, SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import KERAS, Layers, Layout, Required, by_rules, matching, required_epsilon
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, check_groups, setting
 
@@ -375,8 +375,8 @@ FAMILY = Family(
     name="resnet",
     about=__doc__,
     papers=(
-        Paper(title="Deep Residual Learning for Image Recognition", authors=AUTHORS, year=2016),
-        Paper(title="Identity Mappings in Deep Residual Networks", authors=AUTHORS, year=2016),
+        Paper(title="Deep Residual Learning for Image Recognition", authors=AUTHORS, year=2016, venue=CVPR),
+        Paper(title="Identity Mappings in Deep Residual Networks", authors=AUTHORS, year=2016, venue=ECCV),
     ),
     network=network,
     variants={

@@ -18,7 +18,7 @@ from typing import Any
 
 from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
-from keras_cnns.networks.family import SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
+from keras_cnns.networks.family import ICLR, SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import KERAS, Layout, by_rules, numbered, required_epsilon, required_normalization
 from keras_cnns.networks.settings import Choice, FloatRange, IntRange, Settings, TupleOf, setting
 
@@ -132,6 +132,7 @@ FAMILY = Family(
             title="Very Deep Convolutional Networks for Large-Scale Image Recognition",
             authors="Karen Simonyan, Andrew Zisserman",
             year=2015,
+            venue=ICLR,
         ),
     ),
     network=network,

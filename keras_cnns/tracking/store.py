@@ -265,15 +265,14 @@ class Store:
 
     def read_file(self, run_id: str, path: str) -> str | None:
         """Return the text of a file of a run, or None if it does not exist."""
-        content = self.read_bytes(run_id, path)
-        return None if content is None else content.decode()
+        return None if (content := self.read_bytes(run_id, path)) is None else content.decode()
 
     @retry
     def read_bytes(self, run_id: str, path: str) -> bytes | None:
         """Return the content of a file of a run, given its path among the run's files, or None if it does not exist."""
-        files = self._files(self._client.get_run(run_id).info.artifact_uri)
-        if path not in {entry.path for entry in files.list_artifacts(str(Path(path).parent))}:
+        if path not in self.list_files(run_id, str(Path(path).parent)):
             return None
+        files = self._files(self._client.get_run(run_id).info.artifact_uri)
         with tempfile.TemporaryDirectory() as folder:
             return download(files, path, Path(folder)).read_bytes()
 
@@ -388,9 +387,8 @@ class Store:
     def _search_mlflow(
         self, experiments: list[str], query: str, view: int = entities.ViewType.ACTIVE_ONLY
     ) -> Iterator[Any]:
-        return all_pages(
-            lambda token: self._client.search_runs(experiments, query, view, max_results=PAGE, page_token=token)
-        )
+        search = self._client.search_runs
+        return all_pages(lambda token: search(experiments, query, view, max_results=PAGE, page_token=token))
 
     def _experiment_id(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -260,8 +260,7 @@ class Store:
                 files.log_artifacts(str(path), str(Path(into, path.name)))
             else:
                 files.log_artifact(str(path), into or None)
-        root = getattr(files, "artifact_dir", files.artifact_uri)
-        return f"{root}/{into}".rstrip("/")
+        return f"{getattr(files, 'artifact_dir', files.artifact_uri)}/{into}".rstrip("/")
 
     def read_file(self, run_id: str, path: str) -> str | None:
         """Return the text of a file of a run, or None if it does not exist."""

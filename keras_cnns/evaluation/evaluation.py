@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_cnns.data import Dataset, Split
-from keras_cnns.data.pseudonyms import known_patients, load_pseudonyms
+from keras_cnns.data.pseudonyms import Pseudonyms, known_patients, load_pseudonyms
 from keras_cnns.evaluation.answer_results import Answers, compute_answers
 from keras_cnns.evaluation.answering import (
     AnswerChoice,
@@ -179,15 +179,9 @@ def evaluate(
     operating_point = apply_rule(predictions.operating_point, rule, known)
     predictions = replace(predictions, operating_point=operating_point)
     known = None if known is None else replace(known, operating_point=operating_point)
-    answers = (
-        None
-        if choice is None
-        else answer_images(
-            choice, predictions, require_validation(known, ensemble, tta), class_names, outputs.unusual, subgroups
-        )
-    )
+    calibrated_on = known if choice is None else require_validation(known, ensemble, tta)
+    answers = answer_images(choice, predictions, calibrated_on, class_names, outputs.unusual, subgroups)
     progress("computing metrics and intervals")
-    label_names = class_names if predictions.multi_label else ()
     augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
     patients = separate_unknown(images.patients)
     pseudonyms = load_pseudonyms(project_folder(store.uri), dataset)
@@ -205,7 +199,9 @@ def evaluate(
         labels=predictions.labels,
         probabilities=predictions.probabilities,
         overall=predictions.compute(),
-        by_label={name: predictions.select_label(label).compute() for label, name in enumerate(label_names)},
+        by_label={name: predictions.select_label(label).compute() for label, name in enumerate(class_names)}
+        if predictions.multi_label
+        else {},
         by={name: compute_subgroups(predictions, names) for name, names in subgroups.items()},
         operating_point=operating_point,
         grouped_by=grouped_by,
@@ -235,10 +231,8 @@ def evaluate(
     )  # fmt: skip
     incomparable = find_incomparable(images.labels, subgroups, class_names) if evaluation.multi_label else ()
     caveats = (*find_caveats(ensemble, dataset, images, evaluation), *shared, *incomparable)
-    ids = known_patients(dataset)
-    caveats = tuple(pseudonyms.hide(note, ids) for note in caveats)
     counts = None if split == "validation" else count_evaluation(store, ensemble, images)
-    evaluation = replace(evaluation, notes=caveats, test_set_evaluations=counts)
+    evaluation = replace(evaluation, notes=hide_patients(caveats, pseudonyms, dataset), test_set_evaluations=counts)
     return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
 
 
@@ -252,6 +246,12 @@ def label_validation(predictions: LabelledPredictions, validation: ValidationPre
     )
 
 
+def hide_patients(notes: Iterable[str], pseudonyms: Pseudonyms, dataset: Dataset) -> tuple[str, ...]:
+    """Return notes with pseudonyms instead of the patients of a dataset."""
+    patients = known_patients(dataset)
+    return tuple(pseudonyms.hide(note, patients) for note in notes)
+
+
 def count_evaluation(store: Store, ensemble: Ensemble, images: Split) -> EvaluationCounts:
     """Count an evaluation for each run, and return the counts of the first one. One that failed is not counted."""
     counts = [store.count_test_set_evaluation(run.id, images.fingerprint) for run in reversed(ensemble.runs)]
@@ -259,14 +259,16 @@ def count_evaluation(store: Store, ensemble: Ensemble, images: Split) -> Evaluat
 
 
 def answer_images(
-    choice: AnswerChoice,
+    choice: AnswerChoice | None,
     predictions: LabelledPredictions,
-    validation: LabelledPredictions,
+    validation: LabelledPredictions | None,
     class_names: tuple[str, ...],
     unusual: np.ndarray | None,
     subgroups: Mapping[str, np.ndarray],
-) -> Answers:
-    """Return which images are answered and how well, with a rule calibrated on validation predictions."""
+) -> Answers | None:
+    """Return which images are answered and how well, with a rule calibrated on validation predictions; None if all."""
+    if choice is None or validation is None:
+        return None
     threshold = predictions.operating_point.threshold
     rule = calibrate(choice, validation.labels, validation.probabilities, threshold, validation.groups)
     return compute_answers(

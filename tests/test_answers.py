@@ -245,7 +245,7 @@ def test_a_run_without_stored_hashes_and_features_says_so(made: Made) -> None:
     save_images(made.data.splits["test"].images[:1])
     assert predict("second", ["images"]).unusual is None
     run = store.run("second")
-    log_training_images(made.data, store, run.id)
+    log_training_images(made.data.training.images, store, run.id)
     assert read_arrays(store, run, "training_images.npz") is not None
     (artifacts / "training_images.npz").write_bytes(b"PK\x03\x04 damaged")
     with pytest.raises(EvaluationError, match=r"reference/training_images\.npz is damaged"):

@@ -233,9 +233,9 @@ def test_the_networks_are_one_ensemble_at_the_pooled_operating_point(made: Made)
     for network, of_fold, number in zip(networks, made.predictions, "12", strict=True):
         table = csv.DictReader(io.StringIO(store.read_file(parent, "folds.csv") or ""))
         own = np.flatnonzero([row["fold"] == number for row in table])
-        np.testing.assert_allclose(network.probabilities(held_out.images[own]), of_fold, atol=1e-6)
+        np.testing.assert_allclose(network.predict(held_out.images[own]).probabilities, of_fold, atol=1e-6)
     found = evaluate(parent[:12], made.data)
-    mean = np.mean([network.probabilities(test.images) for network in networks], axis=0)
+    mean = np.mean([network.predict(test.images).probabilities for network in networks], axis=0)
     np.testing.assert_allclose(found.probabilities, mean, atol=1e-12)
     point = made.result.operating_point
     assert (found.operating_point.threshold, found.operating_point.temperature) == (

@@ -42,10 +42,17 @@ def note_answers(evaluation: Evaluation) -> Iterator[str]:
         return
     rule, names = answers.rule, evaluation.class_names
     patients = "" if rule.patients is None else f" of {rule.patients:,} patients"
-    yield (
-        f"Which images are answered was calibrated on {rule.images:,} validation images{patients}, which also chose "
-        f"{'the epoch and the threshold' if evaluation.is_binary else 'the epoch'}."
-    )
+    if evaluation.runs[0].cross_validation:
+        yield (
+            f"Which images are answered was calibrated on {rule.images:,} out-of-fold predictions{patients}, each of "
+            f"one network. The mean of all networks is usually more certain, so the calibration is approximate."
+        )
+    else:
+        chosen = "the epoch and the threshold" if evaluation.is_binary else "the epoch"
+        yield (
+            f"Which images are answered was calibrated on {rule.images:,} validation images{patients}, which also "
+            f"chose {chosen}."
+        )
     if rule.quantiles is None:
         return
     if answers.in_set_by_patient is not None:

@@ -106,7 +106,7 @@ def check_answers(choice: AnswerChoice | None, ensemble: Ensemble) -> None:
             f"the network of run {ensemble.first.run.id} is multi-label, and prediction sets and abstention need one "
             f"class per image; leave out --confidence-level and --coverage (confidence_level, coverage)."
         )
-    refit = next((own for own in ensemble.runs if own.trained_on_validation), None)
+    refit = next((own for own in ensemble.runs if own.trained_on_validation and not own.cross_validation), None)
     if refit is not None:
         raise EvaluationError(
             f"run {refit.id} is a refit, which was trained on the validation images too, so none are left to calibrate "
@@ -120,7 +120,7 @@ def require_validation(validation: Validation | None, ensemble: Ensemble, tta: i
     Raises:
         EvaluationError: There are none.
     """
-    if validation is not None:
+    if validation is not None and not (tta > 1 and ensemble.cross_validation):
         return validation
     runs = " and ".join(run.id for run in ensemble.runs)
     if tta > 1:

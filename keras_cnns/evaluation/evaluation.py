@@ -177,10 +177,8 @@ def evaluate(
     operating_point = apply_rule(predictions.operating_point, rule, known)
     predictions = replace(predictions, operating_point=operating_point)
     known = None if known is None else replace(known, operating_point=operating_point)
-    answers = None
-    if choice is not None:
-        calibration = require_validation(known, ensemble, tta)
-        answers = answer_images(choice, predictions, calibration, class_names, outputs.unusual, subgroups)
+    calibrated_on = known if choice is None else require_validation(known, ensemble, tta)
+    answers = answer_images(choice, predictions, calibrated_on, class_names, outputs.unusual, subgroups)
     progress("computing metrics and intervals")
     augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
     patients = separate_unknown(images.patients)
@@ -255,14 +253,16 @@ def label_validation(predictions: LabelledPredictions, validation: ValidationPre
 
 
 def answer_images(
-    choice: AnswerChoice,
+    choice: AnswerChoice | None,
     predictions: LabelledPredictions,
-    validation: LabelledPredictions,
+    validation: LabelledPredictions | None,
     class_names: tuple[str, ...],
     unusual: np.ndarray | None,
     subgroups: Mapping[str, np.ndarray],
-) -> Answers:
-    """Return which images are answered and how well, with a rule calibrated on validation predictions."""
+) -> Answers | None:
+    """Return which images are answered and how well, with a rule calibrated on validation predictions; None if all."""
+    if choice is None or validation is None:
+        return None
     threshold = predictions.operating_point.threshold
     rule = calibrate(choice, validation.labels, validation.probabilities, threshold, validation.groups)
     return compute_answers(

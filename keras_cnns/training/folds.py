@@ -13,7 +13,8 @@ from keras_cnns.atomic import atomic_write, write_text
 from keras_cnns.data import Dataset
 from keras_cnns.data.folds import Folds
 from keras_cnns.errors import StoreError, TrainingError
-from keras_cnns.evaluation.run_network import Progress, predict_probabilities
+from keras_cnns.evaluation.run_network import Progress, predict_probabilities, predict_with_features
+from keras_cnns.networks.features import with_feature_summary
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import (
     CROSS_VALIDATION,
@@ -29,6 +30,7 @@ from keras_cnns.training.devices import strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
 from keras_cnns.training.logged_data import log_splits, network_metadata
+from keras_cnns.training.reference import log_detector, log_training_images
 from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run
 from keras_cnns.training.run_directory import FINISHED
 
@@ -120,9 +122,19 @@ class RunningCrossValidation:
         if not has_network(store, run_id):
             network = keras.saving.load_model(best_model_path(folder), compile=False)
             examples = self.pooled.training.images[:INPUT_EXAMPLES]
+            self.log_references(index, network, run_id)
             store.log_model(run_id, network, examples, metadata=network_metadata(self.dataset, store))
         store.finish(run_id, metrics=selected_metrics(history, self.job.recipe))
         write_text(folder / FINISHED, run_id)
+
+    def log_references(self, index: int, network: keras.Model, run_id: str) -> None:
+        """Log the detector of unusual images of a fold's network, and the hashes of the images of all folds."""
+        pool, with_features = self.pooled.training, with_feature_summary(network)
+        train, _ = self.folds.divide(pool.labels, index)
+        held_out = pool.take(self.folds.held_out(index))
+        features, _ = predict_with_features(with_features, held_out.images)
+        log_detector(with_features, pool.images, train, features, held_out.patients, self.store, run_id)
+        log_training_images(pool.images, self.store, run_id)
 
 
 FoldTrainer = Callable[[RunningCrossValidation], None]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_cnns.data import Dataset
 from keras_cnns.data.copies import perceptual_hashes
 from keras_cnns.evaluation.compatibility import separate_unknown
 from keras_cnns.evaluation.out_of_distribution import fit_detector
@@ -21,30 +20,38 @@ MAX_TRAINING_IMAGES = 4000
 IMAGES_PER_CHUNK = 500
 
 
-def log_detector(network: Any, dataset: Dataset, validation: np.ndarray, store: Store, run_id: str) -> None:
+def log_detector(
+    network: Any,
+    images: np.ndarray,
+    training: np.ndarray,
+    validation: np.ndarray,
+    patients: np.ndarray | None,
+    store: Store,
+    run_id: str,
+) -> None:
     """Log a detector of images that are out of distribution, with the false-alarm rate, if there are enough images.
 
     Args:
         network: The network with the features, as `with_feature_summary` returns it.
-        dataset: The images.
-        validation: The features of the validation images, shape (images, features).
+        images: Images, shape (images, height, width, channels), uint8.
+        training: The indices of those that it was trained on, at most 4,000 of which are used.
+        validation: The features of images that it was not trained on, shape (images, features).
+        patients: The patient of each of these; None if no patients are known.
         store: The store.
         run_id: The run.
     """
-    images = dataset.training.images
-    chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:MAX_TRAINING_IMAGES])
+    chosen = np.sort(np.random.default_rng(0).permutation(training)[:MAX_TRAINING_IMAGES])
     chunks = np.split(chosen, range(IMAGES_PER_CHUNK, len(chosen), IMAGES_PER_CHUNK))
     features = [predict_with_features(network, images[indices])[0] for indices in chunks]
-    patients = separate_unknown(dataset.splits["validation"].patients)
-    detector = fit_detector(np.concatenate(features), validation, patients)
+    detector = fit_detector(np.concatenate(features), validation, separate_unknown(patients))
     if detector is not None:
         log_arrays(detector.to_arrays(), FEATURES, store, run_id)
         store.log(run_id, metrics=detector.to_metrics())
 
 
-def log_training_images(dataset: Dataset, store: Store, run_id: str) -> None:
-    """Log the perceptual hashes of the training images."""
-    log_arrays({HASHES: perceptual_hashes(dataset.training.images)}, TRAINING_IMAGES, store, run_id)
+def log_training_images(images: np.ndarray, store: Store, run_id: str) -> None:
+    """Log the perceptual hashes of training images."""
+    log_arrays({HASHES: perceptual_hashes(images)}, TRAINING_IMAGES, store, run_id)
 
 
 def log_arrays(arrays: Mapping[str, np.ndarray], name: str, store: Store, run_id: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset, load
@@ -201,8 +202,9 @@ def log_validation(network: keras.Model, dataset: Dataset, store: Store, run_id:
     validation, with_features = dataset.splits["validation"], with_feature_summary(network)
     features, predicted = predict_with_features(with_features, validation.images)
     probabilities = normalize(predicted, multi_label=is_multi_label(network))
-    log_detector(with_features, dataset, features, store, run_id)
-    log_training_images(dataset, store, run_id)
+    images = dataset.training.images
+    log_detector(with_features, images, np.arange(len(images)), features, validation.patients, store, run_id)
+    log_training_images(images, store, run_id)
     fitted = fit_operating_point(validation.labels, probabilities)
     shown = hide_patients(dataset, store).splits["validation"]
     log_text(describe_validation(shown, probabilities, fitted, dataset.class_names), VALIDATION_CASES, store, run_id)

@@ -76,7 +76,7 @@ def refit(
             store.log_model(
                 run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
             )
-            log_training_images(dataset, store, run_id)
+            log_training_images(dataset.training.images, store, run_id)
             store.log(run_id, metrics={**fitted.metrics, **operating_point})
             write_text(folder / FINISHED, run_id)
         registered = register(winner, best, sweep, run_id)

@@ -256,6 +256,7 @@ def test_the_networks_are_one_ensemble_at_the_pooled_operating_point(made: Made)
     together = explain(parent, ["image.png"], class_name="1", sanity_check=True)
     average = np.mean(alone, axis=0)
     np.testing.assert_allclose(together.heatmaps, average / average.max(), atol=1e-5)
+    assert (together.run_id, together.probabilities[0]) == (parent, pytest.approx(predictions.probabilities[0, 1]))
     assert together.sanity_check is not None
     assert any("mean of those of 2 networks" in note for note in together.notes)
 

@@ -148,10 +148,10 @@ def test_the_result_of_an_identical_training_is_reused(store: Store, candidate: 
     assert result == {"run": run_id, "curve": CURVE, "costs": {"parameters": 10.0, "macs": 20.0}}
 
 
-@pytest.mark.parametrize("changed", ["seed", "settings", "recipe", "images", "stopped", "unfinished"])
+@pytest.mark.parametrize("changed", ["seed", "settings", "recipe", "images", "stopped", "fold", "unfinished"])
 def test_the_result_of_any_other_training_is_not_reused(store: Store, candidate: Candidate, changed: str) -> None:
     fingerprint = f"but {changed}"
-    tags = {"stopped_early": "true"} if changed == "stopped" else {}
+    tags = {"stopped": {"stopped_early": "true"}, "fold": {"cross_validation": "parent"}}.get(changed, {})
     if changed == "unfinished":
         texts = {"settings": candidate.settings.to_strings(), "recipe": candidate.recipe.to_strings()}
         store.start(replace(DESCRIPTION, **texts, data_fingerprint=fingerprint), experiment="earlier")

@@ -52,7 +52,7 @@ def note_temperature(evaluation: Evaluation) -> Iterator[str]:
     if worse:
         yield (
             f"The temperature of {temperature:.2f} makes the probabilities of these images worse: {', '.join(worse)}. "
-            f"The run's validation images do not represent these, or are too few to determine it."
+            f"They do not resemble {evaluation.operating_point.source}, on which it was fitted, or those are too few."
         )
 
 

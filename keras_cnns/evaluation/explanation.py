@@ -17,6 +17,7 @@ from keras_cnns.evaluation.plot_style import LIGHT, shorten
 from keras_cnns.evaluation.prediction import Predictions, find_images, make_predictions, read_images
 from keras_cnns.evaluation.run_network import Progress, format_shape, no_progress
 from keras_cnns.evaluation.sanity_check import SanityCheck, check_heatmaps
+from keras_cnns.evaluation.validation import choose_operating_point, find_validation
 from keras_cnns.plotting import check_output_folder, make_figure, save
 from keras_cnns.tracking import Store
 
@@ -38,7 +39,7 @@ class Explanations:
     """Heatmaps of the image regions that contribute to a class.
 
     Attributes:
-        run_id: The run whose network is explained.
+        run_id: The run whose network is explained; of an ensemble, the first one or the cross-validation.
         files: The image files.
         images: The images as the network reads them, shape (images, height, width, channels), uint8.
         heatmaps: Contribution of each pixel's surroundings to the class, shape (images, height, width), from 0 to 1.
@@ -140,7 +141,8 @@ def explain(
         raise DataError(f"{list_examples(read.broken, '; ')}; fix or remove the file.")
     files, pixels = read.files, read.pixels
     outputs = ensemble.predict(pixels, progress=progress)
-    predictions = make_predictions(ensemble, read, outputs, ensemble.stored_operating_point())
+    validation = None if ensemble.is_single else find_validation(store, ensemble)
+    predictions = make_predictions(ensemble, read, outputs, choose_operating_point(ensemble, validation))
     classes = select_classes(predictions, class_name)
     of_members = []
     checks = []
@@ -153,7 +155,7 @@ def explain(
             checks.append(check_heatmaps(model, pixels, own_classes, method=method))
     check = max(checks, key=lambda found: found.similarity) if checks else None
     return Explanations(
-        run_id=network.run.id,
+        run_id=ensemble.cross_validation or network.run.id,
         files=files,
         images=pixels,
         heatmaps=average_heatmaps(of_members, *network.image_shape[:2]),

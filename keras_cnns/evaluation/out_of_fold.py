@@ -12,7 +12,13 @@ from keras_cnns.data import Dataset
 from keras_cnns.data.folds import Folds
 from keras_cnns.data.pseudonyms import Pseudonyms, known_patients
 from keras_cnns.evaluation.cases import case_table, describe_conversion
-from keras_cnns.evaluation.caveats import note_intervals, note_metrics
+from keras_cnns.evaluation.caveats import (
+    note_intervals,
+    note_metrics,
+    note_patients,
+    note_precision,
+    note_temperature,
+)
 from keras_cnns.evaluation.compatibility import select_groups, separate_unknown
 from keras_cnns.evaluation.cross_fitting import cross_fit
 from keras_cnns.evaluation.error_analysis import find_mistakes
@@ -105,11 +111,14 @@ def evaluate_out_of_fold(
 
 def find_notes(evaluation: Evaluation, pooled: Dataset, folds: Folds) -> Iterator[str]:
     """Yield the notes of a cross-validation."""
+    yield from note_temperature(evaluation)
     yield "Each image was predicted by the network of its fold, which was not trained or validated on that fold."
     yield from folds.notes
     yield from pooled.notes
     if evaluation.is_binary and evaluation.positive is None:
         yield "The positive class is unknown; metrics that refer to it are left out; choose it with --positive NAME."
+    yield from note_precision(evaluation)
+    yield from note_patients(evaluation)
     yield from note_metrics(evaluation)
     yield from note_intervals(evaluation)
     yield (

@@ -26,7 +26,7 @@ from keras_cnns.tracking.runs import (
 )
 from keras_cnns.training.callbacks import ProgressCallback
 from keras_cnns.training.checkpoints import best_model_path, read_progress, selected_metrics
-from keras_cnns.training.devices import strategy
+from keras_cnns.training.devices import describe_hardware, strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
 from keras_cnns.training.logged_data import log_splits, network_metadata
@@ -124,7 +124,7 @@ class RunningCrossValidation:
             examples = self.pooled.training.images[:INPUT_EXAMPLES]
             self.log_references(index, network, run_id)
             store.log_model(run_id, network, examples, metadata=network_metadata(self.dataset, store))
-        store.finish(run_id, metrics=selected_metrics(history, self.job.recipe))
+        store.finish(run_id, metrics=selected_metrics(history, self.job.recipe), tags=describe_hardware())
         write_text(folder / FINISHED, run_id)
 
     def log_references(self, index: int, network: keras.Model, run_id: str) -> None:

@@ -82,7 +82,8 @@ def train_together(running: RunningCrossValidation, cluster: ClusterConfig, slot
                 for reference in done:
                     training = active.pop(reference)
                     if succeeded(reference, running, training):
-                        running.record_fold(training.index, training.run_id)
+                        with running.store.mark_failure(training.run_id):
+                            running.record_fold(training.index, training.run_id)
                     else:
                         submit(training)
         except BaseException as error:

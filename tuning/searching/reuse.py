@@ -28,7 +28,7 @@ class ReusableResults:
         self.runs = {
             make_key(run.family, run.settings, run.recipe, run.seed): run
             for run in store.reusable_runs(fingerprint)
-            if run.seed is not None and f"best_{monitored_metric(run)}" in run.metrics
+            if run.seed is not None and f"best_{monitored_metric(run)}" in run.metrics and not run.cross_validation
         }
 
     def find(self, candidate: Candidate, family: str, seed: int) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from keras_cnns import Dataset, Evaluation, evaluate, load
 from keras_cnns.data import Split
 from keras_cnns.evaluation.error_analysis import MAX_MISTAKES, overlay
 from keras_cnns.evaluation.report.bands import compute_bands
+from keras_cnns.evaluation.report.page import render
 from keras_cnns.evaluation.report.summary import summarize
 from keras_cnns.tracking import Store
 
@@ -89,6 +90,17 @@ def test_the_report_states_the_setup_and_escapes_names(made: Made) -> None:
     assert "<i>high" not in made.text
     assert "<b>A</b>" not in made.text
     assert not re.search(r"https?://", made.text)
+
+
+def test_what_questions_the_result_is_on_top(made: Made) -> None:
+    evaluation = replace(made.evaluation, notes=("worrying <&>", "by the way"), warning_count=1)
+    text = render(evaluation, b"")
+    assert (
+        text.index("worrying &lt;&amp;&gt;")
+        < text.index("<h2>Metrics")
+        < text.index("<h2>Notes")
+        < text.index("by the way")
+    )
 
 
 @pytest.mark.slow

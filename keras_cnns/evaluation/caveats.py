@@ -17,15 +17,19 @@ from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation
 from keras_cnns.evaluation.subgroups import MIN_GROUPS, MIN_IMAGES
 
 
-def find_caveats(ensemble: Ensemble, dataset: Dataset, split: Split, evaluation: Evaluation) -> Iterator[str]:
-    """Yield the notes of an evaluation of a split of a dataset."""
+def find_warnings(split: Split, evaluation: Evaluation) -> Iterator[str]:
+    """Yield the notes that question the result of an evaluation of a split, and are shown on top of the report."""
     yield from note_copies(split, evaluation)
     yield from note_unusual(evaluation)
     yield from note_temperature(evaluation)
+    yield from note_validation(evaluation)
+
+
+def find_caveats(ensemble: Ensemble, dataset: Dataset, evaluation: Evaluation) -> Iterator[str]:
+    """Yield the other notes of an evaluation of a split of a dataset."""
     yield from ensemble.notes
     yield from note_origin(ensemble, dataset, evaluation.split)
     yield from note_answers(evaluation)
-    yield from note_validation(evaluation)
     yield from note_precision(evaluation)
     yield from note_classes(evaluation)
     yield from note_positive(ensemble, dataset, evaluation)

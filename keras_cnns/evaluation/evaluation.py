@@ -24,7 +24,7 @@ from keras_cnns.evaluation.answering import (
     require_validation,
 )
 from keras_cnns.evaluation.cases import case_table, describe_conversion, write_cases
-from keras_cnns.evaluation.caveats import find_caveats
+from keras_cnns.evaluation.caveats import find_caveats, find_warnings
 from keras_cnns.evaluation.class_matching import convert_labels, find_positive, match_classes, reorder_classes
 from keras_cnns.evaluation.compatibility import (
     check_images,
@@ -226,9 +226,11 @@ def evaluate(
         copies=find_training_copies(store, ensemble, images.images),
     )  # fmt: skip
     incomparable = find_incomparable(images.labels, subgroups, class_names) if evaluation.multi_label else ()
-    caveats = (*find_caveats(ensemble, dataset, images, evaluation), *shared, *incomparable)
+    warnings = tuple(find_warnings(images, evaluation))
+    caveats = (*warnings, *find_caveats(ensemble, dataset, evaluation), *shared, *incomparable)
     ids = known_patients(dataset)
-    evaluation = replace(evaluation, notes=tuple(pseudonyms.hide(note, ids) for note in caveats))
+    hidden = tuple(pseudonyms.hide(note, ids) for note in caveats)
+    evaluation = replace(evaluation, notes=hidden, warning_count=len(warnings))
     return count_and_store(store, ensemble, images, evaluation, report_path)
 
 

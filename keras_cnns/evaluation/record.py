@@ -57,6 +57,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
         "out_of_distribution": None if evaluation.unusual is None else asdict(evaluation.unusual),
         "training_copies": None if evaluation.copies is None else len(evaluation.copies.indices),
         "notes": list(evaluation.notes),
+        "warnings": list(evaluation.notes[: evaluation.warning_count]),
         "versions": {
             "python": platform.python_version(),
             **{name: installed_version(name) for name in VERSIONED_PACKAGES},

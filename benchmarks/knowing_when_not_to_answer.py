@@ -20,6 +20,7 @@ from keras_cnns.data.partition import assign_folds
 from keras_cnns.evaluation.answer_results import compute_answers
 from keras_cnns.evaluation.answering import AnswerChoice, calibrate
 from keras_cnns.evaluation.compatibility import separate_unknown
+from keras_cnns.evaluation.conformal import conformal_quantile, true_class_scores
 from keras_cnns.evaluation.out_of_distribution import Detector
 from keras_cnns.evaluation.run_network import RunNetwork, load_run_network
 from keras_cnns.networks.registry import find_variant
@@ -87,6 +88,23 @@ def divide_again(network: RunNetwork, dataset: Dataset) -> None:
             print("    in set by class: " + ", ".join(f"{name} {value:.3f}" for name, value in listed))
 
 
+def compare_with_one_quantile(network: RunNetwork, dataset: Dataset) -> None:
+    """Print in how many sets of each class the true class is, if all classes have the same quantile."""
+    pool = concatenate([dataset.splits["validation"], dataset.splits["test"]])
+    patients, generator = patients_of(pool), np.random.default_rng(0)
+    scores, names = true_class_scores(pool.labels, network.predict(pool.images).probabilities), np.unique(patients)
+    rows = []
+    for _ in range(REPEATS):
+        known = np.isin(patients, generator.permutation(names)[: len(names) // 2])
+        in_set = scores[~known] <= conformal_quantile(scores[known], 0.9, patients[known])
+        labels = pool.labels[~known]
+        of_classes = [in_set[labels == label] for label in range(dataset.classes)]
+        rows.append([in_set.mean(), *(part.mean() if len(part) else np.nan for part in of_classes)])
+    listed = zip(("all", *dataset.class_names), np.nanmean(rows, axis=0), strict=True)
+    shares = ", ".join(f"{name} {mean:.3f}" for name, mean in listed)
+    print(f"one quantile for all classes, confidence_level 0.9: {shares}")
+
+
 def detect(network: RunNetwork, detector: Detector, name: str, images: np.ndarray) -> None:
     """Print how many images are out of distribution."""
     unusual = network.predict(images).unusual
@@ -116,6 +134,7 @@ def main() -> None:
     network = load_run_network(store, store.run(run_id))
     print(f"run {network.run.id}: {dataset.describe()}")
     divide_again(network, dataset)
+    compare_with_one_quantile(network, dataset)
     if network.detector is None:
         return
     measured, test = network.detector.measured, dataset.splits["test"].images

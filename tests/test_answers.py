@@ -50,7 +50,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("answers")
-    train = load("digits").splits["train"]
+    train = load("digits", image_size=16).splits["train"]
     labels = np.minimum(train.labels // 3, 2)
     parts = dict(zip(("train", "validation", "test"), np.split(np.arange(1200), [500, 860]), strict=True))
     splits = {name: describe(train.images[part], labels[part], name) for name, part in parts.items()}
@@ -99,9 +99,10 @@ def test_prediction_sets_cover_the_test_images_and_are_stored_with_the_evaluatio
     assert in_set is not None
     assert in_set.low < 0.95, "sampling errors of test and validation images"
     assert in_set.high > 0.88
-    assert answers.overall.accuracy_answered is not None
-    assert answers.overall.accuracy is not None
-    assert answers.overall.accuracy_answered.value > answers.overall.accuracy.value
+    accuracy, of_answers = answers.overall.accuracy, answers.overall.accuracy_answered
+    assert accuracy is not None
+    assert of_answers is not None
+    assert of_answers.value > accuracy.value
     assert list(answers.by_class) == ["low", "middle", "high"]
     assert list(answers.by["sex"]) == ["f", "m"]
     assert any("calibrated on 360 validation images of 180 patients" in note for note in found.notes)
@@ -200,7 +201,7 @@ def test_copies_of_training_images_are_the_first_note(made: Made) -> None:
     found = evaluate("first", other)
     assert found.copies is not None
     assert {40, 41, 42, 43, 44, 45} <= set(found.copies.indices.tolist())
-    assert len(found.copies.indices) <= 8
+    assert len(found.copies.indices) <= 12
     assert found.notes[0].startswith(f"{len(found.copies.indices)} of 46 images are copies of training images")
     assert "test[4" in found.notes[0]
 

@@ -246,10 +246,17 @@ def test_the_networks_are_one_ensemble_at_the_pooled_operating_point(made: Made)
     assert store.read_file(parent, f"{found.artifact_path}/report.html")
     assert found.validation is not None
     assert found.validation.metrics["auc"] == made.result.evaluation.metrics["auc"]
-    sensitive = evaluate(parent, made.data, at_sensitivity=0.9)
+    sensitive = evaluate(parent, made.data, at_sensitivity=0.9, confidence_level=0.9)
     assert sensitive.operating_point.threshold < point["threshold"]
+    assert sensitive.answers is not None
+    assert sensitive.answers.rule.images == 450
+    assert any("calibrated on 450 out-of-fold predictions" in note for note in sensitive.notes)
+    assert sensitive.unusual is not None
+    assert sensitive.copies is not None
     Image.fromarray(test.images[0, ..., 0]).save("image.png")
-    predictions = predict("cross-validation-lenet5", ["image.png"])
+    predictions = predict("cross-validation-lenet5", ["image.png"], confidence_level=0.9)
+    assert predictions.sets is not None
+    assert predictions.unusual is not None
     assert predictions.operating_point.threshold == point["threshold"]
     np.testing.assert_allclose(predictions.probabilities, apply_temperature(mean[:1], point["temperature"]), atol=1e-6)
     alone = [explain(fold.run_id, ["image.png"], class_name="1").heatmaps for fold in made.result.folds]

@@ -117,6 +117,10 @@ def test_few_validation_patients_allow_more_false_alarms_and_one_allows_no_detec
     assert detector.threshold == detector.distribution.distances(validation).max()
     assert fit_detector(training, validation, np.zeros(60)) is None
     assert fit_detector(training[:1], validation) is None
+    assert fit_detector(np.where(training > 2, np.inf, training), validation) is None
+    constant = fit_detector(np.ones((30, 4)), np.ones((30, 4)))
+    assert constant is not None
+    assert constant.is_unusual(np.array([[1, 1, 1, 1], [1, 1, 1, 2]])).tolist() == [False, True]
 
 
 def test_a_detector_is_stored_without_pickle(tmp_path: object) -> None:

@@ -134,9 +134,9 @@ def require_validation(validation: Validation | None, ensemble: Ensemble, tta: i
     )
 
 
-def name_sets(sets: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Return the names of the classes in each prediction set, separated by semicolons."""
-    return [";".join(class_names[index] for index in np.flatnonzero(row).tolist()) for row in sets]
+def name_sets(sets: np.ndarray, class_names: Sequence[str]) -> list[list[str]]:
+    """Return the names of the classes in each prediction set, as `AnswerRule.sets` returns them."""
+    return [[class_names[index] for index in np.flatnonzero(row).tolist()] for row in sets]
 
 
 def calibrate(

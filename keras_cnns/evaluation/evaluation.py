@@ -288,7 +288,9 @@ def describe_answers(
     if answers is not None:
         columns["answered"] = answers.answered
         if answers.sets is not None:
-            columns["prediction_set"] = np.array(name_sets(answers.sets, class_names), object)
+            columns["prediction_set"] = np.array(
+                [";".join(names) for names in name_sets(answers.sets, class_names)], object
+            )
     return columns
 
 

@@ -132,7 +132,7 @@ def fit_distribution(features: np.ndarray) -> FeatureDistribution:
 
 
 def fit_detector(training: np.ndarray, validation: np.ndarray, patients: np.ndarray | None = None) -> Detector | None:
-    """Fit a detector; None if there are fewer than two training images or validation patients.
+    """Fit a detector; None if there are fewer than two training images or validation patients, or not finite features.
 
     It allows 1 % false alarms. Fewer than 99 patients do not determine such a threshold: it is then their largest
     distance, and the rate is that at which a new patient exceeds it.
@@ -144,7 +144,7 @@ def fit_detector(training: np.ndarray, validation: np.ndarray, patients: np.ndar
     """
     groups = np.arange(len(validation)) if patients is None else np.unique(patients, return_inverse=True)[1]
     number = len(np.unique(groups))
-    if len(training) < 2 or number < 2:
+    if len(training) < 2 or number < 2 or not (np.isfinite(training).all() and np.isfinite(validation).all()):
         return None
     distribution = fit_distribution(training)
     distances = distribution.distances(validation)

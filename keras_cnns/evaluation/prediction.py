@@ -22,6 +22,7 @@ from keras_cnns.evaluation.answering import (
     calibrate,
     check_answers,
     choose_answers,
+    name_sets,
     require_validation,
 )
 from keras_cnns.evaluation.compatibility import check_tta, separate_unknown
@@ -75,9 +76,7 @@ class Predictions:
     @property
     def set_names(self) -> list[list[str]]:
         """The names of the classes in the prediction set of each image; empty without a confidence level."""
-        if self.sets is None:
-            return []
-        return [[self.class_names[index] for index in np.flatnonzero(row).tolist()] for row in self.sets]
+        return [] if self.sets is None else name_sets(self.sets, self.class_names)
 
     @property
     def threshold_by_class(self) -> dict[str, float]:

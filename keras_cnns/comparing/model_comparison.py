@@ -107,6 +107,7 @@ class Candidate:
 
     Attributes:
         name: The name in tables.
+        reference: How the user named it.
         ensemble: The network, or several as an ensemble.
         dataset: The images, as this network takes them.
         split: The evaluated split of it.
@@ -114,6 +115,7 @@ class Candidate:
     """
 
     name: str
+    reference: str
     ensemble: Ensemble
     dataset: Dataset
     split: Split
@@ -167,9 +169,14 @@ def compare_models(
     first = candidates[0]
     group_of_image, grouped_by = select_groups(groups, first.split, first.dataset.name)
     orders = [match_images(first, candidate) for candidate in candidates]
+    network = first.ensemble.first
+    if readers is not None:  # a mistake in the table is reported before an evaluation is counted
+        if network.multi_label:
+            raise EvaluationError(f"{readers}: readers can be compared with single-label networks only.")
+        read_readers(Path(readers), first.image_names, network.class_names)
     evaluations = [
         evaluate(
-            [run.id for run in candidate.ensemble.runs], candidate.dataset, split=split,
+            candidate.reference, candidate.dataset, split=split,
             groups=groups[np.argsort(order)] if isinstance(groups, np.ndarray) else groups, positive=positive,
             class_map=class_map, seed=seed, tracking_uri=tracking_uri, progress=progress,
         )
@@ -191,8 +198,6 @@ def compare_models(
     ]
     notes: tuple[str, ...] = ()
     if readers is not None:
-        if evaluations[0].multi_label:
-            raise EvaluationError(f"{readers}: readers can be compared with single-label networks only.")
         found = read_readers(Path(readers), first.image_names, evaluations[0].class_names)
         notes = found.notes
         pairs += [
@@ -224,7 +229,10 @@ def load_candidates(
     if len(set(ids)) < len(ids):
         raise EvaluationError("a run cannot be compared with itself; name each run once.")
     ensembles = [load_ensemble(store, runs, notes, progress=progress) for runs, notes in found]
-    labels = [" + ".join(run.label for run in ensemble.runs) for ensemble in ensembles]
+    labels = [
+        ensemble.first.run.label if ensemble.is_single else reference
+        for reference, ensemble in zip(references, ensembles, strict=True)
+    ]
     classes = [ensemble.first.class_names for ensemble in ensembles]
     for label, other in zip(labels, classes, strict=True):
         if sorted(other) != sorted(classes[0]):
@@ -234,7 +242,7 @@ def load_candidates(
             )
     datasets: dict[str, Dataset] = {}
     candidates = []
-    for label, ensemble in zip(labels, ensembles, strict=True):
+    for label, reference, ensemble in zip(labels, references, ensembles, strict=True):
         network = ensemble.first
         key = repr((network.image_shape, network.source, network.reading, network.ranges))
         if isinstance(data, Dataset):
@@ -245,7 +253,14 @@ def load_candidates(
         images = select_split(datasets[key], split)
         names = tuple(images.image_name(split, index) for index in range(len(images)))
         candidates.append(
-            Candidate(name=label, ensemble=ensemble, dataset=datasets[key], split=images, image_names=names)
+            Candidate(
+                name=label,
+                reference=reference,
+                ensemble=ensemble,
+                dataset=datasets[key],
+                split=images,
+                image_names=names,
+            )
         )
     return candidates
 

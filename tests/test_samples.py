@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROMPTS = {"sh": "", "console": r"\w*\$ "}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-RUN_IDS = ("e135f2c2", "5dd49674", "RUN_ID")
+RUN_IDS = ("e135f2c2", "5803bffb", "RUN_ID")
 FASTER = {  # changes only how long a sample takes
     r"sweep densenet": "sweep densenet --set blocks=1,1",
     r"--set growth_rate=8": "--set growth_rate=8 --set blocks=1,1",

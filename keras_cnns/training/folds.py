@@ -26,7 +26,7 @@ from keras_cnns.tracking.runs import (
 )
 from keras_cnns.training.callbacks import ProgressCallback
 from keras_cnns.training.checkpoints import best_model_path, read_progress, selected_metrics
-from keras_cnns.training.devices import strategy
+from keras_cnns.training.devices import describe_hardware, strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
 from keras_cnns.training.logged_data import log_splits, network_metadata
@@ -151,6 +151,7 @@ def train_one_by_one(running: RunningCrossValidation) -> None:
             callbacks = (TrackingCallback(running.store, run_id), FoldProgress(running, index))
             train_fold(running.job, running.pooled, running.folds, index, running.fold_folder(index), callbacks)
             running.record_fold(index, run_id)
+            running.store.log(run_id, tags=describe_hardware())
         keras.backend.clear_session()
 
 

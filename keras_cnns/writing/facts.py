@@ -161,10 +161,7 @@ def describe_methods(run: Run) -> dict[str, Any]:
         "resamples": RESAMPLES,
         "bins": BINS,
         "pixel_range": [0, 255],
-        "metrics": {
-            name: {"title": metric.title, "higher_is_better": metric.higher_is_better}
-            for name, metric in all_metrics().items()
-        },
+        "metrics": {name: {"title": metric.title} for name, metric in all_metrics().items()},
         "augmentation": None if augmentation is None else augmentation.description,
     }
 

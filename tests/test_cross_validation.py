@@ -22,12 +22,12 @@ from PIL import Image
 from saved_networks import copy_store
 from sklearn import metrics as reference
 
-from keras_cnns import CrossValidation, Dataset, Recipe, cross_validate, evaluate, explain, load, predict
+from keras_cnns import CrossValidation, Dataset, Recipe, cross_validate, evaluate, explain, load, predict, reproduce
 from keras_cnns.cli import main
 from keras_cnns.data import Split
 from keras_cnns.data.folds import Folds, pool_images
 from keras_cnns.data.pseudonyms import Pseudonyms
-from keras_cnns.errors import EvaluationError, ResumeError, SettingError, StoreError, TrainingError
+from keras_cnns.errors import EvaluationError, ReportError, ResumeError, SettingError, StoreError, TrainingError
 from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.cross_fitting import cross_fit
 from keras_cnns.evaluation.ensemble import find_runs, load_ensemble
@@ -36,6 +36,11 @@ from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.out_of_fold import evaluate_out_of_fold
 from keras_cnns.evaluation.run_network import load_run_network
 from keras_cnns.tracking import Store
+from keras_cnns.writing.facts import collect_facts
+from keras_cnns.writing.lock import make_lock
+from keras_cnns.writing.markdown import to_markdown
+from keras_cnns.writing.report import ARTICLE, compose_documents
+from keras_cnns.writing.stored_evaluation import restore_evaluation
 from tests.processes import start_command
 
 FOLDS = 2
@@ -423,3 +428,21 @@ def test_nothing_to_resume_and_an_impossible_monitor_are_errors(digits: Dataset,
     with pytest.raises(SettingError, match="monitor='val_accuracy'"):
         cross_validate("lenet5", few, recipe=Recipe(monitor="val_auc"), **arguments)
     assert not list(tmp_path.glob("cross-validation-*"))
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_cross_validation_is_written_up(made: Made) -> None:
+    facts, parent = collect_facts(Store(), made.result.run_id), made.result.run_id
+    article = to_markdown(compose_documents(facts, ("evaluation",))[ARTICLE]).replace("\\", "")
+    assert "cross-validated together, with 2 folds" in article
+    assert f"On the {len(made.result.evaluation.labels)} images, each predicted by the network" in article
+    assert f"{made.result.evaluation.metrics['auc']:.3f}" in article
+    assert "chosen for each fold on the out-of-fold predictions of the other folds" in article
+    assert facts["run"]["id"] == parent
+    drawn = restore_evaluation(Store(), parent, facts["evaluation"])
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn.probabilities, made.result.evaluation.probabilities)
+    np.testing.assert_array_equal(drawn.predicted, made.result.evaluation.predicted)
+    Path("lock.json").write_text(json.dumps(make_lock(facts)))
+    with pytest.raises(ReportError, match="is a cross-validation"):
+        reproduce("lock.json")

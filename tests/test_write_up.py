@@ -259,7 +259,7 @@ def test_methods_name_only_what_was_used(all_facts: dict[str, Any]) -> None:
 def test_the_flow_counts_everything_that_was_left_out(all_facts: dict[str, Any]) -> None:
     text = to_markdown(compose(all_facts["binary"])[ARTICLE]).replace("\\", "")
     assert "Of 242 images that the source contained, 2 were left out" in text
-    assert "(file cannot be read, with 1 patients who have no other image there)" in text
+    assert "(file cannot be read, with 1 patient who has no other image there)" in text
     assert "| identical to an image of the test split | training | 1 | 1 |" in text
     assert "| Patients | 30 | 30 | 30 |" in text
     assert "| sex: F | " in text

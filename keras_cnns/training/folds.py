@@ -151,6 +151,7 @@ def train_one_by_one(running: RunningCrossValidation) -> None:
             callbacks = (TrackingCallback(running.store, run_id), FoldProgress(running, index))
             train_fold(running.job, running.pooled, running.folds, index, running.fold_folder(index), callbacks)
             running.record_fold(index, run_id)
+            running.store.log(run_id, tags=describe_hardware())
         keras.backend.clear_session()
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,16 @@ from keras_cnns.evaluation.calibration import BINS
 from keras_cnns.evaluation.ensemble import find_runs
 from keras_cnns.evaluation.intervals import CONFIDENCE_LEVEL, RESAMPLES
 from keras_cnns.evaluation.metrics import all_metrics
+from keras_cnns.evaluation.out_of_fold import OUT_OF_FOLD
 from keras_cnns.evaluation.record import RECORD_FILE
 from keras_cnns.networks.augmentations import AUGMENTATIONS
 from keras_cnns.tracking import Run, Store
-from keras_cnns.tracking.runs import CHOSEN_BY, find_sweep, strip_prefix
+from keras_cnns.tracking.runs import CHOSEN_BY, CROSS_VALIDATION_NAME, find_sweep, strip_prefix
 from keras_cnns.version import __version__
 
 SPLITS = ("test", "validation")
 EXTERNAL = "external_"
+COSTS = ("parameters", "trainable_parameters", "macs")
 
 
 def collect_facts(store: Store, reference: str, *, split: str = "test") -> dict[str, Any]:
@@ -43,8 +45,8 @@ def collect_facts(store: Store, reference: str, *, split: str = "test") -> dict[
 
     Args:
         store: The store.
-        reference: A run, or the ID of a sweep for its best trial.
-        split: The split whose stored evaluation is reported, "test" or "validation".
+        reference: A run, the ID of a sweep for its best trial, or a cross-validation.
+        split: The split whose stored evaluation is reported, "test" or "validation"; a cross-validation has one result.
 
     Raises:
         StoreError: There is no such run, or it has no saved network.
@@ -52,27 +54,52 @@ def collect_facts(store: Store, reference: str, *, split: str = "test") -> dict[
     """
     if split not in SPLITS:
         raise ReportError(f"--split {split} (split) is not possible; use test, or validation for an optimistic result.")
-    (run,), _ = find_runs(store, reference)
+    (run, *others), _ = find_runs(store, reference)
+    if others:
+        return collect_cross_validation(store, run)
     if run.status != "finished":
         raise ReportError(f"run {run.id} is {run.status}; a write-up needs a finished run.")
-    with tempfile.TemporaryDirectory() as folder:
-        network = order_splits(store.fetch_network(run.id, Path(folder)).metadata)
     external = read_external(store, run)
-    evaluation = read_record(store, run, f"evaluation/{split}")
+    evaluation = read_record(store, run.id, f"evaluation/{split}")
     if evaluation is None and split == "test" and external:
         evaluation, *external = external
     if evaluation is None:
         raise ReportError(describe_missing(store, run, split))
-    facts = {
+    facts = make_facts(store, run, evaluation, external)
+    sweep = find_sweep_of(store, run, reference)
+    return facts if sweep is None else {**facts, "sweep": sweep}
+
+
+def make_facts(
+    store: Store, run: Run, evaluation: dict[str, Any], external: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return the facts of a run, given the records of its evaluations."""
+    with tempfile.TemporaryDirectory() as folder:
+        network = order_splits(store.fetch_network(run.id, Path(folder)).metadata)
+    return {
         "run": describe_run(run),
         "network": network,
         "evaluation": evaluation,
-        "external": external,
+        "external": list(external),
         "methods": describe_methods(run),
         "written": {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": __version__},
     }
-    sweep = find_sweep_of(store, run, reference)
-    return facts if sweep is None else {**facts, "sweep": sweep}
+
+
+def collect_cross_validation(store: Store, first: Run) -> dict[str, Any]:
+    """Return the facts of a finished cross-validation, given the run of its first fold."""
+    parent = first.cross_validation
+    evaluation = read_record(store, parent, f"evaluation/{OUT_OF_FOLD}")
+    if evaluation is None:
+        raise ReportError(
+            f"cross-validation {parent} has no stored result; resume it with `keras-cnns train --resume`."
+        )
+    facts = make_facts(store, first, evaluation)
+    costs = {name: first.metrics[name] for name in COSTS if name in first.metrics}
+    facts["run"] |= {"id": parent, "name": first.tags.get(CROSS_VALIDATION_NAME, ""), "metrics": costs}
+    params = store.params(parent)
+    chosen = {name: params[name] for name in ("folds", "fold_by") if name in params}
+    return {**facts, "cross_validation": {"id": parent, **chosen}}
 
 
 def describe_missing(store: Store, run: Run, split: str) -> str:
@@ -81,7 +108,7 @@ def describe_missing(store: Store, run: Run, split: str) -> str:
         command = f"keras-cnns evaluate {run.id} --split validation"
         return f"run {run.id} has no stored evaluation on validation images; run `{command}` first."
     other = ""
-    if read_record(store, run, "evaluation/validation") is not None:
+    if read_record(store, run.id, "evaluation/validation") is not None:
         other = ", or choose its evaluation on validation images, which is optimistic, with --split validation (split)"
     return f"run {run.id} has no stored evaluation on a test split; run `keras-cnns evaluate {run.id}` first{other}."
 
@@ -95,16 +122,16 @@ def order_splits(network: Mapping[str, Any]) -> dict[str, Any]:
     return {**network, **({"splits": ordered} if ordered else {})}
 
 
-def read_record(store: Store, run: Run, folder: str) -> dict[str, Any] | None:
+def read_record(store: Store, run_id: str, folder: str) -> dict[str, Any] | None:
     """Return the stored record of an evaluation of a run; None if there is none."""
-    text = store.read_file(run.id, f"{folder}/{RECORD_FILE}")
+    text = store.read_file(run_id, f"{folder}/{RECORD_FILE}")
     return None if text is None else {**json.loads(text), "folder": folder}
 
 
 def read_external(store: Store, run: Run) -> list[dict[str, Any]]:
     """Return the stored records of evaluations of a run on other datasets, oldest first."""
     folders = [path for path in store.list_files(run.id, "evaluation") if Path(path).name.startswith(EXTERNAL)]
-    records = (read_record(store, run, folder) for folder in folders)
+    records = (read_record(store, run.id, folder) for folder in folders)
     return sorted((record for record in records if record is not None), key=lambda record: str(record["created"]))
 
 
@@ -134,10 +161,7 @@ def describe_methods(run: Run) -> dict[str, Any]:
         "resamples": RESAMPLES,
         "bins": BINS,
         "pixel_range": [0, 255],
-        "metrics": {
-            name: {"title": metric.title, "higher_is_better": metric.higher_is_better}
-            for name, metric in all_metrics().items()
-        },
+        "metrics": {name: {"title": metric.title} for name, metric in all_metrics().items()},
         "augmentation": None if augmentation is None else augmentation.description,
     }
 

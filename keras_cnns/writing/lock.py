@@ -46,6 +46,7 @@ def make_lock(facts: Mapping[str, Any]) -> dict[str, Any]:
             "recipe": run["recipe"],
             "seed": run["seed"],
             "trained_on": tags.get("trained_on", "train"),
+            "cross_validation": facts.get("cross_validation"),
         },
         "evaluation": {
             name: evaluation.get(name)

@@ -10,7 +10,7 @@ from keras_cnns.writing.composing import Composer, Piece
 from keras_cnns.writing.fields import pointer
 from keras_cnns.writing.references import family_keys
 
-SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test", "out_of_fold": "out-of-fold"}
 SEARCHES = {
     "tpe": ("the tree-structured Parzen estimator", ("bergstra2011", "akiba2019")),
     "random": ("random search", ("bergstra2012",)),
@@ -150,6 +150,11 @@ class Phrases:
 
     def decision_method(self) -> Piece:
         """Describe how classes are predicted."""
+        if self.known("/cross_validation/id"):
+            return Piece(
+                "The temperature, and the thresholds of two classes or of labels, were chosen for each fold on the "
+                "out-of-fold predictions of the other folds."
+            )
         if not self.multi_label and len(self.class_list) > 2:
             return Piece("The most probable class was predicted.")
         if self.get("/evaluation/threshold") is None:
@@ -269,6 +274,8 @@ class Phrases:
         where = f"the {images} {split_name(split)} images"
         if self.get(f"/{root}/external"):
             where = f"{images} images of the external dataset {self.value(f'/{root}/data')}"
+        elif split == "out_of_fold":
+            where = f"the {images} images, each predicted by the network that was not trained on its fold"
         elif split == "all":
             where = f"all {images} images"
         positive = self.get(f"/{root}/positive")
@@ -343,6 +350,9 @@ def context(composer: Composer) -> dict[str, Any]:
         "unknown_patients": bool(get("sum(/network/splits/*/images_without_patient)")),
         "included_found": known("sum(/network/exclusions/*/images)"),
         "multi_label": bool(get("/evaluation/labels")),
-        "validation_note": None if of_validation is None else pointer("network", "notes", of_validation),
+        "cross_validated": known("/cross_validation/id"),
+        "validation_note": None
+        if of_validation is None or known("/cross_validation/id")
+        else pointer("network", "notes", of_validation),
         "optimistic": get("/evaluation/split") == "validation",
     }

@@ -110,6 +110,9 @@ def reproduce(
     """
     lock = read_lock(file)
     training = lock["training"]
+    if training.get("cross_validation"):
+        run = lock["run"]["id"]
+        raise ReportError(f"{file}: run {run} is a cross-validation; repeat it with `keras-cnns train --folds`.")
     if training["trained_on"] != "train":
         images = training["trained_on"]
         raise ReportError(

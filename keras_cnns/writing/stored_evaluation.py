@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from keras_cnns.evaluation.calibration import apply_temperature
-from keras_cnns.evaluation.cases import CASES, PATIENT, PROBABILITY, TRUE_CLASS
+from keras_cnns.evaluation.cases import CASES, PATIENT, PROBABILITY
 from keras_cnns.evaluation.compatibility import separate_unknown
 from keras_cnns.evaluation.intervals import Interval
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, ThresholdRule, scale_threshold
+from keras_cnns.evaluation.out_of_fold import OUT_OF_FOLD
 from keras_cnns.evaluation.results import PATIENTS, Evaluation, MetricResult
+from keras_cnns.evaluation.validation import read_validation
 from keras_cnns.tracking import EvaluationCounts, Store
 
 
@@ -32,17 +35,19 @@ def restore_evaluation(store: Store, run_id: str, record: Mapping[str, Any]) -> 
     cases = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     names, multi_label = tuple(record["confusion"]["class_names"]), bool(record["labels"])
     scaled = cases[[f"{PROBABILITY}{name}" for name in names]].to_numpy().astype(np.float64)
-    if multi_label:
-        labels = cases[[f"true_{name}" for name in names]].to_numpy().astype(np.int64)
-    else:
-        labels = np.asarray(pd.Index(names).get_indexer(cases[TRUE_CLASS]), np.int64)
+    labels = restore_classes(cases, names, "true", multi_label=multi_label)
     point = restore_operating_point(record)
     probabilities = scaled
-    if point.temperature is not None:
+    if record["split"] == OUT_OF_FOLD:  # each fold has its own threshold and temperature
+        stored = read_validation(store, run_id, names)
+        if stored is None:
+            return None
+        point, probabilities = replace(point, threshold=None, temperature=None), stored.probabilities
+    elif point.temperature is not None:
         probabilities = apply_temperature(scaled, 1 / point.temperature, multi_label=multi_label)
     counts = record["test_set_evaluations"]
     return Evaluation(
-        runs=(store.run(run_id),),
+        runs=(),
         data_name=record["data"],
         data_fingerprint=record["data_fingerprint"],
         split=record["split"],
@@ -67,10 +72,18 @@ def restore_evaluation(store: Store, run_id: str, record: Mapping[str, Any]) -> 
         tta_augmentation="",
         test_set_evaluations=None if counts is None else EvaluationCounts(**counts),
         cases=cases,
+        decisions=restore_classes(cases, names, "predicted", multi_label=multi_label),
         created=record["created"],
         group_of_image=restore_groups(cases, record),
         notes=tuple(record["notes"]),
     )
+
+
+def restore_classes(cases: pd.DataFrame, names: Sequence[str], kind: str, *, multi_label: bool) -> np.ndarray:
+    """Return the "true" or "predicted" class of each case, or 0 or 1 for each label."""
+    if multi_label:
+        return np.asarray(cases[[f"{kind}_{name}" for name in names]].to_numpy().astype(np.int64))
+    return np.asarray(pd.Index(names).get_indexer(cases[f"{kind}_class"]), np.int64)
 
 
 def restore_groups(cases: pd.DataFrame, record: Mapping[str, Any]) -> np.ndarray | None:

@@ -32,7 +32,7 @@ from keras_cnns.writing.document import (
     Text,
     ToWrite,
 )
-from keras_cnns.writing.fields import find, pointer, print_value
+from keras_cnns.writing.fields import Value, find, pointer, print_value
 
 START, END, BREAK = "\ue000", "\ue001", "\ue002"
 PIECE = re.compile(f"{START}([0-9]+){END}")
@@ -141,9 +141,9 @@ class Composer:
         for index, part in enumerate(PIECE.split(SPACE_BEFORE.sub(r"\1", " ".join(text.split())))):
             if index % 2:
                 piece = self._parts[int(part)]
-                if not isinstance(piece, (Text, Citation, ToWrite)) and not hasattr(piece, "field"):
+                if not isinstance(piece, Text | Value | Citation | ToWrite):
                     raise TypeError("a table or figure must be a paragraph of its own")
-                parts.append(piece)  # type: ignore[arg-type]
+                parts.append(piece)
             elif part:
                 parts.append(Text(part))
         return tuple(parts)
@@ -154,8 +154,9 @@ class Composer:
         for paragraph in text.split(BREAK):
             stripped = paragraph.strip()
             alone = PIECE.fullmatch(stripped)
-            if alone is not None and isinstance(self._parts[int(alone[1])], (Table, Figure, References)):
-                blocks.append(self._parts[int(alone[1])])  # type: ignore[arg-type]
+            part = None if alone is None else self._parts[int(alone[1])]
+            if isinstance(part, Table | Figure | References):
+                blocks.append(part)
             elif stripped.startswith("#"):
                 marks, _, line = stripped.partition(" ")
                 blocks.append(Heading(len(marks), self.parse(line)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,9 +151,12 @@ def test_folds_that_are_not_possible_are_an_error(
 def test_a_missing_value_or_a_class_at_one_site_only_is_an_error() -> None:
     pooled = pool_images(make_dataset(4))
     pool = pooled.training
-    pool.columns["site"][7] = ""
-    with pytest.raises(DataError, match=r"1 of 120 images have no value \(train\[7\]\)"):
-        make_folds(pooled, column="site")
+    sites = pool.columns["site"].astype(object)
+    for missing in ("", "unknown"):
+        sites[7] = missing
+        of_pool = replace(pool, columns={**pool.columns, "site": sites})
+        with pytest.raises(DataError, match=r"1 of 120 images have no value \(train\[7\]\)"):
+            make_folds(replace(pooled, splits={"train": of_pool}), column="site")
     pool.columns["site"][:] = np.where(pool.labels == 1, "A", "B")
     with pytest.raises(DataError, match="without site=A there are no training images of class 'ill'"):
         make_folds(pooled, column="site")

@@ -28,7 +28,7 @@ else:
 
 FOLD_TABLE = "folds.csv"
 MAX_FOLDS = 100
-MISSING = ("", "nan", "none", "<na>", "nat")
+MISSING = ("", "nan", "none", "<na>", "nat", "na", "n/a", "unknown")
 HASH = "sha256"
 
 

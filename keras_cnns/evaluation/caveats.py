@@ -56,7 +56,7 @@ def note_temperature(evaluation: Evaluation) -> Iterator[str]:
     if worse:
         yield (
             f"The temperature of {temperature:.2f} makes the probabilities of these images worse: {', '.join(worse)}. "
-            f"They do not resemble {evaluation.operating_point.source}, on which it was fitted, or those are too few."
+            f"It was fitted on {evaluation.operating_point.source}, which may be too few or too different."
         )
 
 

@@ -206,6 +206,7 @@ def evaluate(
         tta=tta,
         tta_augmentation=", ".join(augmentations),
         test_set_evaluations=None,
+        seed=seed,
         ensemble_key=ensemble.key,
         stored_in=ensemble.cross_validation,
         mistakes=mistakes,

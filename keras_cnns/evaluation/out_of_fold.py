@@ -99,6 +99,7 @@ def evaluate_out_of_fold(
         tta=1,
         tta_augmentation="",
         test_set_evaluations=None,
+        seed=seed,
         cases=cases,
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         patient_level=None if patients is None else compute_patient_level_of_folds(predictions, patients, folds),

@@ -36,6 +36,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
         "tta": evaluation.tta,
         "grouped_by": evaluation.grouped_by or None,
         "groups": evaluation.groups,
+        "seed": evaluation.seed,
         "test_set_evaluations": None if counts is None else asdict(counts),
         **describe_result(evaluation.overall),
         "confusion": evaluation.confusion_matrix.as_dict(),

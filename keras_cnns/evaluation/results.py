@@ -278,6 +278,7 @@ class Evaluation:
         unusual: How many images are out of distribution; None if no run has a detector.
         copies: The images that are copies of training images; None if a run has no hashes of its training images.
         notes: Caveats about the data, the operating point and the intervals.
+        seed: Seed of the bootstrap.
         warning_count: How many of them, the first ones, question the result.
         decisions: The predicted class of each image, if the threshold is not the same for all.
         ensemble_key: Identifies the ensemble; "" for a single network.
@@ -320,6 +321,7 @@ class Evaluation:
     copies: Copies | None = None
     notes: tuple[str, ...] = ()
     warning_count: int = 0
+    seed: int = 0
     decisions: np.ndarray | None = None
     ensemble_key: str = ""
     stored_in: str = ""

@@ -50,7 +50,17 @@ def make_lock(facts: Mapping[str, Any]) -> dict[str, Any]:
         },
         "evaluation": {
             name: evaluation.get(name)
-            for name in ("split", "external", "data", "positive", "class_map", "grouped_by", "tta", "threshold_rule")
+            for name in (
+                "split",
+                "external",
+                "data",
+                "positive",
+                "class_map",
+                "grouped_by",
+                "seed",
+                "tta",
+                "threshold_rule",
+            )
         }
         | {"by": list(evaluation.get("by") or {})},
         "results": {

@@ -211,7 +211,7 @@ def evaluation_options(file: str | Path, recorded: Mapping[str, Any]) -> dict[st
     if recorded["grouped_by"] == "groups":
         raise ReportError(f"{file}: the groups of the bootstrap were passed as an array, which a lock file lacks.")
     rule = recorded["threshold_rule"] or {"kind": "youden"}
-    options = {name: recorded[name] for name in ("split", "positive", "by", "tta")}
+    options = {name: recorded[name] for name in ("split", "positive", "by", "tta")} | {"seed": recorded["seed"] or 0}
     if recorded["grouped_by"] not in (None, "patients"):
         options["groups"] = recorded["grouped_by"]
     if rule["kind"] != "youden":

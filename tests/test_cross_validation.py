@@ -342,7 +342,7 @@ def test_a_killed_cross_validation_is_resumed_and_trains_nothing_twice(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("another ray")
+@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 def test_folds_in_worker_processes_give_the_same_result(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -366,7 +366,7 @@ def test_folds_in_worker_processes_give_the_same_result(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("another ray")
+@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 @pytest.mark.parametrize("ending", ["dies once", "raises"])
 def test_a_fold_is_trained_again_if_its_process_dies_and_fails_if_its_training_does(

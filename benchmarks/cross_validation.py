@@ -47,8 +47,8 @@ def main() -> None:
     """Run both alternately, and print the ratio of medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", help="images (default: digits)")
-    parser.add_argument("--model", default="resnet-cifar-20", help="network (default: resnet-cifar-20)")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--model", default="densenet-bc-40", help="network (default: densenet-bc-40)")
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--turns", type=int, default=1)
     arguments = parser.parse_args()

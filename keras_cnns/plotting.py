@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ PAGE_COLOURS = {
     "#ffffff": "var(--paper)",
 }
 """Colours that are replaced by variables of the page that contains the figure."""
+PAGE_COLOURS |= {colour.lower(): f"var(--curve-{number}, {colour})" for number, colour in enumerate(COLOURS, start=1)}
 LARGE = 150  # square inches
 
 
@@ -63,6 +65,11 @@ def to_svg(figure: Figure) -> str:
     for colour, variable in PAGE_COLOURS.items():
         text = text.replace(colour, variable)
     return text
+
+
+def prefix_ids(svg: str, prefix: str) -> str:
+    """Return a figure with a prefix before its ids, so that they are unique on the page."""
+    return re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)
 
 
 def check_plot_path(path: str | Path) -> Path:

@@ -89,12 +89,15 @@ def test_the_report_states_the_setup_and_escapes_names(made: Made) -> None:
         assert part in made.text, part
     assert "<i>high" not in made.text
     assert "<b>A</b>" not in made.text
-    assert not re.search(r"https?://", made.text)
+    assert not re.findall(r"""(?<!xlink:)\b(?:src|href)=["'](?!#|data:)""", made.text)
+    assert not re.findall(r"url\((?!#)|@import", made.text)
+    ids = re.findall(r'\bid="([^"]+)"', made.text)
+    assert len(ids) == len(set(ids))
 
 
 def test_what_questions_the_result_is_on_top(made: Made) -> None:
     evaluation = replace(made.evaluation, notes=("worrying <&>", "by the way"), warning_count=1)
-    text = render(evaluation, b"")
+    text = render(evaluation, "")
     assert (
         text.index("worrying &lt;&amp;&gt;")
         < text.index("<h2>Metrics")

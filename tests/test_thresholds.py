@@ -142,7 +142,8 @@ def test_the_cases_of_an_evaluation_give_its_metrics_with_other_tools(made: Made
     table = pd.read_csv(folder / "predictions.csv")
     pd.testing.assert_frame_equal(table, pd.read_parquet(folder / "predictions.parquet"), check_dtype=False)
     assert list(table) == [
-        "image", "patient", "split", "true_class", "predicted_class", "probability_low", "probability_high", "site"
+        "image", "patient", "split", "true_class", "predicted_class", "probability_low", "probability_high", "site",
+        "out_of_distribution",
     ]  # fmt: skip
     truth = table["true_class"] == "high"
     assert found.metrics["auc"] == pytest.approx(reference.roc_auc_score(truth, table["probability_high"]))

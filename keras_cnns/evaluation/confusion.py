@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_CLASSES_WITH_COUNTS = 12
+ON_DARK = "#FFFFFE"  # not the colour of the page, which is dark on dark pages
 MAX_CLASSES_WITH_NAMES = 40
 MAX_HORIZONTAL_CHARACTERS = 40
 LABEL_OUTCOMES = ("true\npositive", "false\nnegative", "false\npositive", "true\nnegative")
@@ -85,13 +86,13 @@ def draw_confusion_matrix(axes: Axes, confusion: ConfusionMatrix, palette: Palet
     names = [shorten(name) for name in confusion.class_names]
     columns = list(LABEL_OUTCOMES) if confusion.multi_label else names
     fractions = confusion.fractions
-    axes.pcolormesh(fractions, cmap=palette.colormap, vmin=0, vmax=1)
+    few = len(names) <= MAX_CLASSES_WITH_COUNTS
+    axes.pcolormesh(fractions, cmap=palette.colormap, vmin=0, vmax=1, rasterized=not few)
     axes.invert_yaxis()
-    if len(names) <= MAX_CLASSES_WITH_COUNTS:
+    if few:
         for row, column in np.ndindex(fractions.shape):
-            is_dark = (fractions[row, column] > 0.5) == (palette is LIGHT)
             count = f"{confusion.counts[row, column]:,}"
-            colour = "white" if is_dark else "#222222"
+            colour = ON_DARK if fractions[row, column] > 0.5 else "#222222"
             axes.text(column + 0.5, row + 0.5, count, ha="center", va="center", color=colour, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])

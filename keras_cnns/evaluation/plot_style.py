@@ -1,9 +1,11 @@
-"""Colours and labels of the plots of an evaluation, on light and on dark pages."""
+"""Colours and labels of the plots of an evaluation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from keras_cnns.plotting import COLOURS, FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,7 +15,7 @@ MAX_NAME_LENGTH = 18
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a plot."""
+    """Colours of a plot. Pages replace those of text, reference lines and curves on a dark background."""
 
     text: str
     faint: str  # reference lines and frames
@@ -22,13 +24,7 @@ class Palette:
     curves: tuple[str, ...]
 
 
-# The first curves have the colours of Okabe and Ito, which colour-blind readers can distinguish; lighter on dark pages.
-LIGHT = Palette("#333333", "#DDDDDD", "#FFFFFF", "Blues",
-                ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00", "#6A3D9A", "#8C564B",
-                 "#777777"))  # fmt: skip
-DARK = Palette("#E0E0E0", "#444444", "#1B1E23", "Blues_r",
-               ("#56B4E9", "#F58A4B", "#3CCFA0", "#E7A6CB", "#F0C04A", "#8FC9FF", "#D8C93A", "#B79BE0", "#C99C90",
-                "#AAAAAA"))  # fmt: skip
+LIGHT = Palette(INK, FAINT, "#FFFFFF", "Blues", (*COLOURS, "#7A6A00", "#6A3D9A"))
 
 
 def label_axes(axes: Axes, title: str, x: str, y: str, palette: Palette) -> None:

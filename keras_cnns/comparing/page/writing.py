@@ -24,7 +24,7 @@ from keras_cnns.comparing.page.tables import make_tables
 from keras_cnns.comparing.pareto_plots import COST_LABELS, pareto_figure
 from keras_cnns.comparing.setting_plots import parallel_coordinates_figure
 from keras_cnns.errors import SettingError
-from keras_cnns.plotting import check_output_path, to_svg
+from keras_cnns.plotting import check_output_path, prefix_ids, to_svg
 from keras_cnns.tracking import Stores
 
 MAX_CURVES = 8  # runs
@@ -98,8 +98,3 @@ def is_wide(svg: str) -> bool:
     """Return whether a figure needs the full width of the page."""
     (width,) = re.findall(r'viewBox="0 0 (\S+) ', svg)[:1]
     return float(width) > WIDE
-
-
-def prefix_ids(svg: str, prefix: str) -> str:
-    """Return a figure with a prefix before its ids, so that they are unique on the page."""
-    return re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from keras_cnns.atomic import atomic_write
 from keras_cnns.errors import EvaluationError
-from keras_cnns.evaluation.plot_style import DARK, LIGHT
 from keras_cnns.evaluation.report.answers import draw_risk_coverage, format_answers
 from keras_cnns.evaluation.report.formatting import (
     describe_setup,
@@ -26,6 +26,7 @@ from keras_cnns.evaluation.report.formatting import (
 from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
 from keras_cnns.evaluation.report.summary import summarize
 from keras_cnns.evaluation.results import Evaluation
+from keras_cnns.plotting import prefix_ids, to_svg
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ def write_report(evaluation: Evaluation, *paths: Path) -> None:
     Raises:
         EvaluationError: A file cannot be written.
     """
-    plots = to_png(draw_evaluation(evaluation))
-    page = render(evaluation, plots).encode()
+    figure = draw_evaluation(evaluation)
+    plots = to_png(figure)
+    figure.set_layout_engine("none")  # the layout is that of the first drawing
+    page = render(evaluation, to_svg(figure)).encode()
     for path in paths:
         try:
             for file, content in ((path, page), (path.with_suffix(".png"), plots)):
@@ -52,8 +55,8 @@ def write_report(evaluation: Evaluation, *paths: Path) -> None:
             raise EvaluationError(message) from error
 
 
-def render(evaluation: Evaluation, plots: bytes) -> str:
-    """Return the HTML of the report, given its plots as PNG."""
+def render(evaluation: Evaluation, plots: str) -> str:
+    """Return the HTML of the report, given its plots as SVG."""
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
     template = files("keras_cnns.evaluation.report").joinpath("report.html").read_text(encoding="utf-8")
@@ -71,8 +74,7 @@ def render(evaluation: Evaluation, plots: bytes) -> str:
         notes=evaluation.notes[evaluation.warning_count :],
         version=__version__,
         sections=list(make_sections(evaluation)),
-        light=plots,
-        dark=to_png(draw_evaluation(evaluation, DARK)),
+        plots=Markup(plots),  # noqa: S704 - drawn by Matplotlib, which escapes texts
     )
 
 
@@ -88,16 +90,17 @@ def make_title(evaluation: Evaluation) -> str:
 def make_sections(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """Yield each table with its forest plot."""
     for table in result_tables(evaluation):
-        light, dark = (to_png(draw_forest_plot(table, palette)) for palette in (LIGHT, DARK))
-        plot = "forest plot of the same values and intervals"
-        yield {
-            "heading": f"By {table.name}", "table": format_table(table), "plot": plot, "light": light, "dark": dark,
-        }  # fmt: skip
+        yield make_section(f"By {table.name}", format_table(table), draw_forest_plot(table),
+                           "forest plot of the same values and intervals")  # fmt: skip
     if evaluation.answers is not None:
-        answers = evaluation.answers
-        light, dark = (to_png(draw_risk_coverage(evaluation, answers, palette)) for palette in (LIGHT, DARK))
-        plot = "risk-coverage curve"
-        yield {"heading": "Answers", "table": format_answers(answers), "plot": plot, "light": light, "dark": dark}
+        curve = draw_risk_coverage(evaluation, evaluation.answers)
+        yield make_section("Answers", format_answers(evaluation.answers), curve, "risk-coverage curve")
+
+
+def make_section(heading: str, table: dict[str, Any], figure: Figure, plot: str) -> dict[str, Any]:
+    """Return a section of the report; `plot` describes the figure."""
+    svg = Markup(prefix_ids(to_svg(figure), f"{heading.replace(' ', '-')}-"))  # noqa: S704 - drawn by Matplotlib, which escapes texts
+    return {"heading": heading, "table": table, "plot": plot, "svg": svg}
 
 
 def to_png(figure: Figure) -> bytes:

@@ -104,7 +104,7 @@ def mark_threshold(roc: Axes, precision: Axes, evaluation: Evaluation, palette: 
         precision.plot(sensitivity, float((evaluation.labels[positive] == 1).mean()), "o", **style)
 
 
-def draw_forest_plot(table: ResultTable, palette: Palette) -> Figure:
+def draw_forest_plot(table: ResultTable, palette: Palette = LIGHT) -> Figure:
     """Draw the first metrics of a table side by side, with a row for each result."""
     figure = make_figure(11, 0.9 + INCHES_PER_ROW * len(table.results), dpi=110, paper=palette.background)
     count = min(FOREST_PANELS, len(table.metrics))

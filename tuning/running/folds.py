@@ -53,7 +53,8 @@ class FoldTraining:
 def train_together(running: RunningCrossValidation, cluster: ClusterConfig, slots: int) -> None:
     """Train the unfinished folds in worker processes, and record their epochs and results; Ray must be connected.
 
-    A fold whose process dies continues from its last checkpoint in another process.
+    A fold whose process dies continues from its last checkpoint in another process. Recording a network takes seconds,
+    so further folds wait in Ray's queue, and no worker waits for this process.
 
     Raises:
         TrainingError: The process of a fold died too often, or a loss is not finite.
@@ -62,8 +63,9 @@ def train_together(running: RunningCrossValidation, cluster: ClusterConfig, slot
     options = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0.0), "max_retries": 0}
     options |= {"memory": resources["memory"]} if "memory" in resources else {}
     task = ray.remote(**options)(run_fold)
-    waiting = list(running.unfinished)
+    waiting, submitted = list(running.unfinished), slots if cluster.max_concurrent_trials else 2 * slots
     active: dict[Any, FoldTraining] = {}
+    ended: dict[Any, FoldTraining] = {}
     with share_dataset(running.pooled) as dataset:
 
         def submit(training: FoldTraining) -> None:
@@ -71,23 +73,28 @@ def train_together(running: RunningCrossValidation, cluster: ClusterConfig, slot
             arguments = (running.job, dataset, running.folds, training.index, folder)
             active[task.remote(*arguments, cores=cluster.cores_per_trial, deaths=training.deaths)] = training
 
+        def fill() -> None:
+            while waiting and len(active) < submitted:
+                index = waiting.pop(0)
+                submit(FoldTraining(index, running.start_fold(index)))
+
         try:
-            while waiting or active:
-                while waiting and len(active) < slots:
-                    index = waiting.pop(0)
-                    submit(FoldTraining(index, running.start_fold(index)))
+            fill()
+            while active:
                 done, _ = ray.wait(list(active), timeout=POLL_SECONDS)
                 for training in active.values():
                     record_epochs(running, training)
+                ended.update({reference: active.pop(reference) for reference in done})
+                fill()
                 for reference in done:
-                    training = active.pop(reference)
+                    training = ended.pop(reference)
                     if succeeded(reference, running, training):
                         with running.store.mark_failure(training.run_id):
                             running.record_fold(training.index, training.run_id)
                     else:
                         submit(training)
         except BaseException as error:
-            for reference, training in active.items():
+            for reference, training in (active | ended).items():
                 ray.cancel(reference, force=True)
                 mark_failed(running, training, error)
             raise

@@ -18,7 +18,7 @@ from scipy.special import expit
 MAX_LOGIT = 25 * float(np.log(2))  # of a probability of 1 - 2 ** -25, which float32 cannot distinguish from 1
 MAX_STEPS = 100
 MAX_STEP = 3.0
-TOLERANCE = 1e-4  # of a step, after which the error is about its square
+TOLERANCE = 1e-6  # of a step, after which the error is about its square
 END_IMAGES = 50
 MIN_INFORMATION = 1 / 3**2
 SMALLEST = 1e-10  # of the information, so that it can be inverted

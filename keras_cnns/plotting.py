@@ -32,14 +32,14 @@ PAGE_COLOURS |= {colour.lower(): f"var(--curve-{number}, {colour})" for number, 
 LARGE = 150  # square inches
 
 
-def make_figure(width: float, height: float, *, dpi: int = 150, paper: str = "white") -> Figure:
+def make_figure(width: float, height: float, *, dpi: int = 150) -> Figure:
     """Return an empty figure. The size is in inches; large figures have a lower resolution."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - checking a path does not need matplotlib
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     if width * height >= LARGE:
         dpi = min(dpi, 100)
-    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained", facecolor=paper)
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

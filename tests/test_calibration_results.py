@@ -12,7 +12,6 @@ from test_metrics import TASKS, draw_evaluation, evaluate_predictions
 from keras_cnns.evaluation.calibration import binary_probabilities
 from keras_cnns.evaluation.calibration_results import compute_decision_curve, describe_calibration
 from keras_cnns.evaluation.caveats import note_temperature
-from keras_cnns.evaluation.plot_style import LIGHT
 from keras_cnns.evaluation.report.plots import draw_evaluation as draw_plots
 from keras_cnns.evaluation.results import Evaluation
 
@@ -50,7 +49,7 @@ def test_the_decision_curve_uses_the_probabilities_after_temperature_scaling() -
 
 
 def plotted_titles(evaluation: Evaluation) -> list[str]:
-    return [axes.get_title(loc="left") for axes in draw_plots(evaluation, LIGHT).axes]
+    return [axes.get_title(loc="left") for axes in draw_plots(evaluation).axes]
 
 
 def test_the_report_has_a_decision_curve_if_a_class_is_positive() -> None:

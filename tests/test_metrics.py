@@ -156,7 +156,7 @@ def make_docs_table(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="module")
 def page() -> str:
     """Return the text of a report."""
-    return html.unescape(render(draw_evaluation("binary"), b""))
+    return html.unescape(render(draw_evaluation("binary"), ""))
 
 
 @pytest.mark.parametrize("name", [metric.name for metric in METRICS])
@@ -168,7 +168,7 @@ def test_the_report_and_the_docs_have_every_metric(name: str, page: str, monkeyp
 
 @pytest.mark.usefixtures("added")
 def test_the_report_and_the_docs_have_added_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = render(draw_evaluation("binary"), b"")
+    page = render(draw_evaluation("binary"), "")
     table = make_docs_table(monkeypatch)
     assert "<td>&lt;Youden&gt; [b]</td>" in page
     assert "sensitivity + specificity - 1 of class c1" in page

@@ -18,6 +18,8 @@ from keras_cnns.errors import DataError
 SPLITS = ("train", "validation", "test")
 CHUNK_BYTES = 2**24
 MAX_EXAMPLES = 3
+MISSING = ("", "nan", "none", "<na>", "nat")
+"""The texts of missing values of a column, in lower case."""
 IMAGE_COLUMN = "image"
 """The column with the original names of images that are not files, such as train[17]."""
 
@@ -265,6 +267,11 @@ def hash_splits(header: bytes, splits: Mapping[str, Split]) -> str:
         for chunk in (*iterate_chunks(split.images), split.labels):
             digest.update(np.ascontiguousarray(chunk).data)
     return digest.hexdigest()[:16]
+
+
+def column_texts(values: np.ndarray) -> list[str]:
+    """Return the values of a column as texts, numbers without trailing zeros; -0 is 0."""
+    return [f"{value + 0.0:g}" if isinstance(value, float) else str(value).strip() for value in values.tolist()]
 
 
 def list_examples(items: Iterable[object], separator: str = ", ") -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_cnns.data.dataset import IMAGE_COLUMN, Dataset, concatenate, list_examples
+from keras_cnns.data.dataset import IMAGE_COLUMN, MISSING, Dataset, column_texts, concatenate, list_examples
 from keras_cnns.data.duplicates import brightness_gradients, hash_arrays, near_duplicates, pixel_hashes
 from keras_cnns.data.splits import PATTERN_HINT, VALIDATION_FRACTION, VALIDATION_NOTE, with_image_names
 from keras_cnns.errors import DataError, ResumeError, nearest
@@ -28,7 +28,7 @@ else:
 
 FOLD_TABLE = "folds.csv"
 MAX_FOLDS = 100
-MISSING = ("", "nan", "none", "<na>", "nat", "na", "n/a", "unknown")
+UNKNOWN = (*MISSING, "na", "n/a", "unknown")
 HASH = "sha256"
 
 
@@ -164,11 +164,8 @@ def read_values(pooled: Dataset, column: str) -> tuple[tuple[str, ...], np.ndarr
         known = [name for name in pool.columns if name != IMAGE_COLUMN]
         hint = f"it has {', '.join(known)}.{nearest(column, known)}" if known else "it has none."
         raise DataError(f"{option}: {pooled.name} has no such column; {hint}")
-    texts = np.array([
-        f"{value + 0.0:g}" if isinstance(value, float) else str(value).strip()
-        for value in pool.columns[column].tolist()
-    ])  # fmt: skip
-    missing = [pool.image_name("train", index) for index, text in enumerate(texts) if text.lower() in MISSING]
+    texts = np.array(column_texts(pool.columns[column]))
+    missing = [pool.image_name("train", index) for index, text in enumerate(texts) if text.lower() in UNKNOWN]
     if missing:
         count = f"{len(missing):,} of {len(texts):,} images"
         raise DataError(

@@ -13,7 +13,7 @@ from datetime import date
 
 import numpy as np
 
-from keras_cnns.data.dataset import IMAGE_COLUMN, Dataset, list_examples
+from keras_cnns.data.dataset import IMAGE_COLUMN, MISSING, Dataset, list_examples
 from keras_cnns.data.sources.files import ImageFiles
 from keras_cnns.errors import DataError, nearest
 
@@ -22,7 +22,6 @@ COMPACT = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)")
 DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[T ].*)?")
 UNKNOWN_ORDER = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?:[T ].*)?")
 YEAR = re.compile(r"(?:19|20)\d\d")
-MISSING = ("", "nan", "none", "<na>", "nat")
 OPTION = "--split-at (split_at)"
 
 

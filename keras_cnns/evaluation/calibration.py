@@ -20,6 +20,7 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
+from keras_cnns.evaluation.intervals import number_groups
 from keras_cnns.evaluation.statistics.proportions import clustered_interval
 
 BINS = 15
@@ -75,7 +76,7 @@ def reliability_diagram(
     images = np.bincount(bins, minlength=BINS)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(bins, values, BINS) / images for values in (probability, occurred)]
-    group_of_image = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    group_of_image = number_groups(groups, len(labels))
     ends = np.full((2, BINS), np.nan)
     for index in np.flatnonzero(images):
         inside = bins == index

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from keras_cnns.atomic import atomic_write
 from keras_cnns.data.dataset import IMAGE_COLUMN, Dataset, Split, describe_shape
+
+if TYPE_CHECKING:
+    from keras_cnns.evaluation.results import LabelledPredictions
 
 CASES = "predictions"
 PATH, PATIENT, SPLIT, TRUE_CLASS, PREDICTED_CLASS, PROBABILITY = (
@@ -63,6 +67,22 @@ def case_table(
         unused = next(text for text in (name, *(f"{name}_{number}" for number in range(2, 99))) if text not in table)
         table[unused] = values
     return pd.DataFrame(table)
+
+
+def make_cases(
+    split: Split,
+    split_name: str,
+    predictions: LabelledPredictions,
+    class_names: Sequence[str],
+    columns: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    """Return the table of cases, with probabilities after temperature scaling."""
+    point = predictions.operating_point
+    probabilities = point.scale(predictions.probabilities, multi_label=predictions.multi_label)
+    return case_table(
+        split, split_name, labels=predictions.labels, probabilities=probabilities,
+        predicted=predictions.predicted, class_names=class_names, columns=columns,
+    )  # fmt: skip
 
 
 def write_cases(table: pd.DataFrame, folder: Path, *, name: str = CASES) -> None:

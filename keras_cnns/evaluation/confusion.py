@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes, shorten
+from keras_cnns.evaluation.plot_style import label_axes, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,13 +81,13 @@ def compute_confusion_matrix(
     return ConfusionMatrix(class_names=class_names, counts=counts)
 
 
-def draw_confusion_matrix(axes: Axes, confusion: ConfusionMatrix, palette: Palette = LIGHT) -> None:
+def draw_confusion_matrix(axes: Axes, confusion: ConfusionMatrix) -> None:
     """Draw a confusion matrix with counts, coloured by the fraction of the true class."""
     names = [shorten(name) for name in confusion.class_names]
     columns = list(LABEL_OUTCOMES) if confusion.multi_label else names
     fractions = confusion.fractions
     few = len(names) <= MAX_CLASSES_WITH_COUNTS
-    axes.pcolormesh(fractions, cmap=palette.colormap, vmin=0, vmax=1, rasterized=not few)
+    axes.pcolormesh(fractions, cmap="Blues", vmin=0, vmax=1, rasterized=not few)
     axes.invert_yaxis()
     if few:
         for row, column in np.ndindex(fractions.shape):
@@ -102,6 +102,6 @@ def draw_confusion_matrix(axes: Axes, confusion: ConfusionMatrix, palette: Palet
         axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=90 if is_wide else 0)
         axes.set_yticks(np.arange(len(names)) + 0.5, names)
     if confusion.multi_label:
-        label_axes(axes, "Predictions of each label (images)", "", "", palette)
+        label_axes(axes, "Predictions of each label (images)", "", "")
     else:
-        label_axes(axes, "Confusion matrix (images)", "Predicted class", "True class", palette)
+        label_axes(axes, "Confusion matrix (images)", "Predicted class", "True class")

@@ -12,11 +12,10 @@ from PIL import Image
 from keras_cnns.data import Split
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.ensemble import Ensemble
+from keras_cnns.evaluation.plot_style import HEATMAP_COLORMAP, HEATMAP_OPACITY
 from keras_cnns.evaluation.results import LabelledPredictions, Mistake
 
 MAX_MISTAKES = 12
-COLORMAP = "viridis"  # perceptually uniform
-MAX_OPACITY = 0.6
 
 
 def find_mistakes(
@@ -95,8 +94,8 @@ def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Return an image with a heatmap over it, more opaque where the heatmap is higher, shape (height, width, 3)."""
     from matplotlib import colormaps  # noqa: PLC0415 - only reports need matplotlib
 
-    opacity = MAX_OPACITY * heatmap[..., np.newaxis]
-    coloured = 255 * colormaps[COLORMAP](heatmap)[..., :3]
+    opacity = HEATMAP_OPACITY * heatmap[..., np.newaxis]
+    coloured = 255 * colormaps[HEATMAP_COLORMAP](heatmap)[..., :3]
     return np.asarray((1 - opacity) * image + opacity * coloured).round().astype(np.uint8)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from keras_cnns.evaluation.answering import (
     name_sets,
     require_validation,
 )
-from keras_cnns.evaluation.cases import case_table, describe_conversion, write_cases
+from keras_cnns.evaluation.cases import describe_conversion, make_cases, write_cases
 from keras_cnns.evaluation.caveats import find_caveats, find_warnings
 from keras_cnns.evaluation.class_matching import convert_labels, find_positive, match_classes, reorder_classes
 from keras_cnns.evaluation.compatibility import (
@@ -61,9 +61,6 @@ from keras_cnns.evaluation.training_copies import find_training_copies
 from keras_cnns.evaluation.validation import ValidationPredictions, choose_operating_point, find_validation
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.location import project_folder
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 METRICS_PER_REQUEST = 500
 
@@ -301,22 +298,6 @@ def count_unusual(ensemble: Ensemble, unusual: np.ndarray | None, groups: np.nda
     if unusual is None:
         return None
     return UnusualImages(images=int(unusual.sum()), share=proportion(unusual, groups), expected=max(expected))
-
-
-def make_cases(
-    split: Split,
-    split_name: str,
-    predictions: LabelledPredictions,
-    class_names: Sequence[str],
-    columns: Mapping[str, np.ndarray],
-) -> pd.DataFrame:
-    """Return the table of cases, with probabilities after temperature scaling."""
-    point = predictions.operating_point
-    probabilities = point.scale(predictions.probabilities, multi_label=predictions.multi_label)
-    return case_table(
-        split, split_name, labels=predictions.labels, probabilities=probabilities,
-        predicted=predictions.predicted, class_names=class_names, columns=columns,
-    )  # fmt: skip
 
 
 def store_evaluation(store: Store, evaluation: Evaluation, report_path: Path | None) -> str:

@@ -13,12 +13,12 @@ from keras_cnns.data.dataset import list_examples
 from keras_cnns.errors import DataError, EvaluationError, nearest
 from keras_cnns.evaluation.ensemble import find_indices, find_runs, load_ensemble
 from keras_cnns.evaluation.grad_cam import check_method, compute_heatmaps, make_grad_cam_model, resize_heatmaps
-from keras_cnns.evaluation.plot_style import LIGHT, shorten
+from keras_cnns.evaluation.plot_style import HEATMAP_COLORMAP, HEATMAP_OPACITY, shorten
 from keras_cnns.evaluation.prediction import Predictions, find_images, make_predictions, read_images
 from keras_cnns.evaluation.run_network import Progress, format_shape, no_progress
 from keras_cnns.evaluation.sanity_check import SanityCheck, check_heatmaps
 from keras_cnns.evaluation.validation import choose_operating_point, find_validation
-from keras_cnns.plotting import check_output_folder, make_figure, save
+from keras_cnns.plotting import INK, check_output_folder, make_figure, save
 from keras_cnns.tracking import Store
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ MAX_IMAGES = 500
 MAX_IMAGES_IN_OVERVIEW = 60
 OVERVIEW_FILE = "overview.png"
 MAX_STEM_LENGTH = 80
-COLORMAP = "viridis"  # perceptually uniform
-MAX_OPACITY = 0.6
 MAX_COLUMNS = 6
 
 
@@ -212,15 +210,15 @@ def draw_explanation(image: np.ndarray, heatmap: np.ndarray, *, title: str, heat
     figure = make_figure(3 * side + 0.9, side * aspect_ratio(image) + 0.9, dpi=110)
     panels = figure.subplots(1, 3)
     for axes, panel_title in zip(panels, ("image", heatmap_title, "overlay"), strict=True):
-        axes.set_title(panel_title, fontsize=9, color=LIGHT.text, loc="left")
+        axes.set_title(panel_title, fontsize=9, color=INK, loc="left")
         axes.set_axis_off()
     show_image(panels[0], image)
-    shown = panels[1].imshow(heatmap, cmap=COLORMAP, vmin=0, vmax=1)
+    shown = panels[1].imshow(heatmap, cmap=HEATMAP_COLORMAP, vmin=0, vmax=1)
     show_overlay(panels[2], image, heatmap)
     bar = figure.colorbar(shown, ax=list(panels), fraction=0.03, pad=0.015)
-    bar.set_label("contribution to the class", fontsize=9, color=LIGHT.text)
-    bar.ax.tick_params(labelsize=8, colors=LIGHT.text)
-    figure.suptitle(title, fontsize=11, color=LIGHT.text, x=0.01, ha="left")
+    bar.set_label("contribution to the class", fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -234,8 +232,8 @@ def draw_overview(images: np.ndarray, heatmaps: np.ndarray, captions: Sequence[s
         axes.set_axis_off()
     for axes, image, heatmap, caption in zip(panels, images, heatmaps, captions, strict=False):
         show_overlay(axes, image, heatmap)
-        axes.set_title(caption, fontsize=8, color=LIGHT.text)
-    figure.suptitle(title, fontsize=11, color=LIGHT.text, x=0.01, ha="left")
+        axes.set_title(caption, fontsize=8, color=INK)
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -252,4 +250,4 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
 def show_overlay(axes: Axes, image: np.ndarray, heatmap: np.ndarray) -> None:
     """Show an image with a heatmap over it, more opaque where the heatmap is higher."""
     show_image(axes, image)
-    axes.imshow(heatmap, cmap=COLORMAP, vmin=0, vmax=1, alpha=MAX_OPACITY * heatmap)
+    axes.imshow(heatmap, cmap=HEATMAP_COLORMAP, vmin=0, vmax=1, alpha=HEATMAP_OPACITY * heatmap)

@@ -61,7 +61,7 @@ def bootstrap_intervals(
         resamples: Number of resamples.
         seed: Seed of the resampling.
     """
-    unit_of_image = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
+    unit_of_image = number_groups(groups, images)
     units = int(unit_of_image.max()) + 1 if images else 0
     if units < 2:
         return {}
@@ -82,6 +82,11 @@ def bootstrap_intervals(
             if np.isfinite([low, high]).all():
                 intervals[name] = Interval(low=low, high=high, dropped=resamples - number)
     return intervals
+
+
+def number_groups(groups: np.ndarray | None, images: int) -> np.ndarray:
+    """Return the number of each image's group from 0, shape (images,); without groups, each image is one."""
+    return np.arange(images) if groups is None else np.asarray(np.unique(groups, return_inverse=True)[1])
 
 
 def resample_units(units: int, resamples: int, seed: int, chunk: int) -> Iterator[np.ndarray]:

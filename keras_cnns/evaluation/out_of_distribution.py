@@ -24,6 +24,7 @@ import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
 from keras_cnns.evaluation.conformal import ROUNDING, conformal_quantile, equal_weights
+from keras_cnns.evaluation.intervals import number_groups
 from keras_cnns.evaluation.proportion import Proportion, proportion
 
 MAX_DIRECTIONS = 64
@@ -142,7 +143,7 @@ def fit_detector(training: np.ndarray, validation: np.ndarray, patients: np.ndar
         validation: The features of validation images, shape (images, features).
         patients: The patient of each validation image; by default each image is a patient.
     """
-    groups = np.arange(len(validation)) if patients is None else np.unique(patients, return_inverse=True)[1]
+    groups = number_groups(patients, len(validation))
     number = len(np.unique(groups))
     if len(training) < 2 or number < 2 or not (np.isfinite(training).all() and np.isfinite(validation).all()):
         return None

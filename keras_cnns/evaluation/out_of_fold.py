@@ -11,7 +11,7 @@ import numpy as np
 from keras_cnns.data import Dataset
 from keras_cnns.data.folds import Folds
 from keras_cnns.data.pseudonyms import Pseudonyms, known_patients
-from keras_cnns.evaluation.cases import case_table, describe_conversion
+from keras_cnns.evaluation.cases import describe_conversion, make_cases
 from keras_cnns.evaluation.caveats import (
     note_intervals,
     note_metrics,
@@ -64,15 +64,7 @@ def evaluate_out_of_fold(
     patients = separate_unknown(pool.patients)
     shown = pseudonyms.hide_split(pool)
     mistakes, mistake_count = find_mistakes(None, predictions, shown, OUT_OF_FOLD, pooled.class_names)
-    cases = case_table(
-        shown,
-        OUT_OF_FOLD,
-        labels=pool.labels,
-        probabilities=point.scale(probabilities, multi_label=predictions.multi_label),
-        predicted=decisions,
-        class_names=pooled.class_names,
-        columns={column: np.array(folds.names, object)[folds.assigned]},
-    )
+    of_images = {column: np.array(folds.names, object)[folds.assigned]}
     evaluation = Evaluation(
         runs=(run,),
         data_name=pooled.name,
@@ -100,7 +92,7 @@ def evaluate_out_of_fold(
         tta_augmentation="",
         test_set_evaluations=None,
         seed=seed,
-        cases=cases,
+        cases=make_cases(shown, OUT_OF_FOLD, predictions, pooled.class_names, of_images),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         patient_level=None if patients is None else compute_patient_level_of_folds(predictions, patients, folds),
         decisions=decisions,

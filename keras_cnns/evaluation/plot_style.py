@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keras_cnns.plotting import COLOURS, FAINT, INK
@@ -11,27 +10,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_NAME_LENGTH = 18
+CURVES = (*COLOURS, "#7A6A00", "#6A3D9A")
+HEATMAP_COLORMAP = "viridis"  # perceptually uniform
+HEATMAP_OPACITY = 0.6
 
 
-@dataclass(frozen=True)
-class Palette:
-    """Colours of a plot. Pages replace those of text, reference lines and curves on a dark background."""
-
-    text: str
-    faint: str  # reference lines and frames
-    background: str
-    colormap: str  # of a confusion matrix
-    curves: tuple[str, ...]
+def frame_axes(axes: Axes) -> None:
+    """Draw ticks and frame."""
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.spines[:].set_color(FAINT)
 
 
-LIGHT = Palette(INK, FAINT, "#FFFFFF", "Blues", (*COLOURS, "#7A6A00", "#6A3D9A"))
-
-
-def label_axes(axes: Axes, title: str, x: str, y: str, palette: Palette) -> None:
+def label_axes(axes: Axes, title: str, x: str, y: str) -> None:
     """Set the title and the axis labels."""
-    axes.set_title(title, loc="left", fontsize=11, color=palette.text)
-    axes.set_xlabel(x, fontsize=9, color=palette.text)
-    axes.set_ylabel(y, fontsize=9, color=palette.text)
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(x, fontsize=9, color=INK)
+    axes.set_ylabel(y, fontsize=9, color=INK)
 
 
 def shorten(text: str, length: int = MAX_NAME_LENGTH) -> str:

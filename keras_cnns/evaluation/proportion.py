@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_cnns.evaluation.intervals import number_groups
 from keras_cnns.evaluation.statistics.proportions import clustered_interval
 
 
@@ -35,6 +36,6 @@ def proportion(events: np.ndarray, groups: np.ndarray | None = None) -> Proporti
         events: Whether each image has the event, shape (images,), of one image at least.
         groups: The group of each image, such as its patient; by default each image is a group.
     """
-    numbers = np.arange(len(events)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    numbers = number_groups(groups, len(events))
     low, high = clustered_interval(np.bincount(numbers, events), np.bincount(numbers)) or (0.0, 1.0)
     return Proportion(value=float(events.mean()), low=low, high=high)

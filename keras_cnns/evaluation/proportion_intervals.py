@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from keras_cnns.evaluation.intervals import Interval
+from keras_cnns.evaluation.intervals import Interval, number_groups
 from keras_cnns.evaluation.metric import Metric
 from keras_cnns.evaluation.outcomes import Outcomes
 from keras_cnns.evaluation.statistics.proportions import clustered_interval
@@ -25,7 +25,7 @@ def proportion_intervals(
         metrics: The metrics, which can include others.
         groups: The group of each image, such as its patient, shape (images,); None if images are independent.
     """
-    group_of_image = np.arange(len(outcomes.labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    group_of_image = number_groups(groups, len(outcomes.labels))
     if not group_of_image.any():
         return {}
     found = {}

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from keras_cnns.data.partition import assign_folds
 from keras_cnns.evaluation.calibration import binary_probabilities, to_logits
+from keras_cnns.evaluation.intervals import number_groups
 from keras_cnns.evaluation.operating_point import (
     DEFAULT_THRESHOLD,
     FIXED,
@@ -38,8 +39,7 @@ def recalibrate(predictions: LabelledPredictions) -> MetricResult | None:
         predictions: Predictions for two classes, of which the positive one is known.
     """
     labels, probabilities, rule = predictions.labels, predictions.probabilities, predictions.operating_point.rule
-    groups = np.arange(len(labels)) if predictions.groups is None else predictions.groups
-    groups = np.unique(groups, return_inverse=True)[1]
+    groups = number_groups(predictions.groups, len(labels))
     if min(len(np.unique(groups[labels == label])) for label in (0, 1)) < MIN_GROUPS_PER_CLASS:
         return None
     logits = np.diff(to_logits(probabilities), axis=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from keras_cnns.data.dataset import Split
+from keras_cnns.data.dataset import MISSING, Split, column_texts
 from keras_cnns.errors import EvaluationError, nearest
 from keras_cnns.evaluation.results import LabelledPredictions, MetricResult
 
@@ -15,7 +15,6 @@ MIN_GROUPS = 10
 MAX_SUBGROUPS = 20
 MAX_DISTINCT_NUMBERS = 8
 UNKNOWN = "unknown"
-MISSING = ("", "nan", "none", "<na>", "nat")
 
 
 def compute_subgroups(predictions: LabelledPredictions, names: np.ndarray) -> dict[str, MetricResult]:
@@ -60,8 +59,7 @@ def name_subgroups(column_name: str, column: np.ndarray) -> np.ndarray:
     Raises:
         EvaluationError: The column has too many different values.
     """
-    # Adding 0.0 turns -0.0 into 0.0.
-    texts = [f"{value + 0.0:g}" if isinstance(value, float) else str(value).strip() for value in column.tolist()]
+    texts = column_texts(column)
     names = np.array(texts, dtype=object)
     missing = np.array([text.lower() in MISSING for text in texts])
     names[missing] = UNKNOWN

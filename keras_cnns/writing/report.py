@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cnns.atomic import atomic_write, write_text
 from keras_cnns.errors import ReportError, nearest_or_all
-from keras_cnns.evaluation.plot_style import LIGHT, shorten
+from keras_cnns.evaluation.plot_style import shorten
 from keras_cnns.evaluation.report.formatting import result_tables
 from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
 from keras_cnns.plotting import check_output_folder
@@ -174,7 +174,7 @@ def draw_figures(store: Store, facts: Mapping[str, Any]) -> dict[str, Figure]:
         figures["evaluation"] = draw_evaluation(evaluation)
         tables = list(result_tables(evaluation))
         for number, table in enumerate(tables[len(tables) - len(evaluation.by) :], start=1):
-            figures[f"by-{number}"] = draw_forest_plot(table, LIGHT)
+            figures[f"by-{number}"] = draw_forest_plot(table)
     return figures
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.evaluation.answer_results import AnswerResult, Answers
-from keras_cnns.evaluation.plot_style import LIGHT, Palette, label_axes
+from keras_cnns.evaluation.plot_style import CURVES, frame_axes, label_axes
 from keras_cnns.evaluation.proportion import Proportion
 from keras_cnns.evaluation.results import Evaluation
-from keras_cnns.plotting import make_figure
+from keras_cnns.plotting import INK, make_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,22 +42,20 @@ def format_proportion(share: Proportion | None) -> tuple[str, str]:
     return ("none", "answered") if share is None else (f"{share.value:.3f}", f"{share.low:.3f} to {share.high:.3f}")
 
 
-def draw_risk_coverage(evaluation: Evaluation, answers: Answers, palette: Palette = LIGHT) -> Figure:
+def draw_risk_coverage(evaluation: Evaluation, answers: Answers) -> Figure:
     """Draw the fraction of wrong answers at each coverage, and what was chosen."""
-    figure = make_figure(11, 4, dpi=110, paper=palette.background)
+    figure = make_figure(11, 4, dpi=110)
     axes = figure.subplots()
-    axes.set_facecolor(palette.background)
-    axes.tick_params(colors=palette.text, labelsize=9)
-    axes.spines[:].set_color(palette.faint)
+    frame_axes(axes)
     curve = evaluation.risk_coverage
     if curve is not None:
         label = f"answers by confidence, area {curve.area:.4f}"
-        axes.step(curve.coverage, curve.risk, where="post", color=palette.curves[0], linewidth=1.6, label=label)
+        axes.step(curve.coverage, curve.risk, where="post", color=CURVES[0], linewidth=1.6, label=label)
     answered, accuracy = answers.overall.answered, answers.overall.accuracy_answered
     if answered is not None and accuracy is not None:
-        axes.plot(answered.value, 1 - accuracy.value, "o", color=palette.text, markersize=7, label="as chosen")
+        axes.plot(answered.value, 1 - accuracy.value, "o", color=INK, markersize=7, label="as chosen")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=9, labelcolor=palette.text, frameon=False, loc="upper left")
-    label_axes(axes, "Risk-coverage curve", "Coverage (fraction of images answered)", "Wrong answers", palette)
+    axes.legend(fontsize=9, labelcolor=INK, frameon=False, loc="upper left")
+    label_axes(axes, "Risk-coverage curve", "Coverage (fraction of images answered)", "Wrong answers")
     return figure

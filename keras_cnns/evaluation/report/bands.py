@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_cnns.evaluation.intervals import CONFIDENCE_LEVEL, MAX_CELLS_PER_CHUNK, resample_units
+from keras_cnns.evaluation.intervals import CONFIDENCE_LEVEL, MAX_CELLS_PER_CHUNK, number_groups, resample_units
 from keras_cnns.evaluation.outcomes import rank_images
 
 RESAMPLES = 500
@@ -42,7 +42,7 @@ def compute_bands(positive: np.ndarray, probability: np.ndarray, groups: np.ndar
         groups: The group of each image, which is resampled as a whole; None for single images.
         seed: Seed of the resampling.
     """
-    unit_of_image = np.arange(len(positive)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    unit_of_image = number_groups(groups, len(positive))
     ranks = rank_images(probability, positive)
     positions = np.linspace(0, 1, POINTS)
     chunk = max(1, MAX_CELLS_PER_CHUNK // len(positive))

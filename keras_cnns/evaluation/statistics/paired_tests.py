@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, ndtr, ndtri
 
+from keras_cnns.evaluation.intervals import number_groups
 from keras_cnns.evaluation.statistics.proportions import TAIL
 
 SMALLEST_VARIANCE = 1e-15  # of areas under the curve, below which only rounding errors differ from 0
@@ -89,7 +90,7 @@ def estimate_areas(
         above[:, index] = (ranks[positive] - midranks(score[positive])) / negatives
         below[:, index] = 1 - (ranks[~positive] - midranks(score[~positive])) / positives
     areas = above.mean(axis=0)
-    cluster_of_image = np.arange(len(positive)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    cluster_of_image = number_groups(clusters, len(positive))
     of_positives, of_negatives = cluster_of_image[positive], cluster_of_image[~positive]
     counts = [len(np.unique(found)) for found in (of_positives, of_negatives, cluster_of_image)]
     if min(counts) < 2:

@@ -53,6 +53,13 @@ def style_axes(panel: Axes) -> None:
     panel.tick_params(colors=INK)
 
 
+def to_png(figure: Figure, *, dpi: int | None = None) -> bytes:
+    """Return a figure as PNG, by default in its own resolution."""
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png", dpi=dpi or "figure", facecolor=figure.get_facecolor())
+    return memory.getvalue()
+
+
 def to_svg(figure: Figure) -> str:
     """Return a figure as SVG that inherits the colours and the font of the page."""
     from matplotlib import rc_context  # noqa: PLC0415

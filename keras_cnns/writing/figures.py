@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.comparing.curve_plots import curves_figure
 from keras_cnns.evaluation.plot_style import shorten
 from keras_cnns.plotting import FAINT, INK, PALE, make_figure, save
 from keras_cnns.writing.fields import find
@@ -98,11 +96,6 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> N
     axes.annotate("", xy=end, xytext=start, arrowprops=style)
 
 
-def training_figure(label: str, curves: Mapping[str, list[tuple[int, float]]]) -> Figure:
-    """Draw the learning curves of the run with this label."""
-    return curves_figure({label: curves})
-
-
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     """Write each figure as PDF and as SVG, and return the files."""
     from matplotlib import rc_context  # noqa: PLC0415 - imports of this module stay light
@@ -114,10 +107,3 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
         for path in paths:
             save(figures[path.stem], path)
     return paths
-
-
-def to_png(figure: Figure) -> bytes:
-    """Return a figure as PNG for a Word file, which cannot contain vector graphics of these kinds."""
-    memory = io.BytesIO()
-    figure.savefig(memory, format="png", dpi=PICTURE_DPI, facecolor=figure.get_facecolor())
-    return memory.getvalue()

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.atomic import atomic_write, write_text
+from keras_cnns.comparing.curve_plots import curves_figure
 from keras_cnns.errors import ReportError, nearest_or_all
 from keras_cnns.evaluation.plot_style import shorten
 from keras_cnns.evaluation.report.formatting import result_tables
 from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
-from keras_cnns.plotting import check_output_folder
+from keras_cnns.plotting import check_output_folder, to_png
 from keras_cnns.tracking import Store
 from keras_cnns.writing.cards import DATASET_CARD, MODEL_CARD, write_dataset_card, write_model_card
 from keras_cnns.writing.checklists import add_checklists, all_checklists
 from keras_cnns.writing.composing import Composer
 from keras_cnns.writing.document import Document
 from keras_cnns.writing.facts import collect_facts
-from keras_cnns.writing.figures import flow_figure, save_figures, to_png, training_figure
+from keras_cnns.writing.figures import PICTURE_DPI, flow_figure, save_figures
 from keras_cnns.writing.latex import to_latex
 from keras_cnns.writing.lock import LOCK_FILE, make_lock
 from keras_cnns.writing.markdown import to_markdown
@@ -106,7 +107,7 @@ def report(
     for name, text in texts.items():
         write_text(folder / name, text)
     if chosen == "docx":
-        content = to_word(article, {name: to_png(figure) for name, figure in figures.items()})
+        content = to_word(article, {name: to_png(figure, dpi=PICTURE_DPI) for name, figure in figures.items()})
         with atomic_write(document) as temporary:
             temporary.write_bytes(content)
     else:
@@ -168,7 +169,7 @@ def draw_figures(store: Store, facts: Mapping[str, Any]) -> dict[str, Figure]:
         figures["flow"] = flow_figure(facts)
     curves = {name: curve for name, curve in store.curves(facts["run"]["id"]).items() if name in CURVES}
     if any(len(curve) > 1 for curve in curves.values()):
-        figures["curves"] = training_figure(shorten(facts["run"]["name"] or facts["run"]["model"]), curves)
+        figures["curves"] = curves_figure({shorten(facts["run"]["name"] or facts["run"]["model"]): curves})
     evaluation = restore_evaluation(store, facts["run"]["id"], facts["evaluation"])
     if evaluation is not None:
         figures["evaluation"] = draw_evaluation(evaluation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +25,7 @@ from keras_cnns.evaluation.report.formatting import (
 from keras_cnns.evaluation.report.plots import draw_evaluation, draw_forest_plot
 from keras_cnns.evaluation.report.summary import summarize
 from keras_cnns.evaluation.results import Evaluation
-from keras_cnns.plotting import prefix_ids, to_svg
+from keras_cnns.plotting import prefix_ids, to_png, to_svg
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
@@ -101,10 +100,3 @@ def make_section(heading: str, table: dict[str, Any], figure: Figure, plot: str)
     """Return a section of the report; `plot` describes the figure."""
     svg = Markup(prefix_ids(to_svg(figure), f"{heading.replace(' ', '-')}-"))  # noqa: S704 - drawn by Matplotlib, which escapes texts
     return {"heading": heading, "table": table, "plot": plot, "svg": svg}
-
-
-def to_png(figure: Figure) -> bytes:
-    """Return a figure as PNG."""
-    memory = io.BytesIO()
-    figure.savefig(memory, format="png", facecolor=figure.get_facecolor())
-    return memory.getvalue()

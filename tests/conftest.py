@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from keras_cnns import plugins
 from keras_cnns.data import Dataset, load
 from keras_cnns.lazy import keras
+from keras_cnns.plotting import message_figure
 from keras_cnns.testing.small_networks import without_random_weights
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -85,6 +86,18 @@ def zero_weights() -> Iterator[None]:
     """Build networks with zeros as weights, which takes less time than random numbers."""
     with without_random_weights():
         yield
+
+
+@pytest.fixture
+def plain_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the plots of the reports of evaluations, which take longer than the evaluation of few images."""
+    monkeypatch.setattr("keras_cnns.evaluation.report.page.draw_evaluation", lambda _: message_figure("plots"))
+
+
+@pytest.fixture
+def plain_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the plots of finished sweeps by empty files."""
+    monkeypatch.setattr("tuning.outcome.files.save", lambda _, path: path.touch())
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,7 @@ from keras_cnns.writing.report import ARTICLE, compose_documents
 from keras_cnns.writing.stored_evaluation import restore_evaluation
 from tests.processes import start_command
 
+pytestmark = pytest.mark.usefixtures("plain_reports")
 FOLDS = 2
 RECIPE = Recipe(epochs=2)
 COMMAND = ("train", "lenet5", "--data", "halves.npz", "--epochs", "2")

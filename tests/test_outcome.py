@@ -82,7 +82,7 @@ def is_plot(path: Path) -> bool:
         ("densenet", 0, (FINISHED,)),
         ("lenet", 3, (FAILED,)),
         ("densenet", 20, (FINISHED, STOPPED, FAILED)),
-        ("all", 12, (FINISHED, STOPPED)),
+        pytest.param("all", 12, (FINISHED, STOPPED), marks=pytest.mark.exhaustive),
     ],
 )
 def test_every_sweep_has_all_plots_and_files(tmp_path: Path, name: str, count: int, statuses: tuple[str, ...]) -> None:

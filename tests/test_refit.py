@@ -229,7 +229,7 @@ COMMAND = ["sweep", "densenet", "--epochs", "1", "--scheduler", "none", "--set",
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("own_ray", "plain_outcomes")
 def test_an_extended_sweep_with_repeats_and_refit_trains_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ FASTER = {  # changes only how long a sample takes
     r"sweep densenet": "sweep densenet --set blocks=1,1",
     r"--set growth_rate=8": "--set growth_rate=8 --set blocks=1,1",
     r"--trials \d+": "--trials 1 --seed 2",  # a seed whose first candidate is small
+    r"--repeats \d+ --refit": "",
     r"--repeats \d+": "--repeats 2",
     r"--epochs \d+": "--epochs 1",
     r"--recipe modern": "--recipe modern --epochs 1",
@@ -44,6 +45,7 @@ FASTER = {  # changes only how long a sample takes
     r"epochs=\d+": "epochs=1",
     r"folds=\d+": "folds=2",
     r'"growth_rate": 8': '"growth_rate": 8, "blocks": (1, 1)',
+    r'"googlenet", classes=10': '"googlenet", classes=10, modules=(1, 1, 1), auxiliary_after=(1, 2)',
 }
 
 

@@ -126,7 +126,7 @@ def test_an_incomplete_last_line_of_the_journal_is_repaired(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("own_ray", "plain_outcomes")
 def test_every_trial_is_a_child_run_of_the_sweep_even_a_failed_one_and_the_best_network_is_saved(
     tmp_path: Path,
 ) -> None:
@@ -163,6 +163,7 @@ def test_every_trial_is_a_child_run_of_the_sweep_even_a_failed_one_and_the_best_
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # the README has such a command
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 def test_one_sweep_searches_all_families_for_score_and_cost(tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_one_sweep_searches_all_families_for_score_and_cost(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("own_ray", "plain_outcomes")
 def test_a_sweep_whose_trials_all_fail_has_no_best_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(config: Mapping[str, Any], **shared: Any) -> None:  # noqa: ARG001
         tune.report({"val_accuracy": 0.0, "epoch": 0, FAILURE: "TrainingError: no"})
@@ -218,7 +219,7 @@ def kill_a_worker(driver: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("own_ray", "plain_outcomes")
 def test_a_sweep_that_was_interrupted_and_killed_finishes_each_trial_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,7 @@ from keras_cnns.training.devices import cluster, replica_count
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, assemble
 from keras_cnns.training.speed import Speed, choose_speed
-from tests.processes import FORKED, call, call_together, use_devices
+from tests.processes import FORKED, call_together, use_devices
 
 TINY = {"blocks": (1, 1), "growth_rate": 4, "dropout": 0.1}
 
@@ -274,12 +274,17 @@ def train_on_devices(devices: int, folder: Path, environment: Mapping[str, str])
     os.environ.update(environment)
     use_devices(devices)
     assert replica_count() == max(devices, cluster().workers)
+    fitted = train_with_even_batches(folder)
+    return weights(fitted) if cluster().worker == 0 else None
+
+
+def train_with_even_batches(folder: Path) -> Fitted:
+    """Train with batches that two devices can share evenly."""
     data = load("digits", image_size=28)
     data = replace(data, splits={**data.splits, "train": first_images(data.splits["train"], 1400)})
     recipe = Recipe(epochs=2, batch_size=50, optimizer="sgd", learning_rate=0.02, weight_decay=0.0)
     settings = network_settings("lenet5", {"activation": "tanh", "subsampling": "average"})
-    fitted = fit(Job(model="lenet5", settings=settings, recipe=recipe, seed=1), data, folder)
-    return weights(fitted) if cluster().worker == 0 else None
+    return fit(Job(model="lenet5", settings=settings, recipe=recipe, seed=1), data, folder)
 
 
 def first_images(split: Split, count: int) -> Split:
@@ -298,8 +303,7 @@ def environments(workers: int) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def weights_of_one_device(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    found: list[np.ndarray] = call(train_on_devices, 1, tmp_path_factory.mktemp("one"), {})
-    return found
+    return weights(train_with_even_batches(tmp_path_factory.mktemp("one")))
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from keras_cnns import plugins
 from keras_cnns.data import Dataset, load
+from keras_cnns.evaluation.intervals import RESAMPLES, bootstrap_intervals
 from keras_cnns.lazy import keras
 from keras_cnns.plotting import message_figure
 from keras_cnns.testing.small_networks import without_random_weights
@@ -89,8 +90,9 @@ def zero_weights() -> Iterator[None]:
 
 
 @pytest.fixture
-def plain_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the plots of the reports of evaluations, which take longer than the evaluation of few images."""
+def quick_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluate with a fifth of the resamples, and without plots in the reports, which take longer than all else."""
+    monkeypatch.setitem(bootstrap_intervals.__kwdefaults__, "resamples", RESAMPLES // 5)
     monkeypatch.setattr("keras_cnns.evaluation.report.page.draw_evaluation", lambda _: message_figure("plots"))
 
 

@@ -25,7 +25,7 @@ from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON
 from keras_cnns.training.reference import log_training_images
 
-pytestmark = pytest.mark.usefixtures("fresh", "plain_reports")
+pytestmark = pytest.mark.usefixtures("fresh", "quick_evaluations")
 
 
 @dataclass(frozen=True)

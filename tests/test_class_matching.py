@@ -20,7 +20,7 @@ from keras_cnns.evaluation.class_matching import convert_labels
 from keras_cnns.evaluation.metrics import METRICS
 from keras_cnns.tracking import Store
 
-pytestmark = pytest.mark.usefixtures("fresh", "plain_reports")
+pytestmark = pytest.mark.usefixtures("fresh", "quick_evaluations")
 NEED_POSITIVE = {metric.name for metric in METRICS if metric.needs_positive}
 
 

@@ -43,7 +43,7 @@ from keras_cnns.writing.report import ARTICLE, compose_documents
 from keras_cnns.writing.stored_evaluation import restore_evaluation
 from tests.processes import start_command
 
-pytestmark = pytest.mark.usefixtures("plain_reports")
+pytestmark = pytest.mark.xdist_group("ray")  # with the tests that start workers, so that one process makes the runs
 FOLDS = 2
 RECIPE = Recipe(epochs=2)
 COMMAND = ("train", "lenet5", "--data", "halves.npz", "--epochs", "2")
@@ -231,7 +231,7 @@ def test_one_parent_run_has_a_nested_run_for_each_fold(made: Made) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("fresh", "quick_evaluations")
 def test_the_networks_are_one_ensemble_at_the_pooled_operating_point(made: Made) -> None:
     parent, store, test = made.result.run_id, Store(), made.data.splits["test"]
     networks = [load_run_network(store, store.run(fold.run_id)) for fold in made.result.folds]
@@ -275,7 +275,7 @@ def test_the_networks_are_one_ensemble_at_the_pooled_operating_point(made: Made)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("fresh", "quick_evaluations")
 def test_the_ensemble_is_never_evaluated_on_its_own_training_images(made: Made) -> None:
     parent, without_test = made.result.run_id, {name: made.data.splits[name] for name in ("train", "validation")}
     for reference_ in (parent, made.result.folds[0].run_id):
@@ -296,7 +296,7 @@ def test_the_ensemble_is_never_evaluated_on_its_own_training_images(made: Made) 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("fresh", "quick_evaluations")
 def test_a_name_of_several_cross_validations_needs_an_id(made: Made) -> None:
     store, first = Store(), made.result.folds[0]
     client = MlflowClient(store.uri)
@@ -343,7 +343,6 @@ def test_a_killed_cross_validation_is_resumed_and_trains_nothing_twice(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 def test_folds_in_worker_processes_give_the_same_result(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -367,7 +366,6 @@ def test_folds_in_worker_processes_give_the_same_result(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("own_ray")
 @pytest.mark.parametrize("ending", ["dies once", "raises"])
 def test_a_fold_is_trained_again_if_its_process_dies_and_fails_if_its_training_does(
@@ -431,7 +429,7 @@ def test_nothing_to_resume_and_an_impossible_monitor_are_errors(digits: Dataset,
     assert not list(tmp_path.glob("cross-validation-*"))
 
 
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("fresh", "quick_evaluations")
 def test_a_cross_validation_is_written_up(made: Made) -> None:
     facts, parent = collect_facts(Store(), made.result.run_id), made.result.run_id
     article = to_markdown(compose_documents(facts, ("evaluation",))[ARTICLE]).replace("\\", "")

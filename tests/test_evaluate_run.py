@@ -107,7 +107,7 @@ def test_training_stores_the_operating_point_of_the_validation_images(made: Made
     assert network.image_shape == (28, 28, 1)
 
 
-@pytest.mark.usefixtures("plain_reports")
+@pytest.mark.usefixtures("quick_evaluations")
 def test_an_evaluation_is_computed_counted_and_stored(made: Made, fresh: Path) -> None:
     uri = f"sqlite:///{fresh}/mlflow.db"
     before = Store(uri).run(made.id)
@@ -172,7 +172,7 @@ def test_the_report_loads_nothing_else(made: Made, fresh: Path) -> None:
     } == {"external_test_auc"}
 
 
-@pytest.mark.usefixtures("plain_reports")
+@pytest.mark.usefixtures("quick_evaluations")
 def test_test_set_evaluations_are_counted_over_all_runs_and_processes(made: Made, fresh: Path) -> None:
     uri = f"sqlite:///{fresh}/mlflow.db"
     with ThreadPoolExecutor(4) as pool:
@@ -186,7 +186,7 @@ def test_test_set_evaluations_are_counted_over_all_runs_and_processes(made: Made
         Store(uri).run("lenet5")
 
 
-@pytest.mark.usefixtures("plain_reports")
+@pytest.mark.usefixtures("quick_evaluations")
 def test_another_machine_needs_only_the_store(made: Made, fresh: Path) -> None:
     shutil.copyfile(made.source, fresh / "halves.npz")
     original = made.folder.with_name("moved away")
@@ -207,7 +207,7 @@ def test_another_machine_needs_only_the_store(made: Made, fresh: Path) -> None:
     assert low <= found["metrics"]["auc"] <= high
 
 
-@pytest.mark.usefixtures("plain_reports")
+@pytest.mark.usefixtures("quick_evaluations")
 def test_groups_reordered_classes_and_missing_classes(made: Made, fresh: Path) -> None:
     uri = f"sqlite:///{fresh}/mlflow.db"
     test = made.data.splits["test"]
@@ -232,7 +232,7 @@ def test_groups_reordered_classes_and_missing_classes(made: Made, fresh: Path) -
     assert any("600 of 600" in note for note in evaluate(made.id, seen, tracking_uri=uri).notes)
 
 
-@pytest.mark.usefixtures("plain_reports")
+@pytest.mark.usefixtures("quick_evaluations")
 def test_a_run_with_many_classes_is_evaluated(fresh: Path, capfd: pytest.CaptureFixture[str]) -> None:
     trained = train("lenet5", load("digits", image_size=28), recipe=Recipe(epochs=1), experiment="ten", seed=3)
     assert set(trained.operating_point) == {"temperature"}

@@ -22,7 +22,7 @@ from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.run_network import load_run_network
 from keras_cnns.tracking import Store
 
-pytestmark = pytest.mark.usefixtures("fresh", "plain_reports")
+pytestmark = pytest.mark.usefixtures("fresh", "quick_evaluations")
 
 
 def with_columns(split: Split, seed: int) -> Split:

@@ -69,10 +69,9 @@ def test_the_commands_find_the_family_source_and_metric_of_an_installed_package(
 
 def run_commands() -> None:
     assert main(("models", "example-squeezenet*")) == 0
-    assert main(("train", "example-squeezenet-small", "--data", "example-stripes", "--epochs", "1")) == 0
     small = ("--trials", "1", "--epochs", "1", "--cores", "1")
     assert main(("sweep", "example-squeezenet", "--data", "example-stripes", *small)) == 0
-    (run,) = Store("sqlite:///mlflow.db", create=False).runs(experiment="train")
+    (run,) = Store("sqlite:///mlflow.db", create=False).runs(experiment="sweep")
     assert main(("evaluate", run.id, "--data", "example-stripes", "--json")) == 0
 
 

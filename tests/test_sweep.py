@@ -33,7 +33,7 @@ from tuning.running.trial import FAILURE
 
 SMALL = {"blocks": (1, 1), "growth_rate": 4, "bottleneck_width": None}
 COMMAND = ["sweep", "densenet", "--trials", "2", "--epochs", "3", "--seed", "5", "--scheduler", "none",
-           "--set", "blocks=1,1", "--set", "growth_rate=4"]  # fmt: skip
+           "--set", "blocks=1,1", "--set", "growth_rate=4", "--cores", "1"]  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)
@@ -231,14 +231,14 @@ def test_a_sweep_that_was_interrupted_and_killed_finishes_each_trial_once(
     assert (tmp_path / "err").read_text().strip().splitlines() == [
         "keras-cnns: interrupted. Completed work is saved; add --resume to continue."
     ]
-    killed = start_command(tmp_path, *COMMAND, "--resume", "--cores", "1")
+    killed = start_command(tmp_path, *COMMAND, "--resume")
     wait_for(lambda state: state.ended, tmp_path)
     kill_a_worker(killed.pid)
     wait_for(lambda state: state.deaths > 0, tmp_path)
     killed.kill()
     killed.join()
     monkeypatch.chdir(tmp_path)
-    assert main([*COMMAND, "--resume", "--cores", "1", "--json"]) == 0
+    assert main([*COMMAND, "--resume", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["trials"]) == 2
     events = [event for event, _ in journal.read()]
     counted = Counter((event["trial"], event["event"]) for event in events)

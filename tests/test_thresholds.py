@@ -34,7 +34,7 @@ from keras_cnns.evaluation.results import LabelledPredictions
 from keras_cnns.evaluation.validation import VALIDATION_CASES
 from keras_cnns.tracking import Store
 
-pytestmark = pytest.mark.usefixtures("plain_reports")
+pytestmark = pytest.mark.usefixtures("quick_evaluations")
 POINT = OperatingPoint(threshold=0.5, temperature=None, source="validation images")
 
 

@@ -20,6 +20,7 @@ import safetensors.numpy
 from keras_cnns import build, strip_auxiliary, weights
 from keras_cnns.errors import WeightsError
 from keras_cnns.networks.weights import from_keras, from_state_dict, to_state_dict
+from keras_cnns.networks.weights.transfer import BATCH_COUNTER, find_layout, make_entries
 
 # Names, shapes and outputs of torchvision and timm; the file lists their versions.
 REFERENCES: list[dict[str, Any]] = json.loads(
@@ -158,8 +159,11 @@ def references_with_outputs() -> list[Any]:
 def test_exported_names_and_shapes_equal_those_of_the_library(rows: list[dict[str, Any]]) -> None:
     model = build(rows[0]["ours"], **rows[0]["settings"])
     for row in rows:
-        state = to_state_dict(model, row["library"])
-        lines = sorted(f"{name} {values.shape}" for name, values in state.items())
+        entries = make_entries(model, row["library"], find_layout(model, row["library"]))
+        counters = [
+            entry.name.replace("running_var", BATCH_COUNTER) for entry in entries if "running_var" in entry.name
+        ]
+        lines = sorted([*(f"{entry.name} {entry.shape}" for entry in entries), *(f"{name} ()" for name in counters)])
         assert lines == row.get("lines", lines)
         assert len(lines) == row["entries"]
         assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == row["sha256"]

@@ -44,7 +44,7 @@ from keras_cnns.writing.references import all_references, family_keys, to_bibtex
 from keras_cnns.writing.report import ARTICLE, FORMATS, compose_documents, list_values
 from keras_cnns.writing.word import to_word
 
-pytestmark = pytest.mark.usefixtures("fresh", "plain_reports")
+pytestmark = pytest.mark.usefixtures("fresh", "quick_evaluations")
 POSITIVE, NEGATIVE = r"a_b & c% \x{1}$^~#", "Ärzte – <b> *x* [1]"
 FIGURES = ("flow", "curves", "evaluation", "by-1", "by-2")
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from keras_cnns.networks.features import features
     from keras_cnns.networks.profiling import Profile, profile
     from keras_cnns.networks.recipe import Recipe
-    from keras_cnns.networks.registry import build, count, list_models
+    from keras_cnns.networks.registry import count, list_models
+    from keras_cnns.pretrained.building import build
     from keras_cnns.training.cross_validation import CrossValidation, cross_validate
     from keras_cnns.training.run import train
     from keras_cnns.writing.report import Report, report
@@ -43,7 +44,7 @@ _MODULES = {
     "Report": "writing.report",
     "Reproduction": "writing.reproducing",
     "auxiliary_outputs": "networks.auxiliary",
-    "build": "networks.registry",
+    "build": "pretrained.building",
     "compare_models": "comparing.model_comparison",
     "count": "networks.registry",
     "cross_validate": "training.cross_validation",

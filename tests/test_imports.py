@@ -14,18 +14,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("keras_cnns/**/*.py"), *ROOT.glob("tuning/**/*.py")])
 # The packages that each package may import. Modules directly in keras_cnns are shared by all.
+NETWORKS = ("networks", "shared")
 BELOW = {
     "shared": set[str](),
     "networks": {"shared"},
     "testing": {"networks", "shared"},
     "data": {"networks", "shared"},
     "tracking": {"networks", "shared"},
+    "pretrained": {"data", "tracking", "networks", "shared"},
     "evaluation": {"data", "tracking", "networks", "shared"},
-    "training": {"evaluation", "data", "tracking", "networks", "shared"},
-    "writing": {"comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
+    "training": {"pretrained", "evaluation", "data", "tracking", "networks", "shared"},
+    "writing": {"comparing", "training", "pretrained", "evaluation", "data", "tracking", "networks", "shared"},
     "comparing": {"evaluation", "data", "tracking", "networks", "shared"},
-    "tuning": {"comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
-    "cli": {"tuning", "writing", "comparing", "training", "evaluation", "data", "tracking", "networks", "shared"},
+    "tuning": {"comparing", "training", "pretrained", "evaluation", "data", "tracking", "networks", "shared"},
+    "cli": {"tuning", "writing", "comparing", "training", "pretrained", "evaluation", "data", "tracking", *NETWORKS},
 }
 BELOW_IN_TUNING = {
     "candidates": set[str](),

@@ -26,6 +26,7 @@ def cross_validate(
     fold_by: str | None = None,
     settings: Mapping[str, object] | None = None,
     recipe: Recipe | str = "plain",
+    weights: str | os.PathLike[str] | None = None,
     seed: int = 0,
     cores: int | None = None,
     cores_per_trial: int | None = None,
@@ -50,6 +51,7 @@ def cross_validate(
         fold_by: A column of the source, each of whose values is left out once.
         settings: Settings of the model's family that differ from the variant's.
         recipe: A `Recipe`, or the name of one.
+        weights: The weights to begin with, as for `keras_cnns.train`.
         seed: Seed of the networks of all folds.
         cores: Number of cores of all folds together; all cores by default.
         cores_per_trial: Number of cores per fold; by default the cores are shared evenly among the folds.
@@ -74,7 +76,8 @@ def cross_validate(
         gpus_per_trial=gpus_per_trial,
         memory_per_trial=memory_per_trial,
     )
-    job, dataset = make_job(model, settings, recipe, seed), resolve_dataset(data)
+    dataset = resolve_dataset(data)
+    job = make_job(model, settings, recipe, seed, dataset, weights, tracking_uri)
     check_cluster(cluster, Path(folder))
     return start_cross_validation(
         job,

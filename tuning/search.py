@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +18,8 @@ from keras_cnns.errors import SettingError
 from keras_cnns.lazy import load_backend
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.settings import SEED, Choice, IntRange, NoneOr, check_argument
+from keras_cnns.pretrained.runs import find_any_weights
+from keras_cnns.pretrained.starting_weights import check_weights
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.registry import check_name, sanitize_name
 from keras_cnns.tracking.retry import RETRY_SECONDS
@@ -24,7 +27,7 @@ from keras_cnns.training.logged_data import log_splits
 from keras_cnns.training.presets import get_recipe
 from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.ranges import Base, find_bases
-from tuning.candidates.space import Limits, make_space
+from tuning.candidates.space import Limits, Space, make_space
 from tuning.execution import run_trials
 from tuning.finishing.result import SweepResult
 from tuning.outcome.files import write_outcome
@@ -50,6 +53,7 @@ def sweep(
     *,
     trials: int | None = None,
     recipe: Recipe | str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     space: Mapping[str, object] | None = None,
     search: str = "tpe",
     max_parameters: int | None = None,
@@ -85,6 +89,8 @@ def sweep(
         trials: Number of candidates to try: 16 by default, or with `search="grid"` all of them.
         recipe: The recipe that candidates start from, or its name: "plain" (default), "modern" or "paper". A recipe by
             name has 10 epochs, unless `space` sets them.
+        weights: The weights that all candidates begin with, as for `keras_cnns.build`. Of the network, only settings
+            that `space` names are searched, and only those that do not change its structure; `model` is a variant.
         space: What to search, by the name of a setting, in addition to or instead of what the family searches by
             default. A single value is fixed. A range is text (`"4..24"`, `"4..24..4"`, `"1e-4..1e-2"`), a mapping with
             "low", "high" and optionally "step" and "log", or an `IntRange` or `FloatRange`. A choice is text
@@ -155,9 +161,13 @@ def sweep(
     )
     new_seed = random.SystemRandom().randrange(2**31) if seed is None else check_argument("seed", SEED, seed)
     name, bases, start_recipe = resolve_start(model, recipe, from_run, tracking_uri)
-    candidates = make_space(name, bases=bases, recipe=start_recipe, space=space, limits=limits)
+    candidates = make_space(
+        name, bases=bases, recipe=start_recipe, space=space, limits=limits, only_named=weights is not None
+    )
     dataset = resolve_dataset(data)
     candidates = candidates.for_images(dataset.image_shape, dataset.classes)
+    if weights is not None:
+        candidates = begin_with(candidates, dataset, weights, tracking_uri)
     if folds is not None:
         make_folds(pool_images(dataset), folds=folds)  # raises if a class has too few images or patients
     registered_name = register or (sanitize_name(f"sweep-{name}-{dataset.name}") if refit else None)
@@ -205,6 +215,21 @@ def resolve_start(
         raise SettingError("recipe 'paper' is different for each family: name one family, or use --recipe modern.")
     named = get_recipe(recipe or "plain", bases[0].family)
     return model, bases, named.replace({"epochs": DEFAULT_EPOCHS})
+
+
+def begin_with(space: Space, dataset: Dataset, weights: str | os.PathLike[str], tracking_uri: str | None) -> Space:
+    """Return a space with candidates that begin with weights, which are checked against the images.
+
+    Raises:
+        KerasCnnsError: There are no such weights, or they do not fit the candidates.
+    """
+    if len(space.branches) > 1:
+        raise SettingError("weights belong to one network: name a variant, such as resnet50-v1.5, to search with them.")
+    ((model, branch),) = space.branches.items()
+    load_backend()
+    file = find_any_weights(weights, model, tracking_uri)
+    settings = branch.settings.replace(branch.fixed).as_dict()
+    return space.begin_with(check_weights(file, model, dataset.image_shape, dataset.classes, settings))
 
 
 def resolve_dataset(data: str | Dataset | Callable[[], Dataset]) -> Dataset:

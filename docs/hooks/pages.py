@@ -21,6 +21,7 @@ from keras_cnns.lazy import keras
 from keras_cnns.networks.augmentations import AUGMENTATIONS
 from keras_cnns.networks.description import DIFFERENCES, IDEA, describe_settings, find_paragraph
 from keras_cnns.networks.family import Block, Family
+from keras_cnns.networks.pretrained import PREPROCESSINGS
 from keras_cnns.networks.registry import all_families, count, smallest_side
 from keras_cnns.networks.settings import format_value
 from keras_cnns.testing.small_networks import without_random_weights
@@ -188,6 +189,26 @@ def networks_table(families: Any) -> str:
     return table(("network", "parameters", "MACs", "images", "classes", "smallest images"), rows, right=numbers)
 
 
+def pretrained_table() -> str:
+    """Return a table of the published weights of all networks."""
+    kinds = {preprocessing: name for name, preprocessing in PREPROCESSINGS.items()}
+    entries = [entry for family in all_families().values() for entry in family.pretrained]
+    default = {entry.variant: entry for entry in reversed(entries)}
+    rows = [
+        (
+            f"`{entry.variant}`",
+            f"`{entry.name}`" + (", `imagenet`" if default[entry.variant] is entry else ""),
+            f"{entry.megabytes:.0f}",
+            f"{entry.accuracy:.1f}",
+            kinds[entry.preprocessing],
+            entry.licence,
+        )
+        for entry in entries
+    ]
+    head = ("network", "weights", "MB", "top-1 accuracy, %", "preprocessing", "licence")
+    return table(head, rows, right=("MB", "top-1 accuracy, %"))
+
+
 def sources_table() -> str:
     """Return a table of the sources of images."""
     return table(("source", "format"), [(f"`{kind.usage}`", kind.description) for kind in all_sources()])
@@ -279,6 +300,7 @@ keras-cnns sweep {family.name} --data photos/ --trials 20
 GENERATED = {
     "evaluation.md": {"METRICS": metrics_table},
     "images.md": {"SOURCES": sources_table},
+    "pretrained.md": {"PUBLISHED": pretrained_table},
     "networks.md": {"ARCHITECTURES": architecture_links, "PUBLISHED": published_picture},
     "training.md": {"AUGMENTATIONS": augmentations_table},
 }

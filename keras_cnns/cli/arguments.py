@@ -192,6 +192,12 @@ def add_recipe(parser: argparse.ArgumentParser, *, epochs: str) -> argparse._Arg
         help="plain (default), modern (augmentation, EMA and more), or that of the network's paper",
     )
     group.add_argument("--epochs", **NUMBER, help=f"number of epochs (default: {epochs})")
+    group.add_argument(
+        "--weights",
+        metavar="WEIGHTS",
+        help="begin with weights (default: random): imagenet, torchvision:NAME, keras:imagenet, timm:NAME, hf://ID, a "
+        "file, a run, or models:/NAME@ALIAS",
+    )
     group.add_argument("--batch-size", **NUMBER, help="batch size (default: that of the recipe)")
     add_assignments(
         group, "set a setting of the network or of the recipe, such as growth_rate=8 or learning_rate=0.01; repeatable"

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from tuning.running.reporting import SweepProgressCallback
 
 SAME_NAMES = (
-    "model", "trials", "recipe", "search", "max_parameters", "max_macs", "cost", "seed", "repeats", "folds", "refit",
-    "register", "from_run", "scheduler", "cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial",
+    "model", "trials", "recipe", "weights", "search", "max_parameters", "max_macs", "cost", "seed", "repeats", "folds",
+    "refit", "register", "from_run", "scheduler", "cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial",
     "ray_address", "storage", "resume", "extend", "experiment", "tracking_uri", "folder",
 )  # fmt: skip
 """Options that are arguments of `tuning.sweep` with the same name."""
@@ -147,7 +147,8 @@ def as_dict(result: SweepResult) -> dict[str, Any]:
 def print_result(result: SweepResult, arguments: argparse.Namespace, outcome: Path) -> None:
     """Print the comparison of the trials, the finalists, and the next steps."""
     console = make_console()
-    print_lines(console, [result.config.dataset.describe()])
+    weights = result.config.space.weights
+    print_lines(console, [result.config.dataset.describe(), *([] if weights is None else [weights.note()])])
     console.print(render(result.comparison))
     if result.finals is not None:
         console.print(make_finals_table(result.finals))

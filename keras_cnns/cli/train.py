@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
             dataset,
             settings=settings,
             recipe=recipe,
+            weights=arguments.weights,
             seed=arguments.seed,
             resume=arguments.resume,
             test=arguments.test,
@@ -123,6 +124,7 @@ def as_dict(trained: TrainedRun) -> dict[str, Any]:
         **trained.fitted.metrics,
         **trained.operating_point,
         **trained.test,
+        **({} if trained.weights is None else trained.weights.to_tags()),
     }
 
 
@@ -139,6 +141,7 @@ def report(trained: TrainedRun, images: str, arguments: argparse.Namespace) -> s
     return "\n".join((
         images,
         f"{arguments.model}: {trained.costs.total_parameters:,} parameters, {trained.costs.macs:,} MACs",
+        *([] if trained.weights is None else [trained.weights.note()]),
         f"kept the weights of epoch {metrics['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
         f"{metrics['seconds']:.1f} s of training{split}; network: {trained.fitted.best_model}",
         f"run {trained.run_id}; to compare it: keras-cnns compare {arguments.experiment}{uri}",

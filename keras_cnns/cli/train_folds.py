@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from keras_cnns.training.cross_validation import CrossValidation
 
 SAME_NAMES = (
-    "fold_by", "seed", "cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial", "ray_address", "resume",
-    "experiment", "tracking_uri", "folder",
+    "fold_by", "weights", "seed", "cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial", "ray_address",
+    "resume", "experiment", "tracking_uri", "folder",
 )  # fmt: skip
 """Options that are arguments of `tuning.cross_validate` with the same name."""
 
@@ -58,7 +58,8 @@ def print_result(result: CrossValidation, dataset: Dataset, arguments: argparse.
     """Print the metrics of the out-of-fold predictions, and how the networks can be used."""
     console = make_console()
     costs = f"{result.costs.total_parameters:,} parameters, {result.costs.macs:,} MACs"
-    print_lines(console, [*dataset.describe().splitlines()[:1], f"{arguments.model}: {costs}"])
+    weights = [] if result.weights is None else [result.weights.note()]
+    print_lines(console, [*dataset.describe().splitlines()[:1], f"{arguments.model}: {costs}", *weights])
     print_evaluation(result.evaluation)
     uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
     use = "evaluate" if "test" in dataset.splits else "predict"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_cnns.networks.layouts import Layout
+from keras_cnns.networks.pretrained import Pretrained
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.settings import Domain, Settings
 
@@ -121,6 +122,7 @@ class Family:
         diagrams: What the family's page shows, by caption: blocks, or networks by the names of their variants; by
             default the network that a sweep starts from.
         layouts: The counterparts of the networks in other libraries, for the transfer of weights.
+        pretrained: Published weights of the variants. `weights="imagenet"` selects the first one of a variant.
     """
 
     name: str
@@ -134,3 +136,4 @@ class Family:
     blocks: tuple[Callable[..., Any], ...] = ()
     diagrams: Mapping[str, Block | str] = field(default_factory=dict)
     layouts: tuple[Layout, ...] = ()
+    pretrained: tuple[Pretrained, ...] = ()

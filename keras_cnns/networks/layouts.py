@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_cnns.networks.preprocessing import Preprocessing
+from keras_cnns.networks.pretrained import TORCH
+
 KERAS = "keras.applications"
 FIELD = re.compile(r"\{(\w+)([+-]1)?\}")
 
@@ -48,6 +51,8 @@ class Layout:
         settings: Settings of all of the library's networks of this kind that shapes do not show.
         old_names: Names in old state dicts, as regular expressions, and their replacements.
         convolutions: Prefixes of the names of dense layers that the library implements as convolutions.
+        preprocessing: How images are standardized for the weights that the library publishes.
+        blue_first: Whether the library's networks receive the colours as blue, green, red.
     """
 
     libraries: tuple[str, ...]
@@ -56,6 +61,8 @@ class Layout:
     settings: Mapping[str, Required]
     old_names: Mapping[str, str] = field(default_factory=dict)
     convolutions: tuple[str, ...] = ()
+    preprocessing: Preprocessing = TORCH
+    blue_first: bool = False
 
     def find_differences(self, layers: Layers) -> Iterator[tuple[str, Any]]:
         """Yield the name and value of each setting of a network whose value is not accepted."""

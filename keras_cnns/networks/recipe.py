@@ -32,7 +32,8 @@ class Recipe(Settings):
         label_smoothing: Fraction of each label that is distributed over all classes (Szegedy et al. 2016).
         standardization: Mean and standard deviation for standardizing pixels: those of all training images
             ("dataset"), or additionally those of each image ("image"), which removes differences in brightness and
-            contrast between cameras or scanners.
+            contrast between cameras or scanners. "weights" is what the weights that training begins with were trained
+            with, and applies to all trainings that begin with weights, and to no others.
         augmentation: Preset of `keras_cnns.networks.augmentations` for training images.
         mixup: Alpha of MixUp; 0: off.
         cutmix: Alpha of CutMix; 0: off.
@@ -56,7 +57,7 @@ class Recipe(Settings):
     loss: str = setting("cross-entropy", Choice(("cross-entropy", "focal")))
     class_weights: str = setting("none", Choice(("none", "balanced")))
     label_smoothing: float = setting(0.0, FloatRange(0.0, 0.9))
-    standardization: str = setting("dataset", Choice(("dataset", "image")))
+    standardization: str = setting("dataset", Choice(("dataset", "image", "weights")))
     augmentation: str = setting("none", Choice(tuple(AUGMENTATIONS)))
     mixup: float = setting(0.0, FloatRange(0.0, 10.0))
     cutmix: float = setting(0.0, FloatRange(0.0, 10.0))

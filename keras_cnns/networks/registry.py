@@ -28,14 +28,11 @@ CLASSES = IntRange(1, 1_000_000)
 SIDE = IntRange(1, 65_536)
 CHANNELS = IntRange(1, 4_096)
 
-NO_PRETRAINED_WEIGHTS = (
-    "no pretrained weights are included; leave it out for random weights and copy others with "
-    "keras_cnns.weights.from_keras or from_state_dict"
-)
+WEIGHTS = "it is an argument of keras_cnns.build and of training, and does not change the costs"
 FEATURES = "use keras_cnns.features(model, [...]) for the outputs of layers before the classifier"
 HINTS = {
-    "weights": NO_PRETRAINED_WEIGHTS,
-    "pretrained": NO_PRETRAINED_WEIGHTS,
+    "weights": WEIGHTS,
+    "pretrained": "use weights='imagenet' for published weights",
     "num_classes": "use classes",
     "include_top": FEATURES,
     "features_only": FEATURES,

@@ -17,13 +17,14 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from keras_cnns.errors import SettingError
+from keras_cnns.errors import SettingError, StoreError, first_line
 from keras_cnns.tracking.location import quiet_logging
 from keras_cnns.tracking.retry import retry
 from keras_cnns.tracking.runs import FINGERPRINT
 from keras_cnns.tracking.store import Store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+MODELS = "models:/"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}")
 
 
@@ -92,6 +93,24 @@ class Registry:
         alias = CHAMPION if wins else CHALLENGER
         self._client.set_registered_model_alias(name, alias, version.version)
         return RegisteredVersion(name=name, version=str(version.version), alias=alias)
+
+    @retry
+    def find_run(self, uri: str) -> str:
+        """Return the ID of the run of a registered model, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+        Raises:
+            StoreError: There is no such model, version or alias.
+        """
+        name, separator, alias = uri.removeprefix(MODELS).partition("@")
+        try:
+            if separator:
+                return str(self._client.get_model_version_by_alias(name, alias).run_id)
+            name, _, version = name.rpartition("/")
+            return str(self._client.get_model_version(name, version).run_id)
+        except MlflowException as error:
+            if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            raise StoreError(f"{uri} is not in {self.location}: {first_line(error)}") from None
 
     def _find_version(self, name: str, run_id: str) -> ModelVersion | None:
         versions = self._client.search_model_versions(f"name = '{name}'")

@@ -12,6 +12,7 @@ The run of the cross-validation is the parent of the runs of its folds, whose ne
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.evaluation.validation import VALIDATION_CASES, describe_validation
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.recipe import Recipe
+from keras_cnns.pretrained.starting_weights import StartingWeights
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.location import project_folder
 from keras_cnns.tracking.retry import RETRY_SECONDS
@@ -82,6 +84,7 @@ class CrossValidation:
         evaluation: The metrics of the pooled out-of-fold predictions with intervals and, in `by`, those of each fold.
         operating_point: The decision `threshold` for two classes and the `temperature` for new images, fitted on the
             out-of-fold predictions of all folds.
+        weights: The weights that the trainings began with; None: random ones.
     """
 
     run_id: str
@@ -90,6 +93,7 @@ class CrossValidation:
     folds: tuple[FoldRun, ...]
     evaluation: Evaluation
     operating_point: Mapping[str, float]
+    weights: StartingWeights | None = None
 
 
 def cross_validate(
@@ -100,6 +104,7 @@ def cross_validate(
     fold_by: str | None = None,
     settings: Mapping[str, object] | None = None,
     recipe: Recipe | str = "plain",
+    weights: str | os.PathLike[str] | None = None,
     seed: int = 0,
     resume: bool = False,
     experiment: str = "train",
@@ -121,6 +126,7 @@ def cross_validate(
             whatever `folds` is.
         settings: As for `train`.
         recipe: As for `train`.
+        weights: As for `train`.
         seed: As for `train`, for the networks of all folds. The seed of the folds is that of the validation split, see
             `load`.
         resume: Resume the newest unfinished cross-validation with the same arguments: only folds that are not finished
@@ -133,9 +139,10 @@ def cross_validate(
     Raises:
         KerasCnnsError: An argument is not valid, or the data or the store cannot be used, each in a subclass.
     """
+    dataset = resolve_dataset(data)
     return start_cross_validation(
-        make_job(model, settings, recipe, seed),
-        resolve_dataset(data),
+        make_job(model, settings, recipe, seed, dataset, weights, tracking_uri),
+        dataset,
         folds=folds,
         fold_by=fold_by,
         resume=resume,
@@ -184,7 +191,7 @@ def start_cross_validation(
         progress("dividing the images into folds")
         pooled = pool_images(dataset)
         made = make_folds(pooled, folds=folds, column=fold_by)
-        check_folds(job, pooled, made)
+        check_folds(job, pooled, made, dataset.fingerprint)
         directory, lock = create_directory(folder, f"cross-validation-{job.model}")
         write_text(directory / FOLD_TABLE, fold_table(pooled, made))
         run_id = start_run(job, dataset, pooled, made, directory, store, experiment, parent)
@@ -246,15 +253,21 @@ def open_cross_validation(
     )  # fmt: skip
 
 
-def check_folds(job: Job, pooled: Dataset, folds: Folds) -> None:
+def check_folds(job: Job, pooled: Dataset, folds: Folds, pooled_from: str) -> None:
     """Check before training what `fit` requires of the images of each fold.
 
     Raises:
-        SettingError: The validation images of a fold do not give the metric that the recipe monitors, or several
-            workers share each batch.
+        SettingError: The validation images of a fold do not give the metric that the recipe monitors, several workers
+            share each batch, or the weights were trained on the images, whose fingerprint before they were pooled is
+            `pooled_from`.
     """
     if cluster().workers > 1:
         raise SettingError("a cross-validation does not support workers that share each batch; unset TF_CONFIG.")
+    if job.weights is not None and job.weights.file.data == pooled_from:
+        raise SettingError(
+            f"weights {job.weights.file.reference} were trained on these images, so every fold would be validated on "
+            f"images that its weights know; begin with other weights."
+        )
     pool = replace(pooled.training, images=np.arange(len(pooled.training)))
     for index in range(len(folds)):
         _, validation = folds.divide(pool.labels, index)
@@ -273,11 +286,12 @@ def start_run(
 ) -> str:
     """Start the MLflow run of a cross-validation, and return its ID."""
     divided = {"folds": len(folds), **({"fold_by": folds.column} if folds.column else {})}
-    tags = {"folder": directory.name, "data.name": dataset.name, FINGERPRINT: dataset.fingerprint}
+    description = describe_run(job, dataset, count_costs(job, dataset), directory.name)
+    tags = {**description.tags, "data.name": dataset.name, FINGERPRINT: dataset.fingerprint}
     run_id = store.start_group(
         f"cross-validation-{job.model}",
         experiment=experiment,
-        params={**describe_run(job, dataset, count_costs(job, dataset), directory.name).params(), **divided},
+        params={**description.params(), **divided},
         tags={**tags, **({PARENT: parent} if parent else {})},
     )
     log_text(fold_table(hide_patients(pooled, store), folds), FOLD_TABLE, store, run_id)
@@ -304,6 +318,7 @@ def summarize(running: RunningCrossValidation) -> CrossValidation:
         folds=trained,
         evaluation=evaluation,
         operating_point=fit_operating_point(pool.labels, probabilities),
+        weights=running.job.weights,
     )
 
 

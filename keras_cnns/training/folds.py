@@ -80,20 +80,17 @@ class RunningCrossValidation:
     def start_fold(self, index: int) -> str:
         """Start the MLflow run of a fold, or continue it, and return its ID."""
         costs = count_costs(self.job, self.pooled)
+        description = describe_run(self.job, self.dataset, costs, self.folder.name)
         tags = {
-            "folder": self.folder.name,
+            **description.tags,
             FOLD: str(index + 1),
             FOLDS: str(len(self.folds)),
             CROSS_VALIDATION: self.run_id,
             CROSS_VALIDATION_NAME: self.name,
             TRAINED_ON: TRAIN_AND_VALIDATION,  # the images that validate a fold train others
         }
-        description = replace(
-            describe_run(self.job, self.dataset, costs, self.folder.name),
-            name=f"{self.job.model}-fold-{index + 1}",
-            tags=tags,
-        )
-        run_id = self.store.start(description, experiment=self.experiment, parent=self.run_id)
+        named = replace(description, name=f"{self.job.model}-fold-{index + 1}", tags=tags)
+        run_id = self.store.start(named, experiment=self.experiment, parent=self.run_id)
         folder = self.fold_folder(index)
         folder.mkdir(parents=True, exist_ok=True)
         log_splits(self.list_splits(index), folder, self.store, run_id)

@@ -13,9 +13,11 @@ import numpy as np
 from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.networks.counting import Counts
+from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import build_model, count, find_variant, make_plan
 from keras_cnns.networks.settings import SEED, Settings, check_argument
+from keras_cnns.pretrained.starting_weights import StartingWeights, load_into
 from keras_cnns.training.batch_norm import fuse_batch_norm
 from keras_cnns.training.callbacks import FirstNonFiniteStep
 from keras_cnns.training.devices import cluster, replica_count, strategy
@@ -24,8 +26,6 @@ from keras_cnns.training.multi_worker import make_train_function, rebuild_outsid
 from keras_cnns.training.optimization import make_loss, make_optimizer
 from keras_cnns.training.speed import Speed, dtype_policy
 
-# Added to the variance of each standardized image, relative to that of all images, so that blank ones stay blank.
-MIN_VARIANCE = 0.03
 AUXILIARY = "auxiliary_classifiers"
 
 
@@ -38,16 +38,22 @@ class Job:
         settings: All settings of its family.
         recipe: The training recipe.
         seed: Seed of the weight initialization, the order of the images, augmentation and dropout.
+        weights: The weights that training begins with; None: random ones.
     """
 
     model: str
     settings: Settings
     recipe: Recipe
     seed: int = 0
+    weights: StartingWeights | None = None
 
     def __post_init__(self) -> None:
-        """Check the seed."""
+        """Check the seed, and that the standardization is that of the weights if there are any."""
         check_argument("seed", SEED, self.seed)
+        if (self.recipe.standardization == "weights") != (self.weights is not None):
+            raise SettingError(
+                "standardization='weights' is for trainings that begin with weights; name them (weights)."
+            )
 
     @property
     def family(self) -> str:
@@ -61,7 +67,19 @@ class Job:
             "settings": self.settings.to_strings(),
             "recipe": self.recipe.to_strings(),
             "seed": self.seed,
+            **({} if self.weights is None else {"weights": self.weights.describe()}),
         }
+
+    def preprocessing(self, dataset: Dataset) -> Preprocessing:
+        """Return the first layers of the network: those of its weights or, with random ones, of the training images.
+
+        Pixels are standardized by the mean color and the standard deviation of the training images and, depending on
+        the recipe, by those of each image.
+        """
+        if self.weights is not None:
+            return self.weights.preprocessing
+        by_image = self.recipe.standardization == "image"
+        return Preprocessing.from_mean(dataset.pixel_mean, dataset.pixel_std, by_image=by_image)
 
 
 @dataclass(frozen=True)
@@ -98,24 +116,17 @@ def make_batching(job: Job, dataset: Dataset) -> Batching:
 
 
 def assemble(job: Job, dataset: Dataset) -> keras.Model:
-    """Build the network of a job, including the standardization of pixel values from 0 to 255.
-
-    Pixels are standardized by the mean color and the standard deviation of the training images and, depending on the
-    recipe, by those of each image. As layers of the model, both are saved with it.
-    """
+    """Build the network of a job with random weights, for pixel values from 0 to 255."""
+    preprocessing = job.preprocessing(dataset)
     plan = make_plan(
-        job.model, input_shape=dataset.image_shape, classes=dataset.classes, settings=job.settings.as_dict()
+        job.model,
+        input_shape=(*dataset.image_shape[:2], preprocessing.input_channels),
+        classes=dataset.classes,
+        settings=job.settings.as_dict(),
     )
     pixels = keras.Input(dataset.image_shape, name="pixels")
-    scale = [1.0 / deviation for deviation in dataset.pixel_std]
-    offset = [-mean / deviation for mean, deviation in zip(dataset.pixel_mean, dataset.pixel_std, strict=True)]
-    # Keras reshapes a vector if the global data format is "channels_first", but not a tensor of three axes.
-    standardized = keras.layers.Rescaling([[scale]], [[offset]], name="standardize")(pixels)
-    if job.recipe.standardization == "image":
-        standardized = keras.layers.LayerNormalization(
-            axis=(1, 2, 3), center=False, scale=False, epsilon=MIN_VARIANCE, name="standardize_image"
-        )(standardized)
-    return build_model(plan, pixels, standardized, "sigmoid" if dataset.task == "multi-label" else "softmax")
+    activation = "sigmoid" if dataset.task == "multi-label" else "softmax"
+    return build_model(plan, pixels, preprocessing.apply(pixels), activation)
 
 
 def compile_model(
@@ -127,6 +138,8 @@ def compile_model(
         model = assemble(job, dataset)
     if cluster().workers > 1:
         model = rebuild_outside_scope(model)
+    if job.weights is not None:
+        load_into(model, job.weights, job.model, dataset.classes, job.settings.as_dict())
     fuse_batch_norm(model)
     accuracy = keras.metrics.BinaryAccuracy if dataset.task == "multi-label" else keras.metrics.CategoricalAccuracy
     with mirrored.scope() if mirrored else contextlib.nullcontext():
@@ -155,7 +168,8 @@ def count_costs(job: Job, dataset: Dataset) -> Counts:
     settings = job.settings.as_dict()
     if AUXILIARY in settings:
         settings[AUXILIARY] = False
-    return count(job.model, input_shape=dataset.image_shape, classes=dataset.classes, **settings)
+    shape = (*dataset.image_shape[:2], job.preprocessing(dataset).input_channels)
+    return count(job.model, input_shape=shape, classes=dataset.classes, **settings)
 
 
 def class_weights(recipe: Recipe, dataset: Dataset) -> np.ndarray | None:

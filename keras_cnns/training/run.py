@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset, load
-from keras_cnns.errors import DataError
+from keras_cnns.errors import DataError, SettingError
 from keras_cnns.evaluation.metrics import compute_scores
 from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.run_network import (
@@ -26,6 +27,8 @@ from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.features import with_feature_summary
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import find_variant, network_settings
+from keras_cnns.pretrained.runs import find_any_weights
+from keras_cnns.pretrained.starting_weights import StartingWeights, check_weights
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.retry import RETRY_SECONDS
 from keras_cnns.training.callbacks import ProgressCallback
@@ -53,6 +56,7 @@ class TrainedRun:
         operating_point: The decision `threshold` for two classes and the `temperature` of the best network, fitted on
             the validation images.
         test: `test_loss`, `test_accuracy` and `test_auc` if the network was evaluated on the test set.
+        weights: The weights that training began with; None: random ones.
     """
 
     run_id: str
@@ -61,6 +65,7 @@ class TrainedRun:
     fitted: Fitted
     operating_point: Mapping[str, float]
     test: Mapping[str, float]
+    weights: StartingWeights | None = None
 
     @property
     def best_model(self) -> keras.Model:
@@ -74,6 +79,7 @@ def train(
     *,
     settings: Mapping[str, object] | None = None,
     recipe: Recipe | str = "plain",
+    weights: str | os.PathLike[str] | None = None,
     seed: int = 0,
     resume: bool = False,
     test: bool = False,
@@ -91,6 +97,8 @@ def train(
         data: A source for `load`, or a dataset.
         settings: Settings of the model's family that differ from the variant's.
         recipe: A `Recipe`, or the name of one: "plain", "modern" or "paper".
+        weights: The weights to begin with, as for `build`; None: random ones. How images were standardized for them
+            takes the place of the recipe's standardization.
         seed: Seed of the weight initialization, the order of the images, augmentation and dropout.
         resume: Resume the newest unfinished training with the same arguments from its last checkpoint.
         test: Evaluate the best network on the test set at the end.
@@ -103,8 +111,8 @@ def train(
         KerasCnnsError: The model, settings, recipe, data or store are not valid, each in a subclass.
     """
     strategy()
-    job = make_job(model, settings, recipe, seed)
     dataset = resolve_dataset(data)
+    job = make_job(model, settings, recipe, seed, dataset, weights, tracking_uri)
     if test and "test" not in dataset.splits:
         raise DataError(f"{dataset.name} has no test split to evaluate on; add one, or do not ask for it (test).")
     costs = count_costs(job, dataset)
@@ -140,19 +148,41 @@ def train(
             store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results}, tags=describe_hardware())
         write_text(directory / FINISHED, run_id)
     return TrainedRun(
-        run_id=run_id, folder=directory, costs=costs, fitted=fitted, operating_point=operating_point, test=results
-    )
+        run_id=run_id, folder=directory, costs=costs, fitted=fitted, operating_point=operating_point, test=results,
+        weights=job.weights,
+    )  # fmt: skip
 
 
-def make_job(model: str, settings: Mapping[str, object] | None, recipe: Recipe | str, seed: int) -> Job:
+def make_job(
+    model: str,
+    settings: Mapping[str, object] | None,
+    recipe: Recipe | str,
+    seed: int,
+    dataset: Dataset,
+    weights: str | os.PathLike[str] | None,
+    tracking_uri: str | None,
+) -> Job:
     """Return the job that the arguments of `train` describe.
 
     Raises:
-        KerasCnnsError: The model, settings, recipe or seed are not valid, each in a subclass.
+        KerasCnnsError: The model, settings, recipe, seed or weights are not valid, each in a subclass.
     """
     if isinstance(recipe, str):
         recipe = get_recipe(recipe, find_variant(model)[0])
-    return Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe, seed=seed)
+    job = Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe, seed=seed)
+    return job if weights is None else begin_with(job, dataset, weights, tracking_uri)
+
+
+def begin_with(job: Job, dataset: Dataset, weights: str | os.PathLike[str], tracking_uri: str | None) -> Job:
+    """Return a job that begins with weights, which are checked against the images."""
+    file = find_any_weights(weights, job.model, tracking_uri)
+    if file.knows_validation and file.data == dataset.fingerprint:
+        raise SettingError(
+            f"weights {file.reference} were trained on the validation images of {dataset.name} too, so they would "
+            f"validate nothing; begin with the weights of a run that was trained on the training images only."
+        )
+    starting = check_weights(file, job.model, dataset.image_shape, dataset.classes, job.settings.as_dict())
+    return replace(job, weights=starting, recipe=job.recipe.replace({"standardization": "weights"}))
 
 
 def resolve_dataset(data: str | Dataset) -> Dataset:
@@ -189,7 +219,7 @@ def describe_run(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunD
         parameters=costs.total_parameters,
         trainable_parameters=costs.trainable_parameters,
         macs=costs.macs,
-        tags={"folder": folder},
+        tags={"folder": folder, **({} if job.weights is None else job.weights.to_tags())},
     )
 
 

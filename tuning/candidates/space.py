@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_cnns.errors import SettingError
 from keras_cnns.networks.counting import TooSmallError
@@ -19,11 +19,15 @@ from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, S
 from keras_cnns.units import format_number
 from tuning.candidates.ranges import RECIPE, Base, find_bases, is_fixed, parse_space
 
+if TYPE_CHECKING:
+    from keras_cnns.pretrained.starting_weights import StartingWeights
+
 MAX_REJECTED = 10_000
 MAX_GRID_POINTS = 10_000
 TOO_SMALL_EXCESS = 10.0
 EXAMINED = 500
 EXAMINED_SIZES = 10
+EXAMINED_STRUCTURES = 20
 
 Values = Mapping[str, Any]
 
@@ -60,11 +64,13 @@ class Candidate:
         model: The variant that the network starts from.
         settings: All settings of the network.
         recipe: How the network is trained.
+        weights: The weights that training begins with; None: random ones.
     """
 
     model: str
     settings: Settings
     recipe: Recipe
+    weights: StartingWeights | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ class Space:
         image_shape: Height, width and channels of the images.
         classes: Number of classes.
         notes: Messages for the user about families that were left out.
+        weights: The weights that all candidates begin with; None: random ones.
     """
 
     name: str
@@ -112,6 +119,29 @@ class Space:
     image_shape: tuple[int, int, int] = (0, 0, 0)
     classes: int = 0
     notes: tuple[str, ...] = ()
+    weights: StartingWeights | None = None
+
+    def begin_with(self, weights: StartingWeights) -> Space:
+        """Return the space with candidates that begin with weights.
+
+        Raises:
+            SettingError: A searched setting changes the structure of the network, so that the weights do not fit.
+        """
+        space = replace(self, recipe=self.recipe.replace({"standardization": "weights"}), weights=weights)
+        source = random.Random(0)  # noqa: S311
+        for model, branch in self.branches.items():
+            base = branch.settings.replace(branch.fixed)
+            changed = []
+            for name, domain in branch.domains.items():
+                others = (base.replace({name: draw(domain, source)}) for _ in range(EXAMINED_STRUCTURES))
+                if any(space.count_costs(model, other) != space.count_costs(model, base) for other in others):
+                    changed.append(name)
+            if changed:
+                raise SettingError(
+                    f"the weights fit {model} only as it is: leave {' and '.join(changed)} out of the search, or "
+                    f"search without weights."
+                )
+        return space
 
     def for_images(self, image_shape: tuple[int, int, int], classes: int) -> Space:
         """Return the space for images, without families of which no candidate fits the images and limits.
@@ -264,7 +294,7 @@ class Space:
         except SettingError:
             return None
         recipe = self.recipe.replace({name: values[name] for name in self.domains})
-        return Candidate(model=values["model"], settings=settings, recipe=recipe)
+        return Candidate(model=values["model"], settings=settings, recipe=recipe, weights=self.weights)
 
     def make_settings(self, values: Values) -> Settings:
         """Return the settings of the network with these values.
@@ -288,7 +318,11 @@ class Space:
         Raises:
             TooSmallError: The images are too small for it.
         """
-        return count_network(self.branches[model].family, settings, self.image_shape, self.classes).as_metrics()
+        height, width, channels = self.image_shape
+        if self.weights is not None:
+            channels = self.weights.preprocessing.input_channels
+        shape = (height, width, channels)
+        return count_network(self.branches[model].family, settings, shape, self.classes).as_metrics()
 
 
 def list_values(name: str, domain: Domain) -> tuple[Any, ...]:
@@ -334,6 +368,7 @@ def make_space(
     space: Mapping[str, object] | None = None,
     limits: Limits = NO_LIMITS,
     bases: Sequence[Base] | None = None,
+    only_named: bool = False,
     image_shape: tuple[int, int, int] | None = None,
     classes: int = 1,
 ) -> Space:
@@ -345,6 +380,7 @@ def make_space(
         space: What is searched, as `tuning.sweep` takes it.
         limits: Upper limits on the costs of candidates.
         bases: The networks that candidates start from; by default those of `name`.
+        only_named: Search only those settings of the network that `space` names, and not those of the family's default.
         image_shape: Height, width and channels of the images, if known; see `Space.for_images`.
         classes: Number of classes.
 
@@ -357,7 +393,8 @@ def make_space(
     branches = {}
     for base in bases:
         given = parsed.get(base.family.name, {})
-        branches[base.model] = Branch(*base, fixed_values(given), searched(base.family.search.domains, given))
+        default = {} if only_named else base.family.search.domains
+        branches[base.model] = Branch(*base, fixed_values(given), searched(default, given))
     of_recipe = parsed.get(RECIPE, {})
     made = Space(
         name=name,

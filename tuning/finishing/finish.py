@@ -162,7 +162,7 @@ def train_again(sweep: SweepRun, state: TrialState) -> Path:
     """Train a trial in this process with its original configuration, and return the file of its network."""
     candidate, folder = sweep.candidate(state), trial_folder(sweep.folder, state.number)
     folder.mkdir(parents=True, exist_ok=True)
-    job = Job(model=candidate.model, settings=candidate.settings, recipe=candidate.recipe, seed=sweep.seed(state))
+    job = Job(**vars(candidate), seed=sweep.seed(state))
     return fit(job, sweep.config.dataset, folder).best_model
 
 

@@ -83,7 +83,7 @@ def cross_validate_finalist(
     """Cross-validate a finalist, or return its result if it is finished."""
     config, candidate = sweep.config, sweep.candidate(state)
     return continue_cross_validation(
-        Job(model=candidate.model, settings=candidate.settings, recipe=candidate.recipe, seed=config.seed),
+        Job(**vars(candidate), seed=config.seed),
         config.dataset,
         folds=config.folds or 0,
         experiment=sweep.experiment,

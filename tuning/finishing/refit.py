@@ -62,7 +62,7 @@ def refit(
     epochs = round(winner.epochs)
     store, dataset = sweep.store, sweep.config.dataset.merge_validation()
     recipe = candidate.recipe.replace({"epochs": epochs, "keep": "last", "patience": None})
-    job = Job(model=candidate.model, settings=candidate.settings, recipe=recipe, seed=sweep.config.seed)
+    job = Job(**vars(replace(candidate, recipe=recipe)), seed=sweep.config.seed)
     folder = sweep.folder / REFIT / f"{winner.number:04d}-{epochs}"
     folder.mkdir(parents=True, exist_ok=True)
     run_id = store.start(describe_refit(job, winner, best, sweep), experiment=sweep.experiment, parent=sweep.run_id)
@@ -94,6 +94,7 @@ def describe_refit(job: Job, winner: Finalist, best: Run, sweep: SweepRun) -> Ru
         "refit_of": best.id,
         "refit_epochs": str(job.recipe.epochs),
         TRAINED_ON: TRAIN_AND_VALIDATION,
+        **({} if job.weights is None else job.weights.to_tags()),
     }
     return replace(description, name=f"{REFIT}-{sweep.label}-{winner.number:04d}", tags=tags)
 

@@ -74,6 +74,7 @@ class SweepConfig:
             "repeats": self.repeats,
             "folds": self.folds,
             "register": self.register,
+            **({} if self.space.weights is None else {"weights": self.space.weights.describe()}),
         }
 
 
@@ -128,6 +129,8 @@ class SweepRun:
         if state.repeat_of is not None:
             name = f"repeat-{self.label}-{state.repeat_of:04d}-{(seed - config.seed) % 2**32}"
             tags["repeat_of"] = str(state.repeat_of)
+        if candidate.weights is not None:
+            tags |= candidate.weights.to_tags()
         return RunDescription(
             name=name,
             model=candidate.model,
@@ -148,10 +151,12 @@ def start_sweep(config: SweepConfig, store: Store, experiment: str, folder: Path
     limits = {f"max_{name}": limit for name, limit in vars(config.space.limits).items() if limit is not None}
     goals = {"search": config.search, **({"cost": config.cost} if config.cost else {}), **limits}
     searched = {f"searched.{name}": str(domain) for name, domain in config.space.searched().items()}
-    data = {"data.name": config.dataset.name, "data.fingerprint": config.dataset.fingerprint}
+    tags = {"data.name": config.dataset.name, "data.fingerprint": config.dataset.fingerprint}
+    if config.space.weights is not None:
+        tags |= config.space.weights.to_tags()
     return store.start_group(
         f"sweep-{name}",
         experiment=experiment,
         params={**settings, **goals, **searched},
-        tags={"folder": folder.name, **data},
+        tags={"folder": folder.name, **tags},
     )

@@ -48,7 +48,7 @@ def train_candidate(
         report: Reports the metrics of an epoch.
     """
     candidate = config["candidate"]
-    job = Job(model=candidate.model, settings=candidate.settings, recipe=candidate.recipe, seed=config["seed"])
+    job = Job(**vars(candidate), seed=config["seed"])
     costs = count_costs(job, dataset).as_metrics()
     history = read_progress(folder).history
     for epoch in range(max(1, config["known"]), len(history) + 1):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from keras_cnns.pretrained.starting_weights import CHECKSUM
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import monitored_metric
 from tuning.candidates.space import Candidate
 from tuning.running.journal import COSTS
 
-Key = tuple[str, frozenset[tuple[str, str]], frozenset[tuple[str, str]], int]
+Key = tuple[str, frozenset[tuple[str, str]], frozenset[tuple[str, str]], str, int]
 
 
 class ReusableResults:
@@ -26,14 +27,16 @@ class ReusableResults:
     def __init__(self, store: Store, fingerprint: str) -> None:
         self.store = store
         self.runs = {
-            make_key(run.family, run.settings, run.recipe, run.seed): run
+            make_key(run.family, run.settings, run.recipe, run.tags.get(CHECKSUM, ""), run.seed): run
             for run in store.reusable_runs(fingerprint)
             if run.seed is not None and f"best_{monitored_metric(run)}" in run.metrics and not run.cross_validation
         }
 
     def find(self, candidate: Candidate, family: str, seed: int) -> dict[str, Any] | None:
         """Return run, curve and costs of an earlier training of a candidate with a seed; None if there is none."""
-        run = self.runs.get(make_key(family, candidate.settings.to_strings(), candidate.recipe.to_strings(), seed))
+        weights = "" if candidate.weights is None else candidate.weights.file.sha256
+        key = make_key(family, candidate.settings.to_strings(), candidate.recipe.to_strings(), weights, seed)
+        run = self.runs.get(key)
         if run is None:
             return None
         curves = {name: dict(curve) for name, curve in self.store.curves(run.id).items()}
@@ -43,9 +46,12 @@ class ReusableResults:
         return {"run": run.id, "curve": curve, "costs": costs}
 
 
-def make_key(family: str, settings: Mapping[str, Any], recipe: Mapping[str, Any], seed: int) -> Key:
-    """Return what identifies a training on given images, with values as text, as MLflow stores them."""
+def make_key(family: str, settings: Mapping[str, Any], recipe: Mapping[str, Any], weights: str, seed: int) -> Key:
+    """Return what identifies a training on given images, with values as text, as MLflow stores them.
+
+    `weights` is the SHA-256 of the weights that training begins with, "" for random ones.
+    """
     settings_text, recipe_text = (
         frozenset((name, str(value)) for name, value in values.items()) for values in (settings, recipe)
     )
-    return family, settings_text, recipe_text, seed
+    return family, settings_text, recipe_text, weights, seed

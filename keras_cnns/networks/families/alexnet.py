@@ -20,6 +20,7 @@ from typing import Any
 from keras_cnns.networks import operations as op
 from keras_cnns.networks.family import SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import Layers, Layout, Required, numbered, required_normalization
+from keras_cnns.networks.pretrained import of_torchvision
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, check_groups, setting
 
 # Numbers of the convolutions with each property, counted from 1.
@@ -204,4 +205,5 @@ FAMILY = Family(
     ),
     diagrams={"The paper's network": "alexnet"},
     layouts=(TORCHVISION,),
+    pretrained=of_torchvision({"alexnet-owt": ("alexnet-owt-7be5be79.pth", 56.522, 233.1)}),
 )

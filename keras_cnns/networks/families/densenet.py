@@ -21,6 +21,7 @@ from keras_cnns.networks import operations as op
 from keras_cnns.networks.counting import repeat_layers
 from keras_cnns.networks.family import CVPR, SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import KERAS, Layout, Required, by_rules, required_epsilon
+from keras_cnns.networks.pretrained import TORCH, of_keras, of_torchvision
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, NoneOr, Settings, TupleOf, setting
 
 
@@ -216,6 +217,24 @@ LAYOUTS = tuple(
     )
 )
 
+PRETRAINED = (
+    *of_torchvision({
+        "densenet121": ("densenet121-a639ec97.pth", 74.434, 30.8),
+        "densenet161": ("densenet161-8d451a50.pth", 77.138, 110.4),
+        "densenet169": ("densenet169-b2777c0a.pth", 75.600, 54.7),
+        "densenet201": ("densenet201-c1103571.pth", 76.896, 77.4),
+    }),
+    *of_keras(
+        {
+            "densenet121": ("densenet/densenet121", "9d60b8095a5708f2dcce2bca79d332c7", 75.0, 33.0),
+            "densenet169": ("densenet/densenet169", "d699b8f76981ab1b30698df4c175e90b", 76.2, 57.0),
+            "densenet201": ("densenet/densenet201", "1ceb130c1ea1b78c3bf6114dbdfd8807", 77.3, 80.0),
+        },
+        "BSD-3-Clause (authors' DenseNet)",
+        TORCH,
+    ),
+)  # fmt: skip
+
 FAMILY = Family(
     name="densenet",
     about=__doc__,
@@ -267,4 +286,5 @@ FAMILY = Family(
         )
     },
     layouts=LAYOUTS,
+    pretrained=PRETRAINED,
 )

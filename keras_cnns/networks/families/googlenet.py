@@ -28,6 +28,7 @@ from keras_cnns.networks.layouts import (
     required_epsilon,
     required_normalization,
 )
+from keras_cnns.networks.pretrained import SYMMETRIC, of_torchvision
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, setting
 
 # Table 1: the number of filters of each convolution of the modules of stages 3, 4 and 5.
@@ -286,6 +287,7 @@ LAYOUT = Layout(
         "auxiliary_pool": Required(read_auxiliary_pool, ("adaptive",)),
         "batch_norm_epsilon": required_epsilon(1e-3),
     },
+    preprocessing=SYMMETRIC,
 )
 TOP_1 = "top-1 accuracy, %, 1 crop"
 
@@ -332,4 +334,8 @@ FAMILY = Family(
         "The first auxiliary classifier": Block(auxiliary_classifier, (14, 14, 512), {"classes": 1000}),
     },
     layouts=(LAYOUT,),
+    # torchvision's network turns images that are standardized as usual into values from -1 to 1 (`transform_input`).
+    pretrained=of_torchvision(
+        {"googlenet-torchvision": ("googlenet-1378be20.pth", 69.778, 49.7)}, preprocessing=SYMMETRIC
+    ),
 )

@@ -24,6 +24,7 @@ from keras_cnns.networks import operations as op
 from keras_cnns.networks.counting import repeat_layers
 from keras_cnns.networks.family import CVPR, ECCV, SGD_RECIPE, Block, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import KERAS, Layers, Layout, Required, by_rules, matching, required_epsilon
+from keras_cnns.networks.pretrained import CAFFE, SYMMETRIC, TORCH, of_keras, of_torchvision
 from keras_cnns.networks.settings import BOOLEAN, Choice, FloatRange, IntRange, Settings, TupleOf, check_groups, setting
 
 
@@ -269,7 +270,6 @@ def cifar(depth: int, *, unit: str = "basic", shortcut: str = "A", **settings: A
 V2: dict[str, Any] = {"pre_activation": True, "stride_in": "3x3"}
 KERAS_SETTINGS: dict[str, Any] = {"biases": "all", "batch_norm_epsilon": 1.001e-5}
 KERAS_V2 = V2 | KERAS_SETTINGS | {"downsampling": "last", "stem_activation": False, "biases": "unnormalized"}
-CIFAR_V2_BOTTLENECK: dict[str, Any] = {"pre_activation": True, "unit": "bottleneck", "shortcut": "B"}
 VARIANTS: tuple[tuple[str, Callable[..., Variant], tuple[int, ...], dict[str, Any]], ...] = (
     ("resnet{}", imagenet, (18, 34, 50, 101, 152, 200), {}),
     ("resnet{}-v1.5", imagenet, (50, 101, 152, 200), {"stride_in": "3x3"}),
@@ -280,9 +280,8 @@ VARIANTS: tuple[tuple[str, Callable[..., Variant], tuple[int, ...], dict[str, An
     ("resnet-cifar-{}", cifar, (20, 32, 44, 56, 110, 1202), {}),
     ("plain-cifar-{}", cifar, (20, 32, 44, 56), {"shortcut": "none"}),
     ("resnet-cifar-{}-v2", cifar, (20, 32, 44, 56, 110), {"pre_activation": True}),
-    ("resnet-cifar-{}-v2", cifar, (164, 1001), CIFAR_V2_BOTTLENECK),
+    ("resnet-cifar-{}-v2", cifar, (164, 1001), {"pre_activation": True, "unit": "bottleneck", "shortcut": "B"}),
 )
-
 TOP_1 = "top-1 error, %, 10 crops"
 TABLE_3 = {"resnet34": 24.52, "resnet50": 22.85, "resnet101": 21.75, "resnet152": 21.43}
 TABLE_6_BY_DEPTH = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43, 1202: 7.93}
@@ -316,9 +315,8 @@ KERAS_V2_NAMES = {
 
 def read_stride_in(layers: Layers) -> str | None:
     """Return the strided convolution of bottleneck units, or None if no unit has one."""
-    if matching(layers, r".*_layer1_conv_subsample"):
-        return "1x1"
-    return "3x3" if matching(layers, r".*_layer2_conv_pad") else None
+    first, second = r".*_layer1_conv_subsample", r".*_layer2_conv_pad"
+    return "1x1" if matching(layers, first) else "3x3" if matching(layers, second) else None
 
 
 def read_downsampling(layers: Layers) -> str | None:
@@ -329,47 +327,54 @@ def read_downsampling(layers: Layers) -> str | None:
 
 def read_stem_pool(layers: Layers) -> str | None:
     """Return the kind of the stem's pooling, or None if there is none."""
-    if not matching(layers, r"stem_pool(_rows)?"):
-        return None
-    return "padded" if "stem_pool_pad" in layers else "ceil"
+    return ("padded" if "stem_pool_pad" in layers else "ceil") if matching(layers, r"stem_pool(_rows)?") else None
 
 
-def make_layout(
-    libraries: tuple[str, ...],
-    names: dict[str, str],
-    *,
-    stride_in: str,
-    epsilon: float,
-    downsampling: str = "first",
-    identifying_layer: str = "stage1_unit1_relu",
-) -> Layout:
-    """Return a layout for these values of the settings that shapes do not show."""
-    return Layout(
+LAYOUTS = tuple(
+    Layout(
         libraries=libraries,
-        identifying_layers=frozenset({identifying_layer}),
+        identifying_layers=frozenset({"stage1_unit1_layer1_conv" if strided == "last" else "stage1_unit1_relu"}),
         names=by_rules(names),
         settings={
             "stride_in": Required(read_stride_in, (stride_in,)),
-            "downsampling": Required(read_downsampling, (downsampling,)),
+            "downsampling": Required(read_downsampling, (strided,)),
             "stem_pool": Required(read_stem_pool, ("padded",)),
-            "batch_norm_epsilon": required_epsilon(epsilon),
+            "batch_norm_epsilon": required_epsilon(1.001e-5 if libraries == (KERAS,) else 1e-5),
         },
+        preprocessing=preprocessing,
+        blue_first=preprocessing is CAFFE,
     )
-
-
-LAYOUTS = (
-    make_layout(("torchvision", "timm"), PYTORCH_NAMES, stride_in="3x3", epsilon=1e-5),
-    make_layout((KERAS,), KERAS_NAMES, stride_in="1x1", epsilon=1.001e-5),
-    make_layout(
-        (KERAS,),
-        KERAS_V2_NAMES,
-        stride_in="3x3",
-        epsilon=1.001e-5,
-        downsampling="last",
-        identifying_layer="stage1_unit1_layer1_conv",
-    ),
+    for libraries, names, stride_in, strided, preprocessing in (
+        (("torchvision", "timm"), PYTORCH_NAMES, "3x3", "first", TORCH),
+        ((KERAS,), KERAS_NAMES, "1x1", "first", CAFFE),
+        ((KERAS,), KERAS_V2_NAMES, "3x3", "last", SYMMETRIC),
+    )
 )
-
+PRETRAINED = (
+    *of_torchvision({
+        "resnet18": ("resnet18-f37072fd.pth", 69.758, 44.7),
+        "resnet34": ("resnet34-b627a593.pth", 73.314, 83.3),
+        "resnet50-v1.5": ("resnet50-0676ba61.pth", 76.130, 97.8),
+        "resnet101-v1.5": ("resnet101-63fe2227.pth", 77.374, 170.5),
+        "resnet152-v1.5": ("resnet152-394f9c45.pth", 78.312, 230.4),
+    }),
+    *of_torchvision({
+        "resnet50-v1.5": ("resnet50-11ad3fa6.pth", 80.858, 97.8),
+        "resnet101-v1.5": ("resnet101-cd907fc2.pth", 81.886, 170.5),
+        "resnet152-v1.5": ("resnet152-f82ba261.pth", 82.284, 230.5),
+    }, "IMAGENET1K_V2"),
+    *of_keras({
+        "resnet50-keras": ("resnet/resnet50", "2cb95161c43110f7111970584f804107", 74.9, 98.0),
+        "resnet101-keras": ("resnet/resnet101", "f1aeb4b969a6efcfb50fad2f0c20cfc5", 76.4, 171.0),
+        "resnet152-keras": ("resnet/resnet152", "100835be76be38e30d865e96f2aaae62", 76.6, 232.0),
+    }, "MIT (authors' deep-residual-networks)", CAFFE),
+    *of_keras({
+        "resnet50-v2-keras": ("resnet/resnet50v2", "3ef43a0b657b3be2300d5770ece849e0", 76.0, 98.0),
+        "resnet101-v2-keras": ("resnet/resnet101v2", "6343647c601c52e1368623803854d971", 77.2, 171.0),
+        "resnet152-v2-keras": ("resnet/resnet152v2", "a49b44d1979771252814e80f8ec446f9", 78.0, 232.0),
+    }, "BSD (fb.resnet.torch)", SYMMETRIC),
+)  # fmt: skip
+STRIDED, BOTTLENECK = {"width": 128, "stride": 2}, {"width": 64, "kind": "bottleneck"}
 AUTHORS = "Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun"
 FAMILY = Family(
     name="resnet",
@@ -406,15 +411,10 @@ FAMILY = Family(
     ),
     blocks=(residual_unit,),
     diagrams={
-        "A residual unit of the first paper with stride 2": Block(
-            residual_unit, (56, 56, 64), {"width": 128, "stride": 2}
-        ),
-        "A bottleneck unit of the first paper": Block(
-            residual_unit, (56, 56, 256), {"width": 64, "kind": "bottleneck"}
-        ),
-        "A pre-activation bottleneck unit of the second paper": Block(
-            residual_unit, (56, 56, 256), {"width": 64, "kind": "bottleneck", "pre_activation": True}
-        ),
+        "A residual unit of the first paper with stride 2": Block(residual_unit, (56, 56, 64), STRIDED),
+        "A bottleneck unit of the first paper": Block(residual_unit, (56, 56, 256), BOTTLENECK),
+        "A bottleneck unit of the second paper": Block(residual_unit, (56, 56, 256), V2 | BOTTLENECK),
     },
     layouts=LAYOUTS,
+    pretrained=PRETRAINED,
 )

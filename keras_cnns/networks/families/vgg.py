@@ -20,6 +20,7 @@ from keras_cnns.errors import SettingError
 from keras_cnns.networks import operations as op
 from keras_cnns.networks.family import ICLR, SGD_RECIPE, Family, Paper, SearchSpace, Variant, make_results
 from keras_cnns.networks.layouts import KERAS, Layout, by_rules, numbered, required_epsilon, required_normalization
+from keras_cnns.networks.pretrained import CAFFE, TORCH, of_keras, of_torchvision
 from keras_cnns.networks.settings import Choice, FloatRange, IntRange, Settings, TupleOf, setting
 
 
@@ -120,9 +121,32 @@ LAYOUTS = tuple(
             "batch_norm_epsilon": required_epsilon(1e-5),
         },
         convolutions=("pre_logits.",),
+        preprocessing=CAFFE if library == KERAS else TORCH,
+        blue_first=library == KERAS,
     )
     for library, names in NAMES.items()
 )
+
+PRETRAINED = (
+    *of_torchvision({
+        "vgg11": ("vgg11-8a719046.pth", 69.020, 506.8),
+        "vgg13": ("vgg13-19584684.pth", 69.928, 507.5),
+        "vgg16": ("vgg16-397923af.pth", 71.592, 527.8),
+        "vgg19": ("vgg19-dcbb9e9d.pth", 72.376, 548.1),
+        "vgg11-bn": ("vgg11_bn-6002323d.pth", 70.370, 506.9),
+        "vgg13-bn": ("vgg13_bn-abd245e5.pth", 71.586, 507.6),
+        "vgg16-bn": ("vgg16_bn-6c64b313.pth", 73.360, 527.9),
+        "vgg19-bn": ("vgg19_bn-c79401a0.pth", 74.218, 548.1),
+    }),
+    *of_keras(
+        {
+            "vgg16": ("vgg16/vgg16", "64373286793e3c8b2b4e3219cbf3544b", 71.3, 528.0),
+            "vgg19": ("vgg19/vgg19", "cbe5617147190e668d6c5d5026f83318", 71.3, 549.0),
+        },
+        "CC BY 4.0 (Visual Geometry Group, Oxford)",
+        CAFFE,
+    ),
+)  # fmt: skip
 
 FAMILY = Family(
     name="vgg",
@@ -165,4 +189,5 @@ FAMILY = Family(
     ),
     diagrams={"Configuration A": "vgg11"},
     layouts=LAYOUTS,
+    pretrained=PRETRAINED,
 )

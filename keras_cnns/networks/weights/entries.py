@@ -39,6 +39,11 @@ class Entry:
         """Whether the shape depends on the number of classes."""
         return self.layer.endswith("logits")
 
+    @property
+    def is_head(self) -> bool:
+        """Whether it is a weight of the classifier, of a dense layer before it, or of an auxiliary classifier."""
+        return self.classifier or len(self.own_shape) == 2 or self.layer.startswith("auxiliary")
+
     def export_values(self, values: np.ndarray) -> np.ndarray:
         """Return values of our layer as a contiguous copy in the library's axis order."""
         if self.kernel_shape is not None:
@@ -54,7 +59,7 @@ class Entry:
 
 
 def match_arrays(owner: str, entries: Sequence[Entry], state: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
-    """Return the new weights of each layer.
+    """Return the new weights of each layer. Arrays are read only if all of them fit.
 
     Args:
         owner: Name of the network, for error messages.
@@ -64,11 +69,12 @@ def match_arrays(owner: str, entries: Sequence[Entry], state: Mapping[str, Any])
     Raises:
         WeightsError: Arrays are missing, unexpected, of another shape or not numeric.
     """
-    arrays = {entry.name: as_array(entry.name, state[entry.name]) for entry in entries if entry.name in state}
-    missing = [f"{entry.name} {entry.shape} is missing" for entry in entries if entry.name not in arrays]
-    unexpected = [f"{name} {np.shape(values)} is unexpected" for name, values in state.items() if name not in arrays]
-    misshapen = [entry for entry in entries if entry.name in arrays and arrays[entry.name].shape != entry.shape]
-    shapes = [f"{entry.name} is {arrays[entry.name].shape} instead of {entry.shape}" for entry in misshapen]
+    shapes_by_name = {name: tuple(np.shape(values)) for name, values in state.items()}
+    expected = {entry.name for entry in entries}
+    missing = [f"{entry.name} {entry.shape} is missing" for entry in entries if entry.name not in state]
+    unexpected = [f"{name} {shape} is unexpected" for name, shape in shapes_by_name.items() if name not in expected]
+    misshapen = [entry for entry in entries if shapes_by_name.get(entry.name, entry.shape) != entry.shape]
+    shapes = [f"{entry.name} is {shapes_by_name[entry.name]} instead of {entry.shape}" for entry in misshapen]
     if problems := [item for items in zip_longest(missing, unexpected, shapes) for item in items if item]:
         more = f" and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         other_classes = len(problems) == len(misshapen) and all(entry.classifier for entry in misshapen)
@@ -76,8 +82,43 @@ def match_arrays(owner: str, entries: Sequence[Entry], state: Mapping[str, Any])
         raise WeightsError(f"{owner}: the weights do not fit: {', '.join(problems[:MAX_PROBLEMS])}{more}.{hint}")
     weights: dict[str, list[np.ndarray]] = {}
     for entry in entries:
-        weights.setdefault(entry.layer, []).append(entry.import_values(arrays[entry.name]))
+        values = as_array(entry.name, state[entry.name])
+        weights.setdefault(entry.layer, []).append(entry.import_values(values))
     return weights
+
+
+def leave_head(
+    entries: Sequence[Entry], state: Mapping[str, Any], convolutions: tuple[str, ...]
+) -> tuple[list[Entry], dict[str, Any], list[str]]:
+    """Leave out what need not fit: dense layers and auxiliary classifiers, which depend on classes and image size.
+
+    Args:
+        entries: All weights of a network.
+        state: Arrays by their names in the library.
+        convolutions: Prefixes of the names of dense layers that the library implements as convolutions.
+
+    Returns:
+        The other entries, the arrays without those of dense layers that the network lacks, and the names of the layers
+        that are left out, which keep their initial values.
+    """
+    head = {entry.layer for entry in entries if entry.is_head}
+    left = [
+        entry.layer
+        for entry in entries
+        if entry.layer in head and (entry.name not in state or tuple(np.shape(state[entry.name])) != entry.shape)
+    ]
+    kept = [entry for entry in entries if entry.layer not in left]
+    names = {entry.name for entry in kept}
+    dense = {parent(name) for name, values in state.items() if len(np.shape(values)) == 2}
+    unused = {parent(entry.name) for entry in entries if entry.layer in left}
+    unused |= {layer for layer in map(parent, state) if layer in dense or f"{layer}.".startswith(convolutions)}
+    arrays = {name: values for name, values in state.items() if name in names or parent(name) not in unused}
+    return kept, arrays, list(dict.fromkeys(left))
+
+
+def parent(name: str) -> str:
+    """Return the name of the layer of an array, such as "fc" of "fc.weight" or "fc1" of "fc1/kernel"."""
+    return name.rpartition("/" if "/" in name else ".")[0]
 
 
 def as_array(name: str, values: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from keras_cnns.networks.graph import graph_nodes
 from keras_cnns.networks.layouts import KERAS, Layout
 from keras_cnns.networks.registry import all_families
 from keras_cnns.networks.weights.entries import Entry, match_arrays
-from keras_cnns.networks.weights.files import read_state
+from keras_cnns.networks.weights.files import open_state
 
 if TYPE_CHECKING:
     from keras import Model
@@ -30,6 +30,9 @@ PARAMETERS = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+OWN = "keras-cnns"
+KERAS_NAMES = (KERAS, OWN)
+"""The libraries whose weights have the names and shapes of Keras."""
 BATCH_COUNTER = "num_batches_tracked"
 CLASSIFIERS = ("logits", "auxiliary1_logits", "auxiliary2_logits")
 HEADS = re.compile(r"aux\d+\.")  # prefix of auxiliary classifiers in state dicts
@@ -82,7 +85,8 @@ def from_state_dict(
 
     Args:
         model: A network from `build` with the same structure.
-        state: Arrays by name, or the path of a `.safetensors` or `.npz` file. Pickled files are never opened.
+        state: Arrays by name, or the path of a `.safetensors`, `.pth` or `.npz` file. Nothing is unpickled: of a `.pth`
+            file, only tensors are read, and a file with anything else is refused.
         layout: Library whose names the state dict has: "torchvision" or "timm"; None detects it from the names.
         classifier: False keeps the last layer of `model` and of its auxiliary classifiers, for other classes.
 
@@ -97,10 +101,9 @@ def from_state_dict(
     """
     if layout is not None:
         check_library(layout)
-    arrays = {name: values for name, values in read_state(state).items() if not name.endswith(f".{BATCH_COUNTER}")}
-    if not any(layer.name.startswith("auxiliary") for layer in model.layers):
-        arrays = {name: values for name, values in arrays.items() if not HEADS.match(name)}
-    transfer(model, arrays, layout or detect_library(model, arrays), classifier=classifier)
+    with open_state(state) as arrays:
+        used = select_arrays(model, arrays)
+        transfer(model, used, layout or detect_library(model, used), classifier=classifier)
 
 
 def to_state_dict(model: Model, layout: str = "torchvision") -> dict[str, np.ndarray]:
@@ -131,6 +134,14 @@ def to_state_dict(model: Model, layout: str = "torchvision") -> dict[str, np.nda
         if entry.name.endswith(".running_var"):
             state[entry.name.replace("running_var", BATCH_COUNTER)] = np.zeros((), np.int64)
     return state
+
+
+def select_arrays(model: Model, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state dict without batch counters and, if the network has none, without auxiliary classifiers."""
+    arrays = {name: values for name, values in state.items() if not name.endswith(f".{BATCH_COUNTER}")}
+    if any(layer.name.startswith("auxiliary") for layer in model.layers):
+        return arrays
+    return {name: values for name, values in arrays.items() if not HEADS.match(name)}
 
 
 def state_dict_libraries() -> list[str]:
@@ -221,11 +232,12 @@ def make_entries(model: Model, library: str, layout: Layout) -> list[Entry]:
     for layer in model.layers:
         for variable in layer.weights:
             name, shape = variable.name, tuple(variable.shape)
-            if layer.name not in names or name not in PARAMETERS:
+            if layer.name not in names or (name not in PARAMETERS and library not in KERAS_NAMES):
                 raise WeightsError(f"{model.name}: {library} has no counterpart of {layer.name}/{name} {shape}.")
-            theirs = f"{names[layer.name]}/{name}" if library == KERAS else f"{names[layer.name]}.{PARAMETERS[name]}"
+            of_keras, layer_name = library in KERAS_NAMES, names[layer.name]
+            theirs = f"{layer_name}/{name}" if of_keras else f"{layer_name}.{PARAMETERS[name]}"
             entry = Entry(name=theirs, shape=shape, layer=layer.name, own_shape=shape)
-            if library != KERAS and name == "kernel":
+            if not of_keras and name == "kernel":
                 is_dense = len(shape) == 2 and not theirs.startswith(layout.convolutions)
                 entry = as_pytorch_kernel(entry, flattened.get(layer.name, (1, 1)), is_dense=is_dense)
             entries.append(entry)

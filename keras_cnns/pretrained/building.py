@@ -1,0 +1,80 @@
+"""Build a network, with random or with pretrained weights."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from keras_cnns.lazy import keras
+from keras_cnns.networks import registry
+from keras_cnns.networks.registry import build_model, make_plan
+from keras_cnns.networks.weights.loading import copy_weights
+from keras_cnns.pretrained.runs import find_any_weights
+from keras_cnns.pretrained.starting_weights import StartingWeights, load_source
+
+if TYPE_CHECKING:
+    from keras import Model
+
+LOGGER = logging.getLogger("keras_cnns")
+
+
+def build(
+    name: str,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int | None = None,
+    classifier_activation: str | None = "softmax",
+    weights: str | os.PathLike[str] | None = None,
+    tracking_uri: str | None = None,
+    **settings: object,
+) -> Model:
+    """Build a network.
+
+    Args:
+        name: A variant, one of `list_models()`.
+        input_shape: Height, width and channels of the images; by default those of the variant.
+        classes: Number of classes; by default that of the variant.
+        classifier_activation: Activation of the classifier; None returns logits.
+        weights: Where the weights come from; None: random weights. "imagenet" stands for the first published weights of
+            the variant in the table of weights, "keras:imagenet" and "torchvision:IMAGENET1K_V2" for those of a
+            library, "timm:NAME" and "hf://ORGANISATION/NAME" for a repository of Hugging Face (extra `hub`). Otherwise
+            the path of a `.safetensors`, `.pth`, `.npz`, `.h5` or `.keras` file, the ID or the name of a run, or
+            "models:/NAME@champion". The network then takes pixel values from 0 to 255: the standardization of images
+            that the weights were trained with becomes its first layer. The classifier and dense layers before it keep
+            their initial values where the weights do not fit, for example for other classes; a message names them.
+            Images can have any number of channels: grey images give what they give as RGB images.
+        tracking_uri: The store of a run or a registered model; by default MLflow's environment variable, else
+            `./mlflow.db`.
+        **settings: Settings of the variant's family that differ from the variant's.
+
+    Returns:
+        A functional Keras model.
+
+    Raises:
+        ModelNameError: There is no such variant.
+        SettingError: A setting is unknown or not legal.
+        ImageSizeError: The images are too small for the network.
+        WeightsError: There are no such weights, they cannot be read or downloaded, or they do not fit the network.
+
+    Example:
+        >>> import keras_cnns
+        >>> keras_cnns.build("densenet121", classes=2).output_shape
+        (None, 2)
+    """
+    if weights is None:
+        return registry.build(
+            name, input_shape=input_shape, classes=classes, classifier_activation=classifier_activation, **settings
+        )
+    shape = make_plan(name, input_shape=input_shape, classes=classes, settings=settings).input_shape
+    file = find_any_weights(weights, name, tracking_uri)
+    source = load_source(file, name, shape, classes, settings)
+    kernel, preprocessing = source.adapt(shape[2])
+    plan = make_plan(name, input_shape=(*shape[:2], preprocessing.input_channels), classes=classes, settings=settings)
+    pixels = keras.Input(shape, name="pixels")
+    model = build_model(plan, pixels, preprocessing.apply(pixels), classifier_activation)
+    copy_weights(source.network, model, kernel)
+    LOGGER.warning(
+        "%s: %s", name, StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial).note()
+    )
+    return model

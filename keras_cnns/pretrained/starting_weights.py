@@ -1,0 +1,130 @@
+"""Weights that a network begins with: checked, and adapted to its classes and the channels of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_cnns.errors import WeightsError
+from keras_cnns.networks.preprocessing import Preprocessing
+from keras_cnns.networks.registry import build
+from keras_cnns.networks.weights.channels import adapt_channels
+from keras_cnns.networks.weights.files import open_state
+from keras_cnns.networks.weights.loading import copy_weights, load_state, stem_layer
+from keras_cnns.pretrained.references import WeightsFile
+
+if TYPE_CHECKING:
+    from keras import Model
+
+RGB = 3
+CHECKSUM = "weights.sha256"
+"""The tag of a run with the SHA-256 of the weights that it began with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartingWeights:
+    """Weights that a network begins with.
+
+    Attributes:
+        file: The file, and where it comes from.
+        preprocessing: The first layers of the network, for the channels of its images.
+        initial: Names of the layers that keep their initial values, such as a classifier of other classes.
+    """
+
+    file: WeightsFile
+    preprocessing: Preprocessing
+    initial: tuple[str, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what two trainings have in common if they begin with the same weights; serializable as JSON."""
+        return {"sha256": self.file.sha256, "preprocessing": self.preprocessing.as_dict()}
+
+    def to_tags(self) -> dict[str, str]:
+        """Return the tags of a run that begins with these weights."""
+        return {
+            "weights": self.file.reference,
+            "weights.source": self.file.source,
+            CHECKSUM: self.file.sha256,
+            "weights.licence": self.file.licence or "unknown",
+            "weights.initial_layers": ", ".join(self.initial),
+        }
+
+    def note(self) -> str:
+        """Return a line about where the weights come from and what was not loaded."""
+        kept = f"; initial values: {', '.join(self.initial)}" if self.initial else ""
+        return f"weights {self.file.reference}: {self.file.source}, licence {self.file.licence or 'unknown'}{kept}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """A network with the weights of a file, for as many channels as they were trained with.
+
+    Attributes:
+        network: The network, without preprocessing.
+        preprocessing: The preprocessing of the weights.
+        initial: Names of the layers that keep their initial values.
+    """
+
+    network: Model
+    preprocessing: Preprocessing
+    initial: tuple[str, ...]
+
+    def adapt(self, channels: int) -> tuple[np.ndarray, Preprocessing]:
+        """Return the first kernel and the preprocessing for images with a number of channels."""
+        kernel = np.asarray(stem_layer(self.network).get_weights()[0])
+        return adapt_channels(kernel, self.preprocessing, channels)
+
+
+def load_source(
+    file: WeightsFile, name: str, shape: tuple[int, int, int], classes: int | None, settings: Mapping[str, Any]
+) -> Source:
+    """Build a network and load the weights of a file.
+
+    Args:
+        file: The file.
+        name: The name of the variant.
+        shape: The shape of the images; the number of channels is that of the weights.
+        classes: The number of classes; None: that of the variant.
+        settings: Settings that differ from the variant's.
+
+    Raises:
+        WeightsError: The weights do not fit, or it is not known how images were standardized for them.
+        KerasCnnsError: The network is not valid.
+    """
+    channels = RGB if file.preprocessing is None else file.preprocessing.input_channels
+    network = build(name, input_shape=(*shape[:2], channels), classes=classes, classifier_activation=None, **settings)
+    with open_state(file.path) as state:
+        loaded = load_state(network, state)
+    if file.preprocessing is None and loaded.is_own:
+        raise WeightsError(
+            f"{file.path}: does not say how images were standardized for these weights; use the .keras file of a run."
+        )
+    stem = stem_layer(network)
+    if loaded.layout.blue_first:
+        kernel, *others = stem.get_weights()
+        stem.set_weights([kernel[:, :, ::-1], *others])
+    return Source(
+        network=network,
+        preprocessing=file.preprocessing or loaded.layout.preprocessing,
+        initial=loaded.initial,
+    )
+
+
+def check_weights(
+    file: WeightsFile, name: str, shape: tuple[int, int, int], classes: int | None, settings: Mapping[str, Any]
+) -> StartingWeights:
+    """Return weights for a network and images, after loading them once. See `load_source`."""
+    source = load_source(file, name, shape, classes, settings)
+    _, preprocessing = source.adapt(shape[2])
+    return StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial)
+
+
+def load_into(model: Model, weights: StartingWeights, name: str, classes: int, settings: Mapping[str, Any]) -> None:
+    """Copy weights to a network that begins with their preprocessing."""
+    height, width, channels = model.input_shape[1:]
+    source = load_source(weights.file, name, (height, width, channels), classes, settings)
+    kernel, _ = source.adapt(channels)
+    copy_weights(source.network, model, kernel)

@@ -190,23 +190,18 @@ def networks_table(families: Any) -> str:
 
 
 def pretrained_table() -> str:
-    """Return a table of the published weights of all networks."""
+    """Return tables of the published weights of all networks, one for each licence and preprocessing."""
     kinds = {preprocessing: name for name, preprocessing in PREPROCESSINGS.items()}
-    entries = [entry for family in all_families().values() for entry in family.pretrained]
-    default = {entry.variant: entry for entry in reversed(entries)}
-    rows = [
-        (
-            f"`{entry.variant}`",
-            f"`{entry.name}`" + (", `imagenet`" if default[entry.variant] is entry else ""),
-            f"{entry.megabytes:.0f}",
-            f"{entry.accuracy:.1f}",
-            kinds[entry.preprocessing],
-            entry.licence,
-        )
-        for entry in entries
-    ]
-    head = ("network", "weights", "MB", "top-1 accuracy, %", "preprocessing", "licence")
-    return table(head, rows, right=("MB", "top-1 accuracy, %"))
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for family in all_families().values():
+        for entry in family.pretrained:
+            library = entry.name.partition(":")[0].replace("keras", "keras.applications")
+            group = f"From {library}; licence: {entry.licence}; preprocessing: {kinds[entry.preprocessing]}"
+            row = (f"`{entry.variant}`", f"`{entry.name}`", f"{entry.megabytes:.0f}", f"{entry.accuracy:.1f}")
+            groups.setdefault(group, []).append(row)
+    head = ("network", "weights", "MB", "top-1 accuracy, %")
+    tables = (f"{group}:\n\n{table(head, rows, right=head[2:])}" for group, rows in groups.items())
+    return "\n\n".join(tables)
 
 
 def sources_table() -> str:

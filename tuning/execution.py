@@ -56,7 +56,7 @@ def run_trials(sweep: SweepRun, progress_callback: SweepProgressCallback | None)
 def search_and_repeat(sweep: SweepRun) -> None:
     """Run the search, then the repeats of its finalists, which are not stopped early; Ray must be connected."""
     config = sweep.config
-    journal_callback = JournalCallback(sweep.folder.resolve(), sweep.journal, config.space.recipe.epochs)
+    journal_callback = JournalCallback(sweep.folder.resolve(), sweep.journal, config.space.recipe.recorded_epochs)
     states = journal_callback.states
     sampler = make_sampler(config.search, config.space, seed=config.seed, cost=config.cost)
     reusable = ReusableResults(sweep.store, config.dataset.fingerprint)

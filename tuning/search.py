@@ -87,8 +87,9 @@ def sweep(
         data: A source that `load` reads, a loaded dataset, or a function that loads one, which is called after the
             other arguments have been checked.
         trials: Number of candidates to try: 16 by default, or with `search="grid"` all of them.
-        recipe: The recipe that candidates start from, or its name: "plain" (default), "modern" or "paper". A recipe by
-            name has 10 epochs, unless `space` sets them.
+        recipe: The recipe that candidates start from, or its name: "plain" (default), "modern" or "paper", and
+            with `weights` also "finetune" or "probe". A recipe by name has 10 epochs, unless `space` sets them; a probe
+            has none.
         weights: The weights that all candidates begin with, as for `keras_cnns.build`. Of the network, only settings
             that `space` names are searched, and only those that do not change its structure; `model` is a variant.
         space: What to search, by the name of a setting, in addition to or instead of what the family searches by
@@ -160,7 +161,7 @@ def sweep(
         storage=storage,
     )
     new_seed = random.SystemRandom().randrange(2**31) if seed is None else check_argument("seed", SEED, seed)
-    name, bases, start_recipe = resolve_start(model, recipe, from_run, tracking_uri)
+    name, bases, start_recipe = resolve_start(model, recipe, from_run, tracking_uri, with_weights=weights is not None)
     candidates = make_space(
         name, bases=bases, recipe=start_recipe, space=space, limits=limits, only_named=weights is not None
     )
@@ -195,7 +196,12 @@ def sweep(
 
 
 def resolve_start(
-    model: str | None, recipe: Recipe | str | None, from_run: str | None, tracking_uri: str | None
+    model: str | None,
+    recipe: Recipe | str | None,
+    from_run: str | None,
+    tracking_uri: str | None,
+    *,
+    with_weights: bool,
 ) -> tuple[str, list[Base], Recipe]:
     """Return the name of what is searched, and the networks and the recipe that candidates start from.
 
@@ -213,8 +219,8 @@ def resolve_start(
         return model, bases, recipe
     if recipe == "paper" and len(bases) > 1:
         raise SettingError("recipe 'paper' is different for each family: name one family, or use --recipe modern.")
-    named = get_recipe(recipe or "plain", bases[0].family)
-    return model, bases, named.replace({"epochs": DEFAULT_EPOCHS})
+    named = get_recipe(recipe or "plain", bases[0].family, with_weights=with_weights)
+    return model, bases, named.replace({"epochs": min(DEFAULT_EPOCHS, named.epochs)})
 
 
 def begin_with(space: Space, dataset: Dataset, weights: str | os.PathLike[str], tracking_uri: str | None) -> Space:

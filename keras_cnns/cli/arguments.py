@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from keras_cnns.networks.recipe import RECIPE_NAMES
 from keras_cnns.units import parse_number
 
 RUN = "id of a run, the beginning of it, or a unique run name; the id of a sweep stands for its best trial"
@@ -188,8 +189,9 @@ def add_recipe(parser: argparse.ArgumentParser, *, epochs: str) -> argparse._Arg
     group = parser.add_argument_group("training")
     group.add_argument(
         "--recipe",
-        choices=("plain", "modern", "paper"),
-        help="plain (default), modern (augmentation, EMA and more), or that of the network's paper",
+        choices=RECIPE_NAMES,
+        help="plain (default), modern (augmentation, EMA and more), or that of the network's paper; with --weights "
+        "finetune, or probe for a linear probe",
     )
     group.add_argument("--epochs", **NUMBER, help=f"number of epochs (default: {epochs})")
     group.add_argument(

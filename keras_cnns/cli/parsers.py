@@ -26,6 +26,7 @@ from keras_cnns.cli.arguments import (
     positive_number,
 )
 from keras_cnns.networks.augmentations import AUGMENTATIONS
+from keras_cnns.networks.recipe import PROBE
 from keras_cnns.version import __version__
 
 USER_ERROR = 2
@@ -84,6 +85,13 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("model", help="name of a network; `keras-cnns models` lists them")
     add_data(parser)
     group = add_recipe(parser, epochs="those of the recipe")
+    group.add_argument(
+        "--probe",
+        action="store_const",
+        const=PROBE,
+        dest="recipe",
+        help="with --weights: fit only the classifier, by logistic regression on features, in seconds (--recipe probe)",
+    )
     group.add_argument("--seed", **NUMBER, default=0, help="random seed (default: 0)")
     group.add_argument("--test", action="store_true", help="evaluate on the test split after training")
     group = parser.add_argument_group(

@@ -78,7 +78,7 @@ class SweepProgress:
 
     def begin(self, recipe: Recipe, trials: Mapping[int, TrialState], total: int) -> None:
         """Start with the trials of an earlier process."""
-        self.monitor, self.epochs, self.total = recipe.monitor, recipe.epochs, total
+        self.monitor, self.epochs, self.total = recipe.monitor, recipe.recorded_epochs, total
         self.update(trials, self.slots)
         self.fit_seconds_before = self.fit_seconds
         self.ended_before = frozenset(row.number for row in self.ended)

@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Train the network and print the result."""
     family, variant = find_variant(arguments.model)
     recipe_changes, settings = read_assignments(arguments, type(variant.settings))
-    recipe = get_recipe(arguments.recipe or "plain", family).replace(recipe_changes)
+    recipe = get_recipe(arguments.recipe or "plain", family, with_weights=arguments.weights is not None)
+    recipe = recipe.replace(recipe_changes)
     check_cross_validation(arguments)
     dataset = load_images(arguments)
     dataset = replace(dataset, notes=(*dataset.notes, *shortcut_notes(dataset)))
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     metrics = TextColumn("{task.fields[metrics]}")
     columns = (TextColumn("{task.description}"), BarColumn(), metrics, TimeRemainingColumn())
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
-        bar = ProgressBar(progress, recipe.epochs)
+        bar = ProgressBar(progress, recipe.recorded_epochs)
         load_backend()
         trained = keras_cnns.train(
             arguments.model,

@@ -8,7 +8,7 @@ network come from the same code and can differ only if an operation counts its l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_cnns.errors import ImageSizeError
@@ -45,11 +45,25 @@ class TooSmallError(ImageSizeError):
 
 @dataclass(slots=True)
 class CostCounter:
-    """Running totals of trainable parameters, other variables and multiply-accumulates."""
+    """Running totals of trainable parameters, other variables and multiply-accumulates.
+
+    Attributes:
+        trainable: Trainable parameters.
+        fixed: Other variables.
+        macs: Multiply-accumulates.
+        layers: By name, in their order: the layers with trainable parameters, and whether they have a kernel. Of
+            repeated layers, only the first and the last are listed.
+    """
 
     trainable: int = 0
     fixed: int = 0
     macs: int = 0
+    layers: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def totals(self) -> tuple[int, int, int]:
+        """The running totals."""
+        return self.trainable, self.fixed, self.macs
 
     def counts(self) -> Counts:
         """Return the cost of a network that consists of the layers counted so far."""
@@ -72,7 +86,15 @@ class SymbolicTensor:
         return None, self.height, self.width, self.channels
 
     def layer_output(
-        self, height: int, width: int, channels: int, *, trainable: int = 0, fixed: int = 0, macs: int = 0
+        self,
+        height: int,
+        width: int,
+        channels: int,
+        *,
+        trainable: int = 0,
+        fixed: int = 0,
+        macs: int = 0,
+        name: str | None = None,
     ) -> SymbolicTensor:
         """Return the output of a layer applied to this tensor and add the layer's cost to the counter.
 
@@ -83,6 +105,7 @@ class SymbolicTensor:
             trainable: Trainable parameters of the layer.
             fixed: Other variables of the layer.
             macs: Multiply-accumulates of the layer.
+            name: Name of the layer, if it has trainable parameters.
 
         Raises:
             TooSmallError: The output has no height or no width.
@@ -92,6 +115,8 @@ class SymbolicTensor:
         self.counter.trainable += trainable
         self.counter.fixed += fixed
         self.counter.macs += macs
+        if name is not None and trainable:
+            self.counter.layers[name] = macs > 0
         return SymbolicTensor(height, width, channels, self.counter)
 
 
@@ -106,11 +131,11 @@ def repeat_layers(x: Any, count: int, layer: Callable[[Any, int], Any]) -> Any:
             x = layer(x, index)
         return x
     counter = x.counter
-    before = astuple(counter)
+    before = counter.totals
     first = layer(x, 1)
     growth = first.channels - x.channels
     last = layer(SymbolicTensor(first.height, first.width, x.channels + (count - 1) * growth, counter), count)
     counter.trainable, counter.fixed, counter.macs = (
-        start + count * (end - start) // 2 for start, end in zip(before, astuple(counter), strict=True)
+        start + count * (end - start) // 2 for start, end in zip(before, counter.totals, strict=True)
     )
     return last

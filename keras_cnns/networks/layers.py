@@ -226,9 +226,12 @@ class RecomputedComposite(keras.layers.Layer):
         )
 
     def call(self, inputs: Sequence[Any], *, training: bool | None = None) -> Any:
-        """Normalize by the statistics of the batch during training, and by the moving statistics otherwise."""
+        """Normalize by the statistics of the batch during training, and by the moving statistics otherwise.
+
+        As in `BatchNormalization`, a layer with `trainable=False` uses the moving statistics also during training.
+        """
         weights = [ops.convert_to_tensor(weight) for weight in (self.gamma, self.beta, self.kernel)]
-        if not training:
+        if not (training and self.trainable):
             return self.convolve(ops.concatenate(inputs, axis=-1), self.moving_mean, self.moving_variance, *weights)
 
         def train(*values: Any) -> tuple[Any, Any, Any]:

@@ -86,7 +86,7 @@ def convolution(
         rows, columns = ((side + 2 * pad - kernel_size) // strides + 1 for side in (x.height, x.width))
         weights = kernel_size * kernel_size * (x.channels // groups) * width
         trainable = weights + (width if bias else 0)
-        return x.layer_output(rows, columns, width, trainable=trainable, macs=rows * columns * weights)
+        return x.layer_output(rows, columns, width, trainable=trainable, macs=rows * columns * weights, name=name)
 
     def build(x: Any) -> Any:
         same = strides == 1 and pad == kernel_size // 2
@@ -129,7 +129,7 @@ def dense(
 
     def count(x: SymbolicTensor) -> SymbolicTensor:
         weights = x.channels * units
-        return x.layer_output(1, 1, units, trainable=weights + units, macs=weights)
+        return x.layer_output(1, 1, units, trainable=weights + units, macs=weights, name=name)
 
     options = {"kernel_initializer": initializer, "bias_initializer": bias_initializer, "name": name}
     return apply_layer(x, lambda: keras.layers.Dense(units, **options), count=count)
@@ -140,7 +140,9 @@ def batch_norm(x: Any, epsilon: float, *, name: str) -> Any:
     return apply_layer(
         x,
         lambda: keras.layers.BatchNormalization(axis=-1, momentum=0.9, epsilon=epsilon, name=name),
-        count=lambda x: x.layer_output(x.height, x.width, x.channels, trainable=2 * x.channels, fixed=2 * x.channels),
+        count=lambda x: x.layer_output(
+            x.height, x.width, x.channels, trainable=2 * x.channels, fixed=2 * x.channels, name=name
+        ),
     )
 
 

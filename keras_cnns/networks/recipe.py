@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
+from keras_cnns.errors import SettingError
 from keras_cnns.networks.augmentations import AUGMENTATIONS
-from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, NoneOr, Settings, setting
+from keras_cnns.networks.settings import (
+    Choice,
+    Domain,
+    FloatRange,
+    IntRange,
+    Name,
+    NoneOr,
+    Settings,
+    TupleOf,
+    format_value,
+    setting,
+)
+
+EPOCHS = IntRange(0, 100_000)
+NOTHING, FEATURES = "none", "features"
+"""Values of `freeze` that are not the name of a block."""
+PROBE = "probe"
+FINE_TUNING = ("freeze", "unfreeze_at", "layer_decay", "head_rate", "batch_norm_statistics", "head")
+"""The fields that treat the blocks of a network differently, or initialise its head."""
+RECIPE_NAMES = ("plain", "modern", "paper", "finetune", PROBE)
+"""The names of recipes, see `keras_cnns.training.presets`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +37,7 @@ class Recipe(Settings):
     """How a network is trained.
 
     Attributes:
-        epochs: Number of passes over the training images.
+        epochs: Number of passes over the training images. 0 trains nothing but the classifier of `head="probe"`.
         batch_size: Images per step, over all devices.
         optimizer: "sgd" has momentum 0.9, "nesterov" Nesterov momentum 0.9; "adamw" is Adam with decoupled weight
             decay.
@@ -43,9 +66,23 @@ class Recipe(Settings):
         monitor: Validation metric that selects the best epoch.
         keep: Which epoch's network is saved: the "best" one, or the "last" one, whose validation metrics are free of
             the optimism of selecting the best of many epochs.
+        freeze: What is not trained: "none"; "features", all but the head; or the name of a block, such as stage2, with
+            everything before it. A block is a group of layers whose names are equal up to the first underscore. The
+            head is the classifier, auxiliary classifiers, and layers that keep their initial values when training
+            begins with weights. Frozen batch norm uses its moving statistics, which do not change.
+        unfreeze_at: Gradual unfreezing (Howard and Ruder 2018, arXiv 1801.06146): after each of these epochs one more
+            frozen block is trained, the last one first, and after the last of these epochs all of them.
+        layer_decay: Layer-wise learning rates, as in BEiT (Bao et al. 2022, arXiv 2106.08254): the learning rate of a
+            block is multiplied by `layer_decay ** distance`, where the distance of the last block before the head is 1,
+            that of the block before it 2. Weight decay decreases with it.
+        head_rate: Factor of the learning rate of the head.
+        batch_norm_statistics: "updated", or "frozen" for the moving statistics, with which training begins, instead of
+            those of the batch. Scale and offset of batch norm are trained in both cases.
+        head: How the classifier is initialised: "random", or "probe" for a logistic regression on the features of the
+            training images, whose strength of L2 regularisation is chosen by cross-validation among them.
     """
 
-    epochs: int = setting(20, IntRange(1, 100_000))
+    epochs: int = setting(20, EPOCHS)
     batch_size: int = setting(64, IntRange(1, 65_536))
     optimizer: str = setting("adamw", Choice(("sgd", "nesterov", "adamw")))
     learning_rate: float = setting(2e-3, FloatRange(1e-7, 10.0, log=True))
@@ -65,6 +102,45 @@ class Recipe(Settings):
     precision: str = setting("float32", Choice(("float32", "mixed_bfloat16", "auto")))
     monitor: str = setting("val_accuracy", Choice(("val_accuracy", "val_auc")))
     keep: str = setting("best", Choice(("best", "last")))
+    freeze: str = setting(NOTHING, Name((NOTHING, FEATURES), "the name of a block of the network"))
+    unfreeze_at: tuple[int, ...] | None = setting(None, NoneOr(TupleOf(IntRange(1, 100_000), max_length=64)))
+    layer_decay: float = setting(1.0, FloatRange(0.01, 1.0))
+    head_rate: float = setting(1.0, FloatRange(0.001, 1000.0, log=True))
+    batch_norm_statistics: str = setting("updated", Choice(("updated", "frozen")))
+    head: str = setting("random", Choice(("random", PROBE)))
+
+    def check_together(self) -> None:
+        """Raise a `SettingError` if there is nothing to train, or unfreezing does not fit the frozen blocks."""
+        if self.epochs == 0 and self.head != PROBE:
+            raise SettingError(f"epochs=0 is for head={PROBE}, which fits the classifier; use at least 1 epoch.")
+        if self.unfreeze_at is None:
+            return
+        listed = f"unfreeze_at={format_value(self.unfreeze_at)}"
+        if self.freeze == NOTHING:
+            raise SettingError(f"{listed} needs frozen blocks; name them with freeze, such as freeze={FEATURES}.")
+        if any(one >= other for one, other in itertools.pairwise((*self.unfreeze_at, self.epochs))):
+            raise SettingError(f"{listed} must be increasing, and below epochs, which is {self.epochs}.")
+
+    @property
+    def recorded_epochs(self) -> int:
+        """The number of epochs that a run records: at least one, which validates a probe without epochs."""
+        return max(1, self.epochs)
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether blocks of the network are treated differently, or the head is initialised by a probe."""
+        return any(getattr(self, field.name) != field.default for field in fields(self) if field.name in FINE_TUNING)
+
+    def for_refit(self, epochs: int) -> Self:
+        """Return the recipe for a training without validation images, for the number of epochs that was best with them.
+
+        A probe without epochs remains one. The epochs at which blocks are unfrozen are scaled like the learning rate
+        schedule.
+        """
+        epochs = min(epochs, self.epochs)
+        scaled = sorted({max(1, round(epoch * epochs / self.epochs)) for epoch in self.unfreeze_at or ()})
+        unfreeze_at = tuple(epoch for epoch in scaled if epoch < epochs) or None
+        return self.replace({"epochs": epochs, "keep": "last", "patience": None, "unfreeze_at": unfreeze_at})
 
 
 SEARCH: Mapping[str, Domain] = {

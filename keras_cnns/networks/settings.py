@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from keras_cnns.errors import SettingError, nearest, nearest_or_all
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9.-]*")
 
 
 class Domain(Protocol):
@@ -49,6 +52,32 @@ class Choice:
         """Return the listed value that is written as `text`."""
         values = {format_value(value).lower(): value for value in self.values}
         return values.get(text.strip().lower(), text)
+
+
+@dataclass(frozen=True)
+class Name:
+    """One of several words, or a name that depends on the network and is checked against it later.
+
+    Attributes:
+        words: The words.
+        what: What else can be named.
+    """
+
+    words: tuple[str, ...]
+    what: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.words)}, or {self.what}"
+
+    def check(self, value: object) -> str:
+        """Return `value` if it is a word of letters, digits, hyphens and dots."""
+        if isinstance(value, str) and NAME.fullmatch(value):
+            return value
+        raise SettingError(f"must be {self}, not {format_value(value)}.")
+
+    def parse(self, text: str) -> Any:
+        """Return `text` without spaces around it."""
+        return text.strip()
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,23 @@ def make_fused_call(layer: keras.layers.BatchNormalization) -> Callable[..., Any
     return call
 
 
+def freeze_statistics(model: keras.Model) -> None:
+    """Let the batch norm layers of a model use their moving statistics during training, and not change them."""
+    for layer in model.layers:
+        if hasattr(layer, "moving_mean"):
+            layer.call = make_inference_call(layer)
+
+
+def make_inference_call(layer: keras.layers.Layer) -> Callable[..., Any]:
+    """Return a `call` for a layer that is the layer's own in inference mode."""
+    plain = layer.call
+
+    def call(inputs: Any, training: bool | None = None, **options: Any) -> Any:  # noqa: ARG001 - Keras passes it
+        return plain(inputs, training=False, **options)
+
+    return call
+
+
 @contextlib.contextmanager
 def without_relu_fusion() -> Iterator[None]:
     """Prevent TensorFlow 2.21 from fusing batch norm with the ReLU after it, which is twice as slow on a CPU."""

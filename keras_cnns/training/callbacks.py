@@ -16,6 +16,8 @@ from keras_cnns.errors import TrainingError
 from keras_cnns.networks.auxiliary import strip_auxiliary
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.training.checkpoints import MICRO_BATCHES, NEW_BEST, Progress, is_better, save_checkpoint, should_stop
+from keras_cnns.training.fine_tuning import FineTuning, all_trainable
+from keras_cnns.training.variable_rates import optimized_variables
 
 SEEDS_PER_EPOCH = 2**20
 FIRST_NON_FINITE = "first_non_finite_step"
@@ -79,6 +81,23 @@ class EpochSeedCallback(keras.callbacks.Callback):
             generator.state.assign(np.array([seed, epoch * SEEDS_PER_EPOCH % 2**32], np.uint32))
 
 
+class UnfreezeCallback(keras.callbacks.Callback):
+    """Freezes what is frozen in each epoch, and lets Keras build a training step for what is trained.
+
+    Args:
+        fine_tuning: How the blocks of the network are trained.
+    """
+
+    def __init__(self, fine_tuning: FineTuning) -> None:
+        super().__init__()
+        self.fine_tuning = fine_tuning
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+        """Freeze and unfreeze blocks."""
+        if self.fine_tuning.freeze(epoch):
+            self.model.make_train_function(force=True)
+
+
 class CheckpointCallback(keras.callbacks.Callback):
     """Checks the loss at each step; at the end of each epoch validates, saves a checkpoint and reports the metrics.
 
@@ -119,6 +138,12 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Start the clock."""
         self.start_time = time.perf_counter() - self.progress.seconds
 
+    def validate_once(self, model: Any) -> None:
+        """Validate and save a network that is not trained, as after a first epoch."""
+        self.set_model(model)
+        self.on_train_begin()
+        self.on_epoch_end(0)
+
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Check the loss and report the step."""
         logs = logs or {}
@@ -139,14 +164,16 @@ class CheckpointCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Validate, save a checkpoint, report the metrics, and stop early if the recipe asks for it."""
         metrics = {name: float(value) for name, value in (logs or {}).items() if name != FIRST_NON_FINITE}
-        metrics |= {**self.constant_metrics, "learning_rate": float(self.model.optimizer.learning_rate)}
+        rate = self.model.optimizer.learning_rate * 1.0  # a constant one is a variable, maybe on several devices
+        metrics |= {**self.constant_metrics, "learning_rate": float(rate)}
         with averaged_weights(self.model):
             metrics |= self.validate(self.model)
             if not math.isfinite(metrics.get("val_loss", 0.0)):
                 self.raise_non_finite(self.steps)
             best = is_better(metrics, self.progress.best_score, self.recipe)
             if best:
-                strip_auxiliary(self.model).save(self.folder / NEW_BEST)
+                with all_trainable(self.model):
+                    strip_auxiliary(self.model).save(self.folder / NEW_BEST)
         metrics["seconds"] = time.perf_counter() - self.start_time
         self.progress = Progress(
             epoch=epoch + 1,
@@ -163,14 +190,15 @@ class CheckpointCallback(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def averaged_weights(model: Any) -> Iterator[None]:
-    """Temporarily give a model the moving average of its weights, if its optimizer has one."""
-    if not model.optimizer.use_ema:
+    """Temporarily give a model the moving average of its weights, if its optimizer has one after the first step."""
+    if not model.optimizer.use_ema or not int(model.optimizer.iterations + 0):
         yield
         return
-    weights = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    variables = optimized_variables(model.optimizer)
+    weights = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    model.optimizer.finalize_variable_values(variables)
     try:
         yield
     finally:
-        for variable, weight in zip(model.trainable_variables, weights, strict=True):
+        for variable, weight in zip(variables, weights, strict=True):
             variable.assign(weight)

@@ -6,11 +6,12 @@ import contextlib
 import functools
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,9 +21,10 @@ from keras_cnns.data import Dataset, Split
 from keras_cnns.data.pipeline import evaluation_batches, step_indices, training_batches
 from keras_cnns.errors import SettingError
 from keras_cnns.evaluation.metrics import compute_scores
-from keras_cnns.networks.recipe import Recipe
+from keras_cnns.lazy import LazyModule
+from keras_cnns.networks.recipe import FINE_TUNING, PROBE, Recipe
 from keras_cnns.training.batch_norm import without_relu_fusion
-from keras_cnns.training.callbacks import CheckpointCallback, EpochSeedCallback, ProgressCallback
+from keras_cnns.training.callbacks import CheckpointCallback, EpochSeedCallback, ProgressCallback, UnfreezeCallback
 from keras_cnns.training.checkpoints import (
     BEST,
     checkpoint_path,
@@ -32,10 +34,16 @@ from keras_cnns.training.checkpoints import (
     should_stop,
 )
 from keras_cnns.training.devices import cluster, strategy
+from keras_cnns.training.fine_tuning import FineTuning
 from keras_cnns.training.job import Batching, Job, class_weights, compile_model, make_batching
 from keras_cnns.training.memory import train_within_memory
 from keras_cnns.training.multi_worker import BatchNormSyncCallback
 from keras_cnns.training.speed import Speed, choose_speed, seconds_per_step
+
+if TYPE_CHECKING:
+    from keras_cnns.training import probe
+else:
+    probe = LazyModule("keras_cnns.training.probe")  # imports scikit-learn
 
 VALIDATION_BATCH_SIZE = 256
 
@@ -77,8 +85,7 @@ def fit(job: Job, dataset: Dataset, folder: Path, *, progress_callbacks: Sequenc
     """
     strategy()
     check_monitor(job.recipe, dataset)
-    if job.recipe.precision == "auto" and cluster().workers > 1:
-        raise SettingError("precision='auto' does not support several workers; choose a precision.")
+    check_workers(job.recipe)
     batching = make_batching(job, dataset)
     return train_within_memory(
         folder,
@@ -108,9 +115,16 @@ def fit_micro_batches(
     images = [*dataset.image_shape, dataset.classes]
     facts = {**job.describe(), "seed": 0, "images": images, "micro_batches": micro_batches}
     speed = choose_speed(folder, facts, recipe.precision, time_step)
+    is_new, began = not list_checkpoints(folder), time.perf_counter()
+    classifier = probe.fit_classifier(job, dataset, micro_batches) if recipe.head == PROBE and is_new else None
+    probe_seconds = time.perf_counter() - began
     keras.utils.set_random_seed(job.seed)
     model = compile_with(speed)
+    if classifier is not None:
+        classifier.copy_to(model)
     start = restore(folder, model)
+    if classifier is not None:
+        start = replace(start, seconds=probe_seconds)
     with worker_folder(folder) as own_folder:
         checkpoints = CheckpointCallback(
             own_folder,
@@ -122,8 +136,11 @@ def fit_micro_batches(
             describe_step=lambda number, step: describe_images(job, dataset, batching, number, step),
             progress_callbacks=progress_callbacks,
         )
-        if start.epoch < recipe.epochs and not should_stop(start.history, recipe):
-            callbacks = [EpochSeedCallback(epoch, model), checkpoints]
+        if recipe.epochs == 0 and is_new:
+            checkpoints.validate_once(model)
+        elif start.epoch < recipe.epochs and not should_stop(start.history, recipe):
+            fine_tuning = FineTuning(model, recipe, job.initial_layers)
+            callbacks = [UnfreezeCallback(fine_tuning), EpochSeedCallback(epoch, model), checkpoints]
             if cluster().workers > 1:
                 batches = strategy().experimental_distribute_dataset(batches)
                 callbacks.insert(0, BatchNormSyncCallback(model, strategy()))
@@ -141,6 +158,16 @@ def fit_micro_batches(
     history = checkpoints.progress.history
     best_model = checkpoint_path(folder, len(history)) / BEST
     return Fitted(history=history, metrics=selected_metrics(history, recipe), best_model=best_model)
+
+
+def check_workers(recipe: Recipe) -> None:
+    """Raise a `SettingError` if a recipe does not support the several workers that there are."""
+    if cluster().workers == 1:
+        return
+    if recipe.precision == "auto":
+        raise SettingError("precision='auto' does not support several workers; choose a precision.")
+    if recipe.is_fine_tuning:
+        raise SettingError(f"{', '.join(FINE_TUNING)} do not support several workers; unset TF_CONFIG.")
 
 
 def check_monitor(recipe: Recipe, dataset: Dataset) -> None:

@@ -88,6 +88,7 @@ class RunningCrossValidation:
             CROSS_VALIDATION: self.run_id,
             CROSS_VALIDATION_NAME: self.name,
             TRAINED_ON: TRAIN_AND_VALIDATION,  # the images that validate a fold train others
+            **self.job.weights_tags(),
         }
         named = replace(description, name=f"{self.job.model}-fold-{index + 1}", tags=tags)
         run_id = self.store.start(named, experiment=self.experiment, parent=self.run_id)
@@ -195,7 +196,7 @@ class FoldProgress:
         monitor = running.job.recipe.monitor
         score = f", {monitor} {metrics[monitor]:.4f}" if monitor in metrics else ""
         fold = running.folds.describe(self.index)
-        running.progress(f"{fold}: epoch {number} of {running.job.recipe.epochs}{score}")
+        running.progress(f"{fold}: epoch {number} of {running.job.recipe.recorded_epochs}{score}")
 
 
 def has_network(store: Store, run_id: str) -> bool:

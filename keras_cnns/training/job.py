@@ -12,15 +12,17 @@ import numpy as np
 
 from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
+from keras_cnns.networks.blocks import check_freeze
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import build_model, count, find_variant, make_plan
 from keras_cnns.networks.settings import SEED, Settings, check_argument
 from keras_cnns.pretrained.starting_weights import StartingWeights, load_into
-from keras_cnns.training.batch_norm import fuse_batch_norm
+from keras_cnns.training.batch_norm import freeze_statistics, fuse_batch_norm
 from keras_cnns.training.callbacks import FirstNonFiniteStep
 from keras_cnns.training.devices import cluster, replica_count, strategy
+from keras_cnns.training.fine_tuning import FineTuning
 from keras_cnns.training.memory import micro_batch_step
 from keras_cnns.training.multi_worker import make_train_function, rebuild_outside_scope
 from keras_cnns.training.optimization import make_loss, make_optimizer
@@ -48,17 +50,27 @@ class Job:
     weights: StartingWeights | None = None
 
     def __post_init__(self) -> None:
-        """Check the seed, and that the standardization is that of the weights if there are any."""
+        """Check the seed, the frozen blocks, and that the standardization is that of the weights if there are any."""
         check_argument("seed", SEED, self.seed)
         if (self.recipe.standardization == "weights") != (self.weights is not None):
             raise SettingError(
                 "standardization='weights' is for trainings that begin with weights; name them (weights)."
             )
+        check_freeze(self.model, self.settings, self.recipe, self.initial_layers)
 
     @property
     def family(self) -> str:
         """The name of the model's family."""
         return find_variant(self.model)[0].name
+
+    @property
+    def initial_layers(self) -> tuple[str, ...]:
+        """Names of the layers that keep their initial values although training begins with weights."""
+        return () if self.weights is None else self.weights.initial
+
+    def weights_tags(self) -> dict[str, str]:
+        """Return the tags of a run about the weights that it begins with."""
+        return {} if self.weights is None else self.weights.to_tags()
 
     def describe(self) -> dict[str, Any]:
         """Return a description that is serializable as JSON and equal for equal jobs."""
@@ -140,18 +152,23 @@ def compile_model(
         model = rebuild_outside_scope(model)
     if job.weights is not None:
         load_into(model, job.weights, job.model, dataset.classes, job.settings.as_dict())
-    fuse_batch_norm(model)
+    if job.recipe.batch_norm_statistics == "frozen":
+        freeze_statistics(model)
+    else:
+        fuse_batch_norm(model)
+    fine_tuning = FineTuning(model, job.recipe, job.initial_layers)
     accuracy = keras.metrics.BinaryAccuracy if dataset.task == "multi-label" else keras.metrics.CategoricalAccuracy
     with mirrored.scope() if mirrored else contextlib.nullcontext():
         model.compile(
-            optimizer=make_optimizer(job.recipe, batching.steps_per_epoch),
+            optimizer=make_optimizer(job.recipe, batching.steps_per_epoch, fine_tuning.rates(batching.steps_per_epoch)),
             loss=make_loss(job.recipe, dataset.task),
             # Several devices execute single steps: they cannot end an epoch within an execution (Keras 3.15).
             metrics=[accuracy(name="accuracy"), *([] if mirrored else [FirstNonFiniteStep()])],
             steps_per_execution=1 if mirrored else min(speed.steps_per_execution, batching.steps_per_epoch),
             jit_compile="auto" if micro_batches == 1 else False,  # XLA needs micro-batches of equal size
         )
-        model.optimizer.build(model.trainable_variables)
+        model.optimizer.build(fine_tuning.trained_variables())
+    fine_tuning.freeze(0)
     if micro_batches > 1:
         model.train_step = micro_batch_step(model, math.ceil(batching.images_per_device / micro_batches))
     if cluster().workers > 1:

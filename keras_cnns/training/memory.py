@@ -103,9 +103,9 @@ def micro_batch_step(model: keras.Model, max_images: int) -> Callable[[Any], Any
     """
     (output,) = model.outputs
     (loss_metric,) = (metric for metric in model.metrics if metric.name == "loss")
-    weights = model.trainable_weights
 
     def step(data: Any) -> Any:
+        weights = model.trainable_weights  # other ones after blocks are unfrozen
         x, y, sample_weight = batch = keras.utils.unpack_x_y_sample_weight(data)
         images = tf.shape(x, tf.int64)[0]
         micro_batches = (images + max_images - 1) // max_images

@@ -6,22 +6,34 @@ from typing import Any
 
 from keras_cnns.lazy import keras
 from keras_cnns.networks.recipe import Recipe
+from keras_cnns.training import variable_rates
+from keras_cnns.training.variable_rates import VariableRates
 
 FOCAL_GAMMA = 2.0
 STEP_FRACTIONS = (0.5, 0.75)  # of the training, after which the schedule "steps" divides the learning rate by 10
 
 
-def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> Any:
-    """Return the optimizer of a recipe, with the learning rate schedule over all steps of the training."""
-    options: dict[str, Any] = {"weight_decay": recipe.weight_decay or None, "global_clipnorm": recipe.clip_norm}
+def make_optimizer(recipe: Recipe, steps_per_epoch: int, rates: VariableRates | None = None) -> Any:
+    """Return the optimizer of a recipe, with the learning rate schedule over all steps of the training.
+
+    Args:
+        recipe: The recipe.
+        steps_per_epoch: Batches per epoch.
+        rates: The learning rate of each variable relative to the schedule; None if it is the same for all, which are
+            trained from the first step on.
+    """
+    options: dict[str, Any] = {"weight_decay": recipe.weight_decay, "global_clipnorm": recipe.clip_norm}
     if recipe.ema:
         options |= {"use_ema": True, "ema_momentum": recipe.ema}
     rate = make_learning_rate(recipe, recipe.epochs * steps_per_epoch)
+    library = keras.optimizers if rates is None else variable_rates
     if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, **options)
+        optimizer = library.AdamW(rate, **options)
     else:
         nesterov = recipe.optimizer == "nesterov"
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=nesterov, **options)
+        optimizer = library.SGD(rate, momentum=0.9, nesterov=nesterov, **options)
+    if rates is not None:
+        optimizer.rates = rates
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

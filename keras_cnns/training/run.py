@@ -96,7 +96,8 @@ def train(
         model: The name of a variant, one of `list_models()`.
         data: A source for `load`, or a dataset.
         settings: Settings of the model's family that differ from the variant's.
-        recipe: A `Recipe`, or the name of one: "plain", "modern" or "paper".
+        recipe: A `Recipe`, or the name of one: "plain", "modern" or "paper"; with `weights` also "finetune", or
+            "probe", which fits only the classifier.
         weights: The weights to begin with, as for `build`; None: random ones. How images were standardized for them
             takes the place of the recipe's standardization.
         seed: Seed of the weight initialization, the order of the images, augmentation and dropout.
@@ -168,7 +169,9 @@ def make_job(
         KerasCnnsError: The model, settings, recipe, seed or weights are not valid, each in a subclass.
     """
     if isinstance(recipe, str):
-        recipe = get_recipe(recipe, find_variant(model)[0])
+        recipe = get_recipe(recipe, find_variant(model)[0], with_weights=weights is not None)
+    if weights is not None:
+        recipe = recipe.replace({"standardization": "dataset"})  # until the weights are known
     job = Job(model=model, settings=network_settings(model, settings or {}), recipe=recipe, seed=seed)
     return job if weights is None else begin_with(job, dataset, weights, tracking_uri)
 
@@ -219,7 +222,7 @@ def describe_run(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunD
         parameters=costs.total_parameters,
         trainable_parameters=costs.trainable_parameters,
         macs=costs.macs,
-        tags={"folder": folder, **({} if job.weights is None else job.weights.to_tags())},
+        tags={"folder": folder, **job.weights_tags()},
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
@@ -16,6 +18,7 @@ from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, N
 ALL = "all"
 RECIPE = "recipe"
 SHARED_BY_ALL_TRIALS = ("epochs", "monitor", "keep")
+MAX_COMBINATIONS = 1000
 RANGE_KEYS = {"low", "high", "step", "log"}
 
 ParsedSpace = dict[str, dict[str, Domain]]
@@ -210,3 +213,31 @@ def number_domain(valid: Domain) -> IntRange | FloatRange:
 def holds_tuples(valid: Domain) -> bool:
     """Return whether the values of a setting are tuples."""
     return isinstance(valid.domain if isinstance(valid, NoneOr) else valid, TupleOf)
+
+
+def fixed_values(domains: Mapping[str, Domain]) -> dict[str, Any]:
+    """Return the value of each domain that has only one."""
+    return {name: domain.values[0] for name, domain in domains.items() if is_fixed(domain)}
+
+
+def searched(default: Mapping[str, Domain], given: Mapping[str, Domain]) -> dict[str, Domain]:
+    """Return the search domains: the given ones, else the default, without fixed settings."""
+    return {name: domain for name, domain in {**default, **given}.items() if not is_fixed(domain)}
+
+
+def fix_recipe(recipe: Recipe, domains: Mapping[str, Domain]) -> Recipe:
+    """Return a recipe with the fixed values of domains.
+
+    If they need one of the values of a searched choice, such as frozen blocks, the recipe has the first ones that fit.
+
+    Raises:
+        SettingError: The fixed values contradict each other, whatever is chosen.
+    """
+    try:
+        return recipe.replace(fixed_values(domains))
+    except SettingError:
+        choices = {name: domain.values for name, domain in domains.items() if isinstance(domain, Choice)}
+        for values in itertools.islice(itertools.product(*choices.values()), MAX_COMBINATIONS):
+            with contextlib.suppress(SettingError):
+                return recipe.replace(dict(zip(choices, values, strict=True)))
+        raise

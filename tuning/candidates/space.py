@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.errors import SettingError
+from keras_cnns.networks.blocks import check_freeze
 from keras_cnns.networks.counting import TooSmallError
 from keras_cnns.networks.family import Family
 from keras_cnns.networks.recipe import SEARCH as RECIPE_SEARCH
@@ -17,7 +18,7 @@ from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import count_network, smallest_side
 from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, Settings
 from keras_cnns.units import format_number
-from tuning.candidates.ranges import RECIPE, Base, find_bases, is_fixed, parse_space
+from tuning.candidates.ranges import RECIPE, Base, find_bases, fix_recipe, fixed_values, parse_space, searched
 
 if TYPE_CHECKING:
     from keras_cnns.pretrained.starting_weights import StartingWeights
@@ -167,7 +168,9 @@ class Space:
         lowest = dict.fromkeys(vars(self.limits), math.inf)
         for _ in range(EXAMINED):
             try:
-                settings = space.make_settings(space.draw_values(source))
+                values = space.draw_values(source)
+                settings = space.make_settings(values)
+                space.make_recipe(values, settings)
                 costs = space.count_costs(model, settings)
             except TooSmallError:
                 too_small.append(settings)
@@ -291,9 +294,9 @@ class Space:
         """Return the candidate with these values; None if the values contradict each other."""
         try:
             settings = self.make_settings(values)
+            recipe = self.make_recipe(values, settings)
         except SettingError:
             return None
-        recipe = self.recipe.replace({name: values[name] for name in self.domains})
         return Candidate(model=values["model"], settings=settings, recipe=recipe, weights=self.weights)
 
     def make_settings(self, values: Values) -> Settings:
@@ -304,6 +307,16 @@ class Space:
         """
         branch = self.branches[values["model"]]
         return branch.settings.replace({**branch.fixed, **{name: values[name] for name in branch.domains}})
+
+    def make_recipe(self, values: Values, settings: Settings) -> Recipe:
+        """Return the recipe with these values, for a network with these settings.
+
+        Raises:
+            SettingError: The values contradict each other, or the network does not have a block that is to be frozen.
+        """
+        recipe = self.recipe.replace({name: values[name] for name in self.domains})
+        check_freeze(values["model"], settings, recipe, self.weights.initial if self.weights else ())
+        return recipe
 
     def excess(self, candidate: Candidate) -> float:
         """Return by how much a candidate exceeds the limits or is too deep for the images; 0 if it can be trained."""
@@ -399,18 +412,8 @@ def make_space(
     made = Space(
         name=name,
         branches=branches,
-        recipe=recipe.replace(fixed_values(of_recipe)),
+        recipe=fix_recipe(recipe, of_recipe),
         domains=searched(RECIPE_SEARCH, of_recipe),
         limits=limits,
     )
     return made.for_images(image_shape, classes) if image_shape else made
-
-
-def fixed_values(domains: Mapping[str, Domain]) -> dict[str, Any]:
-    """Return the value of each domain that has only one."""
-    return {name: domain.values[0] for name, domain in domains.items() if is_fixed(domain)}
-
-
-def searched(default: Mapping[str, Domain], given: Mapping[str, Domain]) -> dict[str, Domain]:
-    """Return the search domains: the given ones, else the default, without fixed settings."""
-    return {name: domain for name, domain in {**default, **given}.items() if not is_fixed(domain)}

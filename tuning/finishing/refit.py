@@ -59,9 +59,9 @@ def refit(
     Raises:
         TrainingError: The loss is not finite.
     """
-    epochs = round(winner.epochs)
     store, dataset = sweep.store, sweep.config.dataset.merge_validation()
-    recipe = candidate.recipe.replace({"epochs": epochs, "keep": "last", "patience": None})
+    recipe = candidate.recipe.for_refit(round(winner.epochs))
+    epochs = recipe.recorded_epochs
     job = Job(**vars(replace(candidate, recipe=recipe)), seed=sweep.config.seed)
     folder = sweep.folder / REFIT / f"{winner.number:04d}-{epochs}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def describe_refit(job: Job, winner: Finalist, best: Run, sweep: SweepRun) -> Ru
         "refit_of": best.id,
         "refit_epochs": str(job.recipe.epochs),
         TRAINED_ON: TRAIN_AND_VALIDATION,
-        **({} if job.weights is None else job.weights.to_tags()),
+        **job.weights_tags(),
     }
     return replace(description, name=f"{REFIT}-{sweep.label}-{winner.number:04d}", tags=tags)
 

@@ -53,7 +53,7 @@ def train_candidate(
     history = read_progress(folder).history
     for epoch in range(max(1, config["known"]), len(history) + 1):
         report({**history[epoch - 1], **costs, "epoch": epoch})
-    if len(history) >= job.recipe.epochs:
+    if len(history) >= job.recipe.recorded_epochs:
         return
     keras.backend.clear_session()
     gc.collect()

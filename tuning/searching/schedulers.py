@@ -102,7 +102,7 @@ def make_scheduler(name: str, recipe: Recipe, journal_callback: JournalCallback,
         journal_callback: Holds the trials so far.
         seed: Seed of the assignment of trials to brackets.
     """
-    epochs, grace = recipe.epochs, max(1, recipe.epochs // 4)
+    epochs, grace = recipe.recorded_epochs, max(1, recipe.epochs // 4)
     options = {"time_attr": "epoch", "metric": recipe.monitor, "mode": "max"}
     if epochs == 1 or name == "none":
         return FIFOScheduler()

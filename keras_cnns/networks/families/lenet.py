@@ -113,7 +113,8 @@ def partial_convolution(x: Any, kernel_size: int, *, name: str) -> Any:
     def count(x: SymbolicTensor) -> SymbolicTensor:
         height, width, channels = x.height - kernel_size + 1, x.width - kernel_size + 1, len(C3_CONNECTIONS)
         weights = kernel_size**2 * sum(map(len, C3_CONNECTIONS))
-        return x.layer_output(height, width, channels, trainable=weights + channels, macs=height * width * weights)
+        macs = height * width * weights
+        return x.layer_output(height, width, channels, trainable=weights + channels, macs=macs, name=name)
 
     return op.apply_layer(
         x, lambda: layers.PartiallyConnectedConv2D(C3_CONNECTIONS, kernel_size, name=name), count=count
@@ -147,7 +148,7 @@ def subsample(x: Any, settings: LeNetSettings, name: str) -> Any:
     x = op.apply_layer(
         x,
         lambda: layers.TrainableSubsampling(name=name),
-        count=lambda x: x.layer_output(x.height // 2, x.width // 2, x.channels, trainable=2 * x.channels),
+        count=lambda x: x.layer_output(x.height // 2, x.width // 2, x.channels, trainable=2 * x.channels, name=name),
     )
     return op.activation(x, settings.activation, name=f"{name}_activation")
 

@@ -30,6 +30,8 @@ from keras_cnns.training.job import Job, compile_model, make_batching
 from keras_cnns.training.memory import MICRO_BATCHES_FILE
 from keras_cnns.training.speed import Speed
 from keras_cnns.training.variable_rates import AdamW, VariableRates
+from keras_cnns.writing.composing import Composer
+from keras_cnns.writing.starting import StartingPhrases
 from tests.processes import call, use_devices
 from tests.test_training import first_images
 from tuning.candidates.space import make_space
@@ -321,3 +323,35 @@ def test_named_recipes_for_weights_need_weights(digits: Dataset, capsys: pytest.
     assert (
         "recipe 'probe' is for trainings that begin with weights; name them with --weights" in capsys.readouterr().err
     )
+
+
+def compose(recipe: Recipe, tags: Mapping[str, str]) -> tuple[str, str]:
+    """Return the phrases about the initial weights and about fine-tuning."""
+    composer = Composer({"run": {"recipe": recipe.to_strings(), "tags": tags}})
+    phrases = StartingPhrases(composer)
+    lines = (composer.parse(phrase) for phrase in (phrases.initial_weights(), phrases.fine_tuning()))
+    first, second = ("".join(getattr(part, "text", "") for part in line) for line in lines)
+    return first, second
+
+
+def test_write_ups_say_what_was_fine_tuned() -> None:
+    assert compose(Recipe(), {}) == ("random initial weights", "")
+    tags = {"weights": "imagenet", "weights.source": "https://a.org/b.pth", "weights.licence": "MIT",
+            "weights.sha256": "a1", "weights.initial_layers": "fc7, logits"}  # fmt: skip
+    recipe = Recipe(epochs=9, freeze="stage2", unfreeze_at=(3, 5), layer_decay=0.7, head_rate=2.0, head="probe",
+                    batch_norm_statistics="frozen")  # fmt: skip
+    weights, fine_tuning = compose(recipe, tags)
+    assert weights == (
+        "the weights imagenet (source https://a.org/b.pth; licence MIT; checksum a1), which do not have the layers "
+        "fc7, logits"
+    )
+    for phrase in (
+        "The classifier was initialised by logistic regression on the features of the training images",
+        "The weights of block stage2 and of all blocks before it were not trained at first.",
+        "After each of the epochs 3,5 one more block was trained, the last one first",
+        "from the classifier to the input, by a factor of 0.7",
+        "The learning rate of the classifier was multiplied by 2.",
+        "Batch normalization used the moving statistics of the initial weights, which were not updated.",
+    ):
+        assert phrase in fine_tuning
+    assert "The weights before the classifier were not trained." in compose(Recipe(freeze="features"), tags)[1]

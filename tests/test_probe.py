@@ -15,17 +15,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from keras_cnns import Dataset, Recipe, load
+from keras_cnns import Dataset, Recipe, evaluate, load, report, reproduce
 from keras_cnns.cli import main
-from keras_cnns.errors import SettingError
+from keras_cnns.errors import ReportError, SettingError
 from keras_cnns.networks import registry
 from keras_cnns.networks.registry import network_settings
 from keras_cnns.networks.weights import to_state_dict
+from keras_cnns.pretrained.runs import find_any_weights
 from keras_cnns.testing.small_networks import small_settings
 from keras_cnns.tracking import Run, Store
 from keras_cnns.training import probe
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
+from keras_cnns.writing.reproducing import find_recorded_weights
 from tests.test_fine_tuning import ONE_STEP, TINY, by_layer, changed_blocks, compiled, job, saved, take_digits
 from tests.test_reproduce import write_archive
 from tests.test_weights import randomise
@@ -148,3 +150,34 @@ def test_the_command_line_probes_weights_as_an_ordinary_run(capsys: pytest.Captu
     assert (run.recipe["head"], run.recipe["epochs"], run.metrics["epochs"]) == ("probe", "0", 1)
     assert run.metrics["best_val_accuracy"] > 0.8
     assert "temperature" in run.metrics
+
+
+def test_a_lock_file_is_repeated_with_the_same_weights_only(weights_file: Path) -> None:
+    found = find_any_weights(weights_file, "resnet18", None)
+    training = {"model": "resnet18", "weights": found.as_dict()}
+    assert find_recorded_weights("lock.json", training, None) == "weights.safetensors"
+    assert find_recorded_weights("lock.json", {"model": "resnet18", "weights": None}, None) is None
+    state = safetensors.numpy.load_file(weights_file)
+    safetensors.numpy.save_file({**state, "bn1.bias": state["bn1.bias"] + 1}, weights_file)
+    with pytest.raises(ReportError, match="are not those that the run began with: their SHA-256 is"):
+        find_recorded_weights("lock.json", training, None)
+    weights_file.unlink()
+    with pytest.raises(ReportError, match=r"began with weights that are not available: .*does not exist"):
+        find_recorded_weights("lock.json", training, None)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("plain_reports", "weights_file")
+def test_a_probe_is_evaluated_written_up_and_reproduced(capsys: pytest.CaptureFixture[str]) -> None:
+    run = probe_with_command(capsys)
+    evaluate(run.id)
+    written = report(run.id, output="out")
+    article, card = ((written.folder / name).read_text("utf-8") for name in ("article.md", "model-card.md"))
+    for text in (article, card):
+        assert "from the weights weights.safetensors" in text
+        assert run.tags["weights.sha256"] in text
+        assert "which do not have the layers logits" in text
+        assert "The classifier was initialised by logistic regression" in text
+    assert "standardised as for the weights" in article
+    assert "No other weights were changed." in article
+    assert reproduce(written.folder / "lock.json").equal

@@ -49,6 +49,8 @@ ID_LENGTH, LABEL_ID_LENGTH, MAX_LISTED_RUNS = 8, 6, 5
 PARENT, REASON, FINGERPRINT = "mlflow.parentRunId", "reason", "data.fingerprint"
 CHOSEN_BY, TRAINED_ON, TEST_SET_EVALUATIONS = "chosen_by.", "trained_on", "test_set_evaluations."
 TRAIN_AND_VALIDATION = "train and validation"
+WEIGHTS = "weights"
+"""The tag with the weights that training began with; `weights.NAME` says more about them."""
 CROSS_VALIDATION, CROSS_VALIDATION_NAME, COMPLETE = (
     "cross_validation", "cross_validation.name", "cross_validation.complete",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_cnns.errors import ReportError
-from keras_cnns.tracking.runs import strip_prefix
+from keras_cnns.tracking.runs import WEIGHTS, strip_prefix
 
 LOCK_FILE = "lock.json"
 FORMAT = 1
@@ -45,6 +45,7 @@ def make_lock(facts: Mapping[str, Any]) -> dict[str, Any]:
             "settings": run["settings"],
             "recipe": run["recipe"],
             "seed": run["seed"],
+            "weights": {"reference": tags[WEIGHTS], **strip_prefix(tags, f"{WEIGHTS}.")} if WEIGHTS in tags else None,
             "trained_on": tags.get("trained_on", "train"),
             "cross_validation": facts.get("cross_validation"),
         },

@@ -28,6 +28,7 @@ from keras_cnns.writing.lock import LOCK_FILE, make_lock
 from keras_cnns.writing.markdown import to_markdown
 from keras_cnns.writing.phrases import Phrases, context
 from keras_cnns.writing.references import to_bibtex
+from keras_cnns.writing.starting import StartingPhrases
 from keras_cnns.writing.stored_evaluation import restore_evaluation
 from keras_cnns.writing.tables import add_tables
 from keras_cnns.writing.word import check_word, to_word
@@ -182,7 +183,7 @@ def draw_figures(store: Store, facts: Mapping[str, Any]) -> dict[str, Figure]:
 def prepare(composer: Composer, figures: Iterable[str]) -> dict[str, Any]:
     """Make the tables and captions of a composer, and return the conditions of the templates."""
     phrases = Phrases(composer)
-    composer.add_functions(phrases.functions())
+    composer.add_functions({**phrases.functions(), **StartingPhrases(composer).functions()})
     captions = {
         "flow": "Flow of images and patients from the source into the splits.",
         "curves": "Learning curves: metrics of each epoch.",

@@ -12,11 +12,12 @@ from typing import Any
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.dataset import list_examples
 from keras_cnns.data.flow import describe_split
-from keras_cnns.errors import ReportError, SettingError
+from keras_cnns.errors import ReportError, SettingError, WeightsError
 from keras_cnns.evaluation import Evaluation, evaluate
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.networks.settings import Settings
+from keras_cnns.pretrained.runs import find_any_weights
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import installed_packages
 from keras_cnns.training.callbacks import ProgressCallback
@@ -119,6 +120,7 @@ def reproduce(
             f"{file}: the run is a refit, trained on {images} images; reproduce the trial that it repeats."
         )
     settings, recipe = parse_settings(file, training)
+    weights = find_recorded_weights(file, training, tracking_uri)
     dataset = load_recorded(file, lock["data"], data)
     check_fingerprint(file, lock["data"], dataset)
     trained = train(
@@ -126,6 +128,7 @@ def reproduce(
         dataset,
         settings=settings.as_dict(),
         recipe=recipe,
+        weights=weights,
         seed=training["seed"],
         experiment=experiment,
         tracking_uri=tracking_uri,
@@ -157,6 +160,28 @@ def parse_settings(file: str | Path, training: Mapping[str, Any]) -> tuple[Setti
         return variant.settings.replace_strings(training["settings"]), Recipe().replace_strings(training["recipe"])
     except SettingError as error:
         raise ReportError(f"{file}: {error} Use the version of keras-cnns in the lock file.") from None
+
+
+def find_recorded_weights(file: str | Path, training: Mapping[str, Any], tracking_uri: str | None) -> str | None:
+    """Return the reference of the weights that the recorded run began with; None for random ones.
+
+    Raises:
+        ReportError: They are not available, or are not the same.
+    """
+    recorded = training.get("weights")
+    if recorded is None:
+        return None
+    reference = str(recorded["reference"])
+    try:
+        found = find_any_weights(reference, training["model"], tracking_uri)
+    except WeightsError as error:
+        raise ReportError(f"{file}: the run began with weights that are not available: {error}") from None
+    if found.sha256 != recorded["sha256"]:
+        raise ReportError(
+            f"{file}: the weights {reference} ({found.source}) are not those that the run began with: their SHA-256 is "
+            f"{found.sha256} instead of {recorded['sha256']}; restore the recorded file."
+        )
+    return reference
 
 
 def load_recorded(file: str | Path, recorded: Mapping[str, Any], data: str | None) -> Dataset:

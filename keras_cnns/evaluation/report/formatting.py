@@ -12,7 +12,7 @@ from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.operating_point import AT_SENSITIVITY, FIXED, YOUDEN
 from keras_cnns.evaluation.out_of_distribution import UnusualImages
 from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, MetricResult
-from keras_cnns.tracking.runs import strip_prefix
+from keras_cnns.tracking.runs import WEIGHTS, strip_prefix
 
 # The metrics in the tables of labels and subgroups, of which forest plots show the first ones.
 BINARY_TABLE = ("auc", "sensitivity", "specificity", "accuracy")
@@ -230,6 +230,10 @@ def describe_training(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     """Yield the name and the description of each part of the training of the networks, and of this evaluation."""
     run = evaluation.runs[0]
     yield "training set", f"{run.data_name}, fingerprint {run.data_fingerprint or 'unknown'}"
+    if WEIGHTS in run.tags:
+        known = strip_prefix(run.tags, f"{WEIGHTS}.")
+        details = [f"{name.replace('_', ' ')} {text}" for name, text in known.items() if text]
+        yield "initial weights", ", ".join((run.tags[WEIGHTS], *details))
     for title, values in (("settings", run.settings), ("recipe", run.recipe)):
         if values:
             yield title, ", ".join(f"{name} {value}" for name, value in values.items())

@@ -97,6 +97,12 @@ def quick_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a test a cache of its own."""
+    monkeypatch.setenv("KERAS_CNNS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
 def plain_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the plots of finished sweeps by empty files."""
     monkeypatch.setattr("tuning.outcome.files.save", lambda _, path: path.touch())

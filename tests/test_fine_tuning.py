@@ -36,6 +36,7 @@ from tests.processes import call, use_devices
 from tests.test_training import first_images
 from tuning.candidates.space import make_space
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 MODEL = "resnet-cifar-20"
 TINY: dict[str, Any] = {"units": (1, 1), "widths": (4, 8), "stem_width": 4}
 BLOCKS = ("stem", "stage1", "stage2")
@@ -55,11 +56,6 @@ def take_digits() -> Dataset:
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return take_digits()
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_CNNS_CACHE", str(tmp_path / "cache"))
 
 
 def job(**recipe: Any) -> Job:

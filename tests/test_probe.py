@@ -32,15 +32,12 @@ from tests.test_fine_tuning import ONE_STEP, TINY, by_layer, changed_blocks, com
 from tests.test_reproduce import write_archive
 from tests.test_weights import randomise
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return take_digits()
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_CNNS_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_probe_has_the_probabilities_of_a_pipeline_of_scikit_learn(
@@ -154,7 +151,7 @@ def test_the_command_line_probes_weights_as_an_ordinary_run(capsys: pytest.Captu
 
 def test_a_lock_file_is_repeated_with_the_same_weights_only(weights_file: Path) -> None:
     found = find_any_weights(weights_file, "resnet18", None)
-    training = {"model": "resnet18", "weights": found.as_dict()}
+    training = {"model": "resnet18", "weights": {"reference": found.reference, "sha256": found.sha256}}
     assert find_recorded_weights("lock.json", training, None) == "weights.safetensors"
     assert find_recorded_weights("lock.json", {"model": "resnet18", "weights": None}, None) is None
     state = safetensors.numpy.load_file(weights_file)
@@ -167,7 +164,7 @@ def test_a_lock_file_is_repeated_with_the_same_weights_only(weights_file: Path) 
 
 
 @pytest.mark.exhaustive
-@pytest.mark.usefixtures("plain_reports", "weights_file")
+@pytest.mark.usefixtures("quick_evaluations", "weights_file")
 def test_a_probe_is_evaluated_written_up_and_reproduced(capsys: pytest.CaptureFixture[str]) -> None:
     run = probe_with_command(capsys)
     evaluate(run.id)

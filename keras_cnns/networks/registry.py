@@ -18,6 +18,7 @@ from keras_cnns.networks.backend import auxiliary, weight_init
 from keras_cnns.networks.counting import CostCounter, Counts, SymbolicTensor, TooSmallError
 from keras_cnns.networks.family import Family, Variant
 from keras_cnns.networks.graph import raised_recursion_limit
+from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.settings import IntRange, Settings, check_argument
 from keras_cnns.plugins import import_modules, load_plugins
 
@@ -267,6 +268,22 @@ def build_model(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier
             model = auxiliary.AuxiliaryModel(inputs, main, name=plan.name)
     check_counts(plan, model)
     return model
+
+
+def build_for_pixels(
+    name: str,
+    preprocessing: Preprocessing,
+    shape: tuple[int, int, int],
+    *,
+    classes: int | None,
+    classifier_activation: str | None,
+    settings: Mapping[str, object],
+) -> Model:
+    """Build a network that begins with a preprocessing, for images of this shape with pixel values from 0 to 255."""
+    input_shape = (*shape[:2], preprocessing.input_channels)
+    plan = make_plan(name, input_shape=input_shape, classes=classes, settings=settings)
+    pixels = keras.Input(shape, name="pixels")
+    return build_model(plan, pixels, preprocessing.apply(pixels), classifier_activation)
 
 
 def check_counts(plan: Plan, model: Model) -> None:

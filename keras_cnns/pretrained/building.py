@@ -6,9 +6,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from keras_cnns.lazy import keras
 from keras_cnns.networks import registry
-from keras_cnns.networks.registry import build_model, make_plan
+from keras_cnns.networks.registry import build_for_pixels, make_plan
 from keras_cnns.networks.weights.loading import copy_weights
 from keras_cnns.pretrained.runs import find_any_weights
 from keras_cnns.pretrained.starting_weights import StartingWeights, load_source
@@ -70,9 +69,9 @@ def build(
     file = find_any_weights(weights, name, tracking_uri)
     source = load_source(file, name, shape, classes, settings)
     kernel, preprocessing = source.adapt(shape[2])
-    plan = make_plan(name, input_shape=(*shape[:2], preprocessing.input_channels), classes=classes, settings=settings)
-    pixels = keras.Input(shape, name="pixels")
-    model = build_model(plan, pixels, preprocessing.apply(pixels), classifier_activation)
+    model = build_for_pixels(
+        name, preprocessing, shape, classes=classes, classifier_activation=classifier_activation, settings=settings
+    )
     copy_weights(source.network, model, kernel)
     LOGGER.warning(
         "%s: %s", name, StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial).note()

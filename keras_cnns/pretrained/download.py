@@ -75,3 +75,8 @@ def compute_checksum(path: Path, like: str) -> str:
     algorithm = "md5" if len(like) == MD5_DIGITS else "sha256"
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()[: len(like)]
+
+
+def compute_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return compute_checksum(path, "0" * 64)

@@ -11,11 +11,10 @@ import yaml
 
 from keras_cnns.errors import WeightsError, first_line
 from keras_cnns.networks.preprocessing import Preprocessing
-from keras_cnns.pretrained.download import compute_checksum, is_offline
+from keras_cnns.pretrained.download import compute_sha256, is_offline
 
 FILES = ("model.safetensors", "model.weights.h5", "model.keras", "pytorch_model.bin")
 """The names under which weights are looked for, best first."""
-SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +24,14 @@ class RepositoryFile:
     Attributes:
         address: The repository, its revision and the file.
         path: The downloaded file.
+        sha256: Its SHA-256.
         licence: The licence in the model card, "" if there is none.
         preprocessing: From timm's configuration; None if there is none.
     """
 
     address: str
     path: Path
+    sha256: str
     licence: str
     preprocessing: Preprocessing | None
 
@@ -50,11 +51,12 @@ def fetch_repository(reference: str) -> RepositoryFile:
     path = next(filter(None, (fetch_file(name, file, revision) for file in FILES)), None)
     if path is None:
         raise WeightsError(f"{name} has no weights; it would have to contain {', '.join(FILES[:-1])} or {FILES[-1]}.")
-    check_download(path)
+    sha256 = verify(path)
     configuration, card = (fetch_file(name, file, revision) for file in ("config.json", "README.md"))
     return RepositoryFile(
         address=f"hf://{name}@{find_revision(path)}/{path.name}",
         path=path,
+        sha256=sha256,
         licence=read_licence(card),
         preprocessing=read_preprocessing(configuration),
     )
@@ -87,15 +89,16 @@ def unreachable(name: str, file: str, error: Exception) -> str:
     return f"hf://{name}/{file} is not in the cache, and {reason}."
 
 
-def check_download(path: Path) -> None:
-    """Check a file against the SHA-256 by which Hugging Face's cache names it.
+def verify(path: Path) -> str:
+    """Return the SHA-256 of a file, which must be that by which Hugging Face's cache names it.
 
     Raises:
         WeightsError: The file has changed.
     """
-    name = path.resolve().name
-    if len(name) == SHA256_DIGITS and compute_checksum(path, name) != name:
+    name, sha256 = path.resolve().name, compute_sha256(path)
+    if len(name) == len(sha256) and sha256 != name:
         raise WeightsError(f"{path}: its checksum is not that of the published file; delete it and try again.")
+    return sha256
 
 
 def find_revision(path: Path) -> str:

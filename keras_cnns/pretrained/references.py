@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_cnns.errors import WeightsError
 from keras_cnns.networks.preprocessing import Preprocessing
@@ -13,11 +12,11 @@ from keras_cnns.networks.pretrained import Pretrained
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.networks.weights.files import READERS
 from keras_cnns.networks.weights.own import read_preprocessing
-from keras_cnns.pretrained.download import compute_checksum, download
+from keras_cnns.pretrained.download import compute_sha256, download
 from keras_cnns.pretrained.hub import fetch_repository
 
 IMAGENET = "imagenet"
-LIBRARIES = ("keras", "torchvision", "timm")
+LIBRARIES, TIMM = ("keras", "torchvision"), "timm"
 WAYS = (
     "imagenet, keras:imagenet, torchvision:IMAGENET1K_V1, timm:NAME, hf://ORGANISATION/NAME, a file, a run, or "
     "models:/NAME@ALIAS"
@@ -48,10 +47,6 @@ class WeightsFile:
     data: str = ""
     knows_validation: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return what identifies the weights, for records."""
-        return {"reference": self.reference, "source": self.source, "sha256": self.sha256, "licence": self.licence}
-
 
 def find_weights(reference: str | os.PathLike[str], variant: str) -> WeightsFile:
     """Return the weights that a reference names, downloaded if necessary.
@@ -65,9 +60,9 @@ def find_weights(reference: str | os.PathLike[str], variant: str) -> WeightsFile
     """
     text = os.fspath(reference)
     kind, separator, name = text.partition(":")
-    if text == IMAGENET or (separator and kind in LIBRARIES[:2]):
+    if text == IMAGENET or (separator and kind in LIBRARIES):
         return fetch_published(find_published(text, variant), text)
-    if separator and kind == "timm":
+    if separator and kind == TIMM:
         return from_repository(f"timm/{name}", text)
     if text.startswith("hf://"):
         return from_repository(text.removeprefix("hf://"), text)
@@ -78,7 +73,7 @@ def is_other(reference: str | os.PathLike[str]) -> bool:
     """Return whether a reference can only be a run or a registered model."""
     text = os.fspath(reference)
     kind, separator, _ = text.partition(":")
-    known = text == IMAGENET or (separator and kind in LIBRARIES) or text.startswith("hf://")
+    known = text == IMAGENET or (separator and kind in (*LIBRARIES, TIMM)) or text.startswith("hf://")
     return not known and Path(text).suffix.lower() not in READERS and not Path(text).expanduser().is_file()
 
 
@@ -122,7 +117,7 @@ def from_repository(repository: str, reference: str) -> WeightsFile:
         reference=reference,
         source=found.address,
         path=found.path,
-        sha256=compute_sha256(found.path),
+        sha256=found.sha256,
         licence=found.licence,
         preprocessing=found.preprocessing,
     )
@@ -140,8 +135,3 @@ def from_file(path: Path, reference: str) -> WeightsFile:
         sha256=compute_sha256(path),
         preprocessing=preprocessing,
     )
-
-
-def compute_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return compute_checksum(path, "0" * 64)

@@ -9,7 +9,8 @@ from pathlib import Path
 from keras_cnns.data.streaming import cache_folder
 from keras_cnns.errors import StoreError, WeightsError, first_line
 from keras_cnns.networks.weights.own import read_preprocessing
-from keras_cnns.pretrained.references import WAYS, WeightsFile, compute_sha256, find_weights, is_other
+from keras_cnns.pretrained.download import compute_sha256
+from keras_cnns.pretrained.references import WAYS, WeightsFile, find_weights, is_other
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.registry import MODELS, Registry
 

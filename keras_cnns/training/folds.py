@@ -88,7 +88,6 @@ class RunningCrossValidation:
             CROSS_VALIDATION: self.run_id,
             CROSS_VALIDATION_NAME: self.name,
             TRAINED_ON: TRAIN_AND_VALIDATION,  # the images that validate a fold train others
-            **self.job.weights_tags(),
         }
         named = replace(description, name=f"{self.job.model}-fold-{index + 1}", tags=tags)
         run_id = self.store.start(named, experiment=self.experiment, parent=self.run_id)

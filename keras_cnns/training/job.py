@@ -16,7 +16,7 @@ from keras_cnns.networks.blocks import check_freeze
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.recipe import Recipe
-from keras_cnns.networks.registry import build_model, count, find_variant, make_plan
+from keras_cnns.networks.registry import build_for_pixels, count, find_variant
 from keras_cnns.networks.settings import SEED, Settings, check_argument
 from keras_cnns.pretrained.starting_weights import StartingWeights, load_into
 from keras_cnns.training.batch_norm import freeze_statistics, fuse_batch_norm
@@ -129,16 +129,20 @@ def make_batching(job: Job, dataset: Dataset) -> Batching:
 
 def assemble(job: Job, dataset: Dataset) -> keras.Model:
     """Build the network of a job with random weights, for pixel values from 0 to 255."""
-    preprocessing = job.preprocessing(dataset)
-    plan = make_plan(
+    return build_for_pixels(
         job.model,
-        input_shape=(*dataset.image_shape[:2], preprocessing.input_channels),
+        job.preprocessing(dataset),
+        dataset.image_shape,
         classes=dataset.classes,
+        classifier_activation="sigmoid" if dataset.task == "multi-label" else "softmax",
         settings=job.settings.as_dict(),
     )
-    pixels = keras.Input(dataset.image_shape, name="pixels")
-    activation = "sigmoid" if dataset.task == "multi-label" else "softmax"
-    return build_model(plan, pixels, preprocessing.apply(pixels), activation)
+
+
+def load_weights(job: Job, dataset: Dataset, model: keras.Model) -> None:
+    """Copy the weights that a job begins with, if there are any, to its network."""
+    if job.weights is not None:
+        load_into(model, job.weights, job.model, dataset.classes, job.settings.as_dict())
 
 
 def compile_model(
@@ -150,8 +154,7 @@ def compile_model(
         model = assemble(job, dataset)
     if cluster().workers > 1:
         model = rebuild_outside_scope(model)
-    if job.weights is not None:
-        load_into(model, job.weights, job.model, dataset.classes, job.settings.as_dict())
+    load_weights(job, dataset, model)
     if job.recipe.batch_norm_statistics == "frozen":
         freeze_statistics(model)
     else:

@@ -29,8 +29,7 @@ from keras_cnns.data.streaming import cache_folder
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.networks.auxiliary import strip_auxiliary
 from keras_cnns.networks.graph import graph_nodes, model_inputs, raised_recursion_limit
-from keras_cnns.pretrained.starting_weights import load_into
-from keras_cnns.training.job import Job, assemble, class_weights
+from keras_cnns.training.job import Job, assemble, class_weights, load_weights
 from keras_cnns.training.speed import dtype_policy
 from keras_cnns.version import __version__
 
@@ -148,8 +147,7 @@ def feature_network(job: Job, dataset: Dataset) -> tuple[keras.Model, str]:
     keras.utils.set_random_seed(job.seed)
     with dtype_policy("float32"):
         model = assemble(job, dataset)
-    if job.weights is not None:
-        load_into(model, job.weights, job.model, dataset.classes, job.settings.as_dict())
+    load_weights(job, dataset, model)
     nodes = reversed(list(graph_nodes(strip_auxiliary(model))))
     layer, inputs, _ = next(node for node in nodes if getattr(node[0], "weights", ()))
     if not isinstance(layer, keras.layers.Dense):

@@ -132,10 +132,11 @@ class Space:
         source = random.Random(0)  # noqa: S311
         for model, branch in self.branches.items():
             base = branch.settings.replace(branch.fixed)
+            costs = space.count_costs(model, base)
             changed = []
             for name, domain in branch.domains.items():
                 others = (base.replace({name: draw(domain, source)}) for _ in range(EXAMINED_STRUCTURES))
-                if any(space.count_costs(model, other) != space.count_costs(model, base) for other in others):
+                if any(space.count_costs(model, other) != costs for other in others):
                     changed.append(name)
             if changed:
                 raise SettingError(

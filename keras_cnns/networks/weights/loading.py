@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from keras_cnns.errors import WeightsError
 from keras_cnns.networks.layouts import KERAS, Layout
-from keras_cnns.networks.weights.entries import Entry, leave_head, match_arrays
+from keras_cnns.networks.weights.entries import Entry, leave_head, match_arrays, parent
 from keras_cnns.networks.weights.transfer import OWN, detect_library, find_layout, make_entries, select_arrays
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def load_state(model: Model, state: Mapping[str, Any]) -> Loaded:
 
 def find_keras_library(model: Model, state: Mapping[str, Any]) -> str:
     """Return whether the names in a file of Keras are ours or those of `keras.applications`."""
-    layers = {name.rpartition("/")[0] for name in state}
+    layers = set(map(parent, state))
     own = sum(layer.name in layers for layer in model.layers if layer.weights)
     return OWN if own > len(layers) / 2 else KERAS
 
@@ -80,14 +81,12 @@ def name_variables(state: Mapping[str, Any], entries: list[Entry]) -> dict[str, 
     """
     variables: dict[str, list[str]] = {}
     for entry in entries:
-        variables.setdefault(entry.name.rpartition("/")[0], []).append(entry.name)
-    counts: dict[str, int] = {}
-    for name in state:
-        counts[name.rpartition("/")[0]] = counts.get(name.rpartition("/")[0], 0) + 1
+        variables.setdefault(parent(entry.name), []).append(entry.name)
+    counts = Counter(map(parent, state))
     renamed = {
         f"{layer}/{position}": name
         for layer, names in variables.items()
-        if counts.get(layer) == len(names)
+        if counts[layer] == len(names)
         for position, name in enumerate(names)
     }
     return {renamed.get(name, name): values for name, values in state.items()}

@@ -70,18 +70,13 @@ def make_grad_cam_model(model: Any, layer: str | None = None) -> GradCamModel:
         )
     with raised_recursion_limit():
         network = keras.Model(model_inputs(main), [feature_maps[name], find_logits(nodes)])
-    weighted = dict.fromkeys(operation for operation, _, _ in reversed(nodes) if has_weights(operation))
+    weighted = dict.fromkeys(operation for operation, _, _ in reversed(nodes) if has_variables(operation))
     return GradCamModel(network=network, layer=name, layers=tuple(weighted))
-
-
-def has_weights(operation: Any) -> bool:
-    """Return whether an operation is a layer with weights; operations such as slicing are not layers."""
-    return bool(getattr(operation, "weights", ()))
 
 
 def find_feature_maps(nodes: Sequence[Node]) -> dict[str, Any]:
     """Return the output of each layer, from the first one with weights, whose feature maps are larger than 1x1."""
-    first = next((index for index, (operation, _, _) in enumerate(nodes) if has_weights(operation)), len(nodes))
+    first = next((index for index, (operation, _, _) in enumerate(nodes) if has_variables(operation)), len(nodes))
     return {
         operation.name: outputs[0]
         for operation, _, outputs in nodes[first:]
@@ -89,6 +84,11 @@ def find_feature_maps(nodes: Sequence[Node]) -> dict[str, Any]:
         and min(outputs[0].shape[1:3]) > 1
         and type(operation).__name__ not in PASS_THROUGH_LAYERS
     }
+
+
+def has_variables(operation: Any) -> bool:
+    """Return whether an operation is a layer with variables; sums of tensors, for example, are not layers."""
+    return bool(getattr(operation, "variables", ()))
 
 
 def find_last_bottleneck(nodes: Sequence[Node], feature_maps: dict[str, Any]) -> str:

@@ -206,6 +206,8 @@ def multiply_accumulates(operation: Any, inputs: list[Any], outputs: list[Any]) 
         return sum(multiply_accumulates(*node) for node in graph_nodes(operation))
     if isinstance(operation, keras.layers.Dense):
         return count_values(inputs[0]) * int(operation.units)
+    if isinstance(operation, keras.layers.EinsumDense):
+        return count_einsum(operation.equation, inputs[0].shape, operation.kernel.shape)
     if isinstance(operation, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
         kernels = [operation.depthwise_kernel, operation.pointwise_kernel]
     elif hasattr(operation, "kernel") and hasattr(operation, "kernel_size"):
@@ -217,6 +219,25 @@ def multiply_accumulates(operation: Any, inputs: list[Any], outputs: list[Any]) 
     channels_first = getattr(operation, "data_format", "channels_last") == "channels_first"
     channels = int(tensor.shape[1 if channels_first else -1])
     return count_values(tensor) // channels * sum(int(math.prod(kernel.shape)) for kernel in kernels)
+
+
+def count_einsum(equation: str, *shapes: Sequence[int | None]) -> int:
+    """Return the multiply-accumulates of a product of tensors in Einstein notation: the product of all axes.
+
+    Args:
+        equation: Such as "abc,cd->abd". An ellipsis stands for the axes of the first tensor that have no letter.
+        *shapes: The shapes of the tensors; the batch axis is None.
+    """
+    sizes: dict[str, int] = {}
+    total = 1
+    for letters, shape in zip(equation.partition("->")[0].split(","), shapes, strict=True):
+        before, ellipsis, after = letters.strip().partition("...")
+        if ellipsis:
+            others = shape[len(before) : len(shape) - len(after)]
+            total *= math.prod(size or 1 for size in others)
+        named = [*shape[: len(before)], *shape[len(shape) - len(after) :]] if ellipsis else shape
+        sizes |= {letter: size or 1 for letter, size in zip(before + after, named, strict=True)}
+    return total * math.prod(sizes.values())
 
 
 def peak_activations(nodes: list[Node], results: list[Any]) -> int:

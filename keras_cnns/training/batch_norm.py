@@ -25,7 +25,7 @@ def can_fuse(layer: keras.layers.Layer) -> bool:
     """Return whether a layer is a plain batch norm of feature maps with the channels last."""
     if type(layer) is not keras.layers.BatchNormalization or layer.renorm or layer.synchronized:
         return False
-    return len(layer.input.shape) == 4 and layer.axis in (-1, 3)
+    return layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
 
 
 def make_fused_call(layer: keras.layers.BatchNormalization) -> Callable[..., Any]:

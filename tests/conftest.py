@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import settings
@@ -19,7 +20,7 @@ from mlflow.store.db import utils as mlflow_database
 from playwright.sync_api import Browser, sync_playwright
 
 from keras_cnns import plugins
-from keras_cnns.data import Dataset, load
+from keras_cnns.data import Dataset, Split, load
 from keras_cnns.evaluation.intervals import RESAMPLES, bootstrap_intervals
 from keras_cnns.lazy import keras
 from keras_cnns.plotting import message_figure
@@ -136,6 +137,28 @@ def provide(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load("digits")
+
+
+@pytest.fixture
+def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with functions that build networks, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "nets.py"
+    shutil.copy(Path(__file__).with_name("user_networks.py"), path)
+    return path
+
+
+@pytest.fixture
+def squares() -> Dataset:
+    """Dark and bright images."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    pixels = (generator.integers(0, 100, (40, 16, 16, 1)) + 120 * labels[:, None, None, None]).astype(np.uint8)
+    splits = {
+        name: Split(pixels[part], labels[part])
+        for name, part in {"train": slice(0, 24), "validation": slice(24, 32), "test": slice(32, 40)}.items()
+    }
+    return Dataset(name="squares", source="squares", class_names=("dark", "bright"), splits=splits)
 
 
 @pytest.fixture(scope="session")

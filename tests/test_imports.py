@@ -137,7 +137,7 @@ def test_no_file_is_too_long(path: Path) -> None:
 def packages_loaded_by(code: str) -> set[str]:
     script = f"{code}\nimport sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stdout.split()}
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
 @pytest.mark.parametrize(

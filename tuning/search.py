@@ -83,7 +83,8 @@ def sweep(
 
     Args:
         model: A family (`"densenet"`), a variant to start from, or `"all"` to search all families at once. It can be
-            omitted with `from_run`.
+            omitted with `from_run`. Of a baseline, such as `"keras:MobileNetV3Small"` (see `build`), only arguments of
+            its function that `space` names are searched.
         data: A source that `load` reads, a loaded dataset, or a function that loads one, which is called after the
             other arguments have been checked.
         trials: Number of candidates to try: 16 by default, or with `search="grid"` all of them.
@@ -233,8 +234,8 @@ def begin_with(space: Space, dataset: Dataset, weights: str | os.PathLike[str], 
         raise SettingError("weights belong to one network: name a variant, such as resnet50-v1.5, to search with them.")
     ((model, branch),) = space.branches.items()
     load_backend()
-    file = find_any_weights(weights, model, tracking_uri)
     settings = branch.settings.replace(branch.fixed).as_dict()
+    file = find_any_weights(weights, model, tracking_uri, settings)
     return space.begin_with(check_weights(file, model, dataset.image_shape, dataset.classes, settings))
 
 

@@ -8,6 +8,10 @@ from typing import Any
 from keras_cnns.networks.recipe import RECIPE_NAMES
 from keras_cnns.units import parse_number
 
+MODEL_HELP = (
+    "name of a network; `keras-cnns models` lists them; FILE.py:FUNCTION or MODULE:FUNCTION for your own (its code is "
+    "executed)"
+)
 RUN = "id of a run, the beginning of it, or a unique run name; the id of a sweep stands for its best trial"
 
 SOURCES = "{SOURCES}"
@@ -70,7 +74,7 @@ def add_tracking_uri(parser: argparse._ActionsContainer, **options: Any) -> None
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add a network, its settings and the shape of its input and output."""
-    parser.add_argument("model", help="name of a network; `keras-cnns models` lists them")
+    parser.add_argument("model", help=MODEL_HELP)
     add_assignments(parser, "set a setting of the network, such as growth_rate=8; repeatable")
     default = "(default: the network's own)"
     parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help=f"height and width {default}")

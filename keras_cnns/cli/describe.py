@@ -50,12 +50,14 @@ def sections(description: Description, changes: Mapping[str, Any]) -> Iterator[R
         yield body(f"{paper.title}\n{paper.authors}, {paper.year}")
     yield heading("Idea")
     yield body(description.idea)
-    yield heading("Paper and popular code")
-    yield body(description.differences)
-    yield heading(f"Published results of {description.name} with its default settings")
-    yield body(results_table(description) if description.results else f"none for {description.name}")
-    yield heading("Settings")
-    yield body(settings_table(description))
+    if description.papers:
+        yield heading("Paper and popular code")
+        yield body(description.differences)
+        yield heading(f"Published results of {description.name} with its default settings")
+        yield body(results_table(description) if description.results else f"none for {description.name}")
+    if description.settings:
+        yield heading("Settings")
+        yield body(settings_table(description))
     yield heading("Costs")
     counts = description.counts
     yield body(

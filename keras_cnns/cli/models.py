@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from keras_cnns.cli.printing import format_shape, make_console, make_table
+from keras_cnns.cli.printing import WIDTH, format_shape, make_console, make_table
 from keras_cnns.errors import ModelNameError, nearest
+from keras_cnns.networks.baselines.names import list_keras_networks
 from keras_cnns.networks.registry import all_families, count, find_variant, list_models
 from keras_cnns.units import format_number
 
 if TYPE_CHECKING:
     import argparse
 
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -27,14 +31,38 @@ def run(arguments: argparse.Namespace) -> None:
         max_parameters=arguments.max_parameters,
         year=arguments.year,
     )
-    if not names:
+    filters = (arguments.family, arguments.min_parameters, arguments.max_parameters, arguments.year)
+    all_are_shown = all(value is None for value in filters)
+    baselines = fnmatch.filter(list_keras_networks(), arguments.pattern) if all_are_shown else []
+    if not names and not baselines:
         raise ModelNameError(explain_empty_list(arguments.pattern))
     if arguments.json:
-        print(json.dumps(names))
-    elif (console := make_console()).is_terminal:
+        print(json.dumps(names or baselines))
+        return
+    console = make_console()
+    if names:
+        print_networks(console, names)
+    if baselines:
+        print(format_baselines(baselines, after_networks=bool(names)))
+
+
+def print_networks(console: Console, names: Sequence[str]) -> None:
+    """Print the names of networks; at a terminal, a table with their sizes."""
+    if console.is_terminal:
         console.print(models_table(names))
     else:
         print("\n".join(names))
+
+
+def format_baselines(names: Sequence[str], *, after_networks: bool) -> str:
+    """Return the section of baselines, or only their names, one per line."""
+    if not after_networks:
+        return "\n".join(names)
+    listed = textwrap.fill(", ".join(names), WIDTH, break_on_hyphens=False)
+    return (
+        f"\nbaselines: the networks of keras.applications, and FILE.py:FUNCTION or MODULE:FUNCTION for your own\n"
+        f"{listed}"
+    )
 
 
 def explain_empty_list(pattern: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from keras_cnns.cli.arguments import (
     LARGE_NUMBER,
+    MODEL_HELP,
     NUMBER,
     RUN,
     SOURCES,
@@ -82,7 +83,7 @@ def add_train(commands: Commands) -> None:
     parser = add_command(
         commands, "train", "train one network, or one for each fold of a cross-validation, and log the run to MLflow"
     )
-    parser.add_argument("model", help="name of a network; `keras-cnns models` lists them")
+    parser.add_argument("model", help=MODEL_HELP)
     add_data(parser)
     group = add_recipe(parser, epochs="those of the recipe")
     group.add_argument(

@@ -17,15 +17,18 @@ from keras_cnns.data.augmentation import augment_views
 from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.decoding.window import find_window
 from keras_cnns.data.pipeline import evaluation_batches
-from keras_cnns.errors import EvaluationError
+from keras_cnns.errors import EvaluationError, ModelNameError, WeightsError
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPoint, Threshold
 from keras_cnns.evaluation.out_of_distribution import Detector
 from keras_cnns.evaluation.reference_files import FEATURES, read_arrays
 from keras_cnns.networks.auxiliary import MainOutput
+from keras_cnns.networks.baselines.code import CHECKSUM_TAG, PATH_TAG, Code, execute, needs_code
 from keras_cnns.networks.features import with_feature_summary
 from keras_cnns.networks.graph import graph_nodes
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.settings import check_argument
+from keras_cnns.networks.weights.files import readable
+from keras_cnns.networks.weights.hdf5 import read_configuration
 from keras_cnns.tracking import Run, Store
 
 Progress: TypeAlias = Callable[[str], None]  # called with a description of each step
@@ -176,6 +179,7 @@ def load_run_network(store: Store, run: Run) -> RunNetwork:
     """
     with tempfile.TemporaryDirectory() as folder:
         stored = store.fetch_network(run.id, Path(folder))
+        execute_code(run, stored.file)
         try:
             model = keras.saving.load_model(stored.file, compile=False, safe_mode=True)
         except (OSError, TypeError, ValueError, KeyError) as error:
@@ -196,6 +200,21 @@ def load_run_network(store: Store, run: Run) -> RunNetwork:
         ranges=known.get("ranges", {}),
         detector=None if features is None else Detector.from_arrays(features),
     )
+
+
+def execute_code(run: Run, network: Path) -> None:
+    """Execute the user's file that defines the network of a run, if the saved network has layers of that file.
+
+    Raises:
+        EvaluationError: The file is missing, has changed, or fails.
+    """
+    try:
+        with readable(network):
+            if not needs_code(read_configuration(network)):
+                return
+        execute(Code(Path(run.tags.get(PATH_TAG, "unknown")), run.tags.get(CHECKSUM_TAG, "")))
+    except (ModelNameError, WeightsError) as error:
+        raise EvaluationError(f"run {run.id}: its network cannot be loaded: {error}") from None
 
 
 def is_multi_label(model: Any) -> bool:

@@ -42,7 +42,7 @@ class Description:
         name: Name of the variant.
         family: Name of its family.
         papers: The publications of the family.
-        year: Year of the first publication.
+        year: Year of the first publication; None if there is none.
         idea: The main idea of the architecture.
         differences: How popular implementations differ from the paper, with the settings that select each version.
         results: Published results of the variant, with their sources.
@@ -56,7 +56,7 @@ class Description:
     name: str
     family: str
     papers: tuple[Paper, ...]
-    year: int
+    year: int | None
     idea: str
     differences: str
     results: tuple[Result, ...]
@@ -88,7 +88,7 @@ def describe(
         name=name,
         family=family.name,
         papers=family.papers,
-        year=family.papers[0].year,
+        year=family.papers[0].year if family.papers else None,
         idea=find_paragraph(family.about, IDEA),
         differences=find_paragraph(family.about, DIFFERENCES),
         results=tuple(result for result in family.results if result.variant == name),

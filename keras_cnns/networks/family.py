@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_cnns.networks.baselines.code import Code
+from keras_cnns.networks.baselines.functions import NetworkFunction
 from keras_cnns.networks.layouts import Layout
 from keras_cnns.networks.pretrained import Pretrained
 from keras_cnns.networks.recipe import Recipe
@@ -123,6 +125,7 @@ class Family:
             default the network that a sweep starts from.
         layouts: The counterparts of the networks in other libraries, for the transfer of weights.
         pretrained: Published weights of the variants. `weights="imagenet"` selects the first one of a variant.
+        function: The function that builds a baseline; None for all other families.
     """
 
     name: str
@@ -137,3 +140,9 @@ class Family:
     diagrams: Mapping[str, Block | str] = field(default_factory=dict)
     layouts: tuple[Layout, ...] = ()
     pretrained: tuple[Pretrained, ...] = ()
+    function: NetworkFunction | None = None
+
+    @property
+    def code(self) -> Code | None:
+        """The file with the function of a baseline; None for all other families."""
+        return None if self.function is None else self.function.code

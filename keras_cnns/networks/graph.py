@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -14,11 +14,34 @@ Node: TypeAlias = tuple[Any, list[Any], list[Any]]
 """An operation with its input and output tensors."""
 
 
+def has_graph(operation: Any) -> bool:
+    """Return whether an operation is a model whose layers are known: a functional model, or a sequential one."""
+    return isinstance(operation, keras.Model) and hasattr(functional(operation), "_nodes_by_depth")
+
+
+def functional(model: Any) -> Any:
+    """Return a model, or the functional model of a sequential one."""
+    # Keras has no public access to a sequential model's graph.
+    return model._functional if isinstance(model, keras.Sequential) else model  # noqa: SLF001
+
+
+def run_graph(model: Any, tensor: Any, call: Callable[..., Any]) -> Any:
+    """Return the output of a functional or sequential model for a tensor.
+
+    Args:
+        model: The model.
+        tensor: Its input.
+        call: Called for each operation with the operation and its arguments; returns its output.
+    """
+    # `keras.models.clone_model` cannot leave layers out.
+    outputs = functional(model)._run_through_graph(tensor, call_fn=call)  # noqa: SLF001
+    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
+
+
 def graph_nodes(model: Any) -> Iterator[Node]:
     """Yield each operation of a functional or sequential model with its inputs and outputs, in execution order."""
-    if isinstance(model, keras.Sequential):
-        model = model._functional  # noqa: SLF001 - Keras has no public access to a sequential model's graph
-    for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):  # noqa: SLF001 - nor to the order
+    # Keras has no public access to the order of execution.
+    for _, nodes in sorted(functional(model)._nodes_by_depth.items(), reverse=True):  # noqa: SLF001
         for node in nodes:
             if not node.is_input:
                 yield node.operation, node.input_tensors, node.output_tensors

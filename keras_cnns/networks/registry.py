@@ -15,6 +15,8 @@ from keras_cnns.errors import CountError, ImageSizeError, ModelNameError, Settin
 from keras_cnns.lazy import keras
 from keras_cnns.networks import families
 from keras_cnns.networks.backend import auxiliary, weight_init
+from keras_cnns.networks.baselines.families import find_baseline
+from keras_cnns.networks.baselines.names import KERAS, is_baseline, list_keras_networks, to_file_name
 from keras_cnns.networks.counting import CostCounter, Counts, SymbolicTensor, TooSmallError
 from keras_cnns.networks.family import Family, Variant
 from keras_cnns.networks.graph import raised_recursion_limit
@@ -115,19 +117,25 @@ def list_models(
 
 
 def find_variant(name: str) -> tuple[Family, Variant]:
-    """Return a variant and its family.
+    """Return a variant and its family, or a baseline: `keras:NAME`, `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
 
     Raises:
         ModelNameError: There is no variant with this name; the message suggests similar names.
+        SettingError: The function of a baseline cannot be used.
     """
-    family = all_variants().get(name)
-    if family is None:
+    if is_baseline(name):
+        family = find_baseline(name)
+        return family, family.variants[name]
+    found = all_variants().get(name)
+    if found is None:
         if name in all_families():
             names = ", ".join(list(all_families()[name].variants)[:4])
             raise ModelNameError(f"{name!r} is a family of networks; choose one of its networks: {names}, ...")
         hint = nearest(name, all_variants()) or " `keras-cnns models` lists all networks."
+        if f"{KERAS}:{name}" in list_keras_networks():
+            hint = f" Did you mean '{KERAS}:{name}'?"
         raise ModelNameError(f"unknown network {name!r}.{hint}")
-    return family, family.variants[name]
+    return found, found.variants[name]
 
 
 def network_settings(name: str, changes: Mapping[str, object]) -> Settings:
@@ -249,7 +257,10 @@ def smallest_side(family: Family, settings: Settings) -> int:
             return False
         return True
 
-    return bisect.bisect_left(range(SIDE.high), x=True, key=lambda side: side > 0 and works(side))
+    high = 1
+    while high < SIDE.high and not works(high):
+        high *= 2
+    return bisect.bisect_left(range(high), x=True, lo=high // 2 + 1, key=works)
 
 
 def build_model(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier_activation: str | None) -> Model:
@@ -262,10 +273,10 @@ def build_model(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier
         outputs = [activate(logits, classifier_activation, name) for logits, name in zip(outputs, names, strict=True)]
     with raised_recursion_limit():
         if len(outputs) == 1:
-            model = keras.Model(inputs, outputs[0], name=plan.name)
+            model = keras.Model(inputs, outputs[0], name=to_file_name(plan.name))
         else:
             main = auxiliary.MainOutput(plan.settings.auxiliary_weight, dtype="float32", name="main_output")(outputs)
-            model = auxiliary.AuxiliaryModel(inputs, main, name=plan.name)
+            model = auxiliary.AuxiliaryModel(inputs, main, name=to_file_name(plan.name))
     check_counts(plan, model)
     return model
 

@@ -31,7 +31,9 @@ def build(
     """Build a network.
 
     Args:
-        name: A variant, one of `list_models()`.
+        name: A variant, one of `list_models()`, or a baseline: "keras:NAME" for a network of `keras.applications`, or
+            "FILE.py:FUNCTION" or "MODULE:FUNCTION" for a function that takes `input_shape` and `classes` and returns a
+            Keras model. A file is executed.
         input_shape: Height, width and channels of the images; by default those of the variant.
         classes: Number of classes; by default that of the variant.
         classifier_activation: Activation of the classifier; None returns logits.
@@ -66,7 +68,7 @@ def build(
             name, input_shape=input_shape, classes=classes, classifier_activation=classifier_activation, **settings
         )
     shape = make_plan(name, input_shape=input_shape, classes=classes, settings=settings).input_shape
-    file = find_any_weights(weights, name, tracking_uri)
+    file = find_any_weights(weights, name, tracking_uri, settings)
     source = load_source(file, name, shape, classes, settings)
     kernel, preprocessing = source.adapt(shape[2])
     model = build_for_pixels(

@@ -29,14 +29,14 @@ def download(url: str, checksum: str) -> Path:
 
     Args:
         url: The address of the file.
-        checksum: Its SHA-256 or the first digits of it, or its MD5.
+        checksum: Its SHA-256 or the first digits of it, or its MD5; "" if none is published.
 
     Raises:
         WeightsError: The file cannot be downloaded, or is not the one with this checksum.
         DataError: The cache cannot be written.
     """
     name = Path(urlsplit(url).path).name
-    path = cache_folder("weights") / f"{checksum[:8]}-{name}"
+    path = cache_folder("weights") / f"{checksum[:8] or 'unverified'}-{name}"
     if path.exists():
         return path
     if is_offline():

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_cnns.errors import WeightsError
+from keras_cnns.networks.baselines.names import is_baseline
+from keras_cnns.networks.baselines.published import find_published_file
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.pretrained import Pretrained
 from keras_cnns.networks.registry import find_variant
@@ -16,7 +20,10 @@ from keras_cnns.pretrained.download import compute_sha256, download
 from keras_cnns.pretrained.hub import fetch_repository
 
 IMAGENET = "imagenet"
-LIBRARIES, TIMM = ("keras", "torchvision"), "timm"
+KERAS, TIMM = "keras", "timm"
+LIBRARIES = (KERAS, "torchvision")
+KERAS_LICENCE = "see keras.io/api/applications"
+NO_SETTINGS: Mapping[str, Any] = {}
 WAYS = (
     "imagenet, keras:imagenet, torchvision:IMAGENET1K_V1, timm:NAME, hf://ORGANISATION/NAME, a file, a run, or "
     "models:/NAME@ALIAS"
@@ -48,12 +55,15 @@ class WeightsFile:
     knows_validation: bool = False
 
 
-def find_weights(reference: str | os.PathLike[str], variant: str) -> WeightsFile:
+def find_weights(
+    reference: str | os.PathLike[str], variant: str, settings: Mapping[str, Any] = NO_SETTINGS
+) -> WeightsFile:
     """Return the weights that a reference names, downloaded if necessary.
 
     Args:
         reference: See `build`. Runs and registered models are found by `keras_cnns.pretrained.runs`.
         variant: The name of the network.
+        settings: Its settings that differ from the variant's; those of a baseline determine its published weights.
 
     Raises:
         WeightsError: There are no such weights for the network, or they cannot be downloaded.
@@ -61,6 +71,8 @@ def find_weights(reference: str | os.PathLike[str], variant: str) -> WeightsFile
     text = os.fspath(reference)
     kind, separator, name = text.partition(":")
     if text == IMAGENET or (separator and kind in LIBRARIES):
+        if is_baseline(variant):
+            return fetch_of_baseline(text, variant, settings)
         return fetch_published(find_published(text, variant), text)
     if separator and kind == TIMM:
         return from_repository(f"timm/{name}", text)
@@ -108,6 +120,19 @@ def fetch_published(entry: Pretrained, reference: str) -> WeightsFile:
         licence=entry.licence,
         preprocessing=entry.preprocessing,
     )
+
+
+def fetch_of_baseline(reference: str, variant: str, settings: Mapping[str, Any]) -> WeightsFile:
+    """Return the weights that Keras publishes for a network of `keras.applications`, downloaded if necessary.
+
+    Raises:
+        WeightsError: There are none.
+    """
+    if reference not in (IMAGENET, f"{KERAS}:{IMAGENET}"):
+        raise WeightsError(f"{variant} has no published weights {reference!r}; there are {IMAGENET}, and files.")
+    url, checksum = find_published_file(variant, settings)
+    path = download(url, checksum)
+    return WeightsFile(reference=reference, source=url, path=path, sha256=compute_sha256(path), licence=KERAS_LICENCE)
 
 
 def from_repository(repository: str, reference: str) -> WeightsFile:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from keras_cnns.data.streaming import cache_folder
 from keras_cnns.errors import StoreError, WeightsError, first_line
@@ -15,14 +17,22 @@ from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.registry import MODELS, Registry
 
 
-def find_any_weights(reference: str | os.PathLike[str], variant: str, tracking_uri: str | None) -> WeightsFile:
+def find_any_weights(
+    reference: str | os.PathLike[str], variant: str, tracking_uri: str | None, settings: Mapping[str, Any]
+) -> WeightsFile:
     """Return the weights that a reference names, downloaded if necessary; see `keras_cnns.build`.
+
+    Args:
+        reference: The reference.
+        variant: The name of the network.
+        tracking_uri: The store of a run or a registered model.
+        settings: The settings of the network that differ from the variant's.
 
     Raises:
         WeightsError: There are no such weights for the network, or they cannot be read or downloaded.
     """
     if not is_other(reference):
-        return find_weights(reference, variant)
+        return find_weights(reference, variant, settings)
     text = os.fspath(reference)
     try:
         store = Store(tracking_uri, create=False)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_cnns.errors import WeightsError
+from keras_cnns.networks.baselines.names import is_baseline
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.registry import build
 from keras_cnns.networks.weights.channels import adapt_channels
 from keras_cnns.networks.weights.files import open_state
 from keras_cnns.networks.weights.loading import copy_weights, load_state, stem_layer
+from keras_cnns.pretrained.baselines import load_baseline
 from keras_cnns.pretrained.references import WeightsFile
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ def load_source(
         WeightsError: The weights do not fit, or it is not known how images were standardized for them.
         KerasCnnsError: The network is not valid.
     """
+    if file.preprocessing is None and is_baseline(name):
+        return Source(**vars(load_baseline(file.path, name, shape, classes, settings)))
     channels = RGB if file.preprocessing is None else file.preprocessing.input_channels
     network = build(name, input_shape=(*shape[:2], channels), classes=classes, classifier_activation=None, **settings)
     with open_state(file.path) as state:

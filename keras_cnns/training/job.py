@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
+from keras_cnns.networks.baselines.code import CODE, Code
 from keras_cnns.networks.blocks import check_freeze
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.preprocessing import Preprocessing
@@ -50,8 +51,10 @@ class Job:
     weights: StartingWeights | None = None
 
     def __post_init__(self) -> None:
-        """Check the seed, the frozen blocks, and that the standardization is that of the weights if there are any."""
+        """Check the seed, frozen blocks and standardization, and that a baseline's code is that of its settings."""
         check_argument("seed", SEED, self.seed)
+        if type(self.settings) is not type(find_variant(self.model)[1].settings):
+            raise SettingError(f"{self.model}: the file of the network has changed; restore it, or begin again.")
         if (self.recipe.standardization == "weights") != (self.weights is not None):
             raise SettingError(
                 "standardization='weights' is for trainings that begin with weights; name them (weights)."
@@ -68,9 +71,17 @@ class Job:
         """Names of the layers that keep their initial values although training begins with weights."""
         return () if self.weights is None else self.weights.initial
 
-    def weights_tags(self) -> dict[str, str]:
-        """Return the tags of a run about the weights that it begins with."""
-        return {} if self.weights is None else self.weights.to_tags()
+    @property
+    def code(self) -> Code | None:
+        """The user's file that defines the network; None for networks of families and of Keras."""
+        return find_variant(self.model)[0].code
+
+    def to_tags(self) -> dict[str, str]:
+        """Return the tags of a run of this job: its weights and its code."""
+        return {
+            **({} if self.weights is None else self.weights.to_tags()),
+            **({} if self.code is None else self.code.to_tags()),
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return a description that is serializable as JSON and equal for equal jobs."""
@@ -80,6 +91,7 @@ class Job:
             "recipe": self.recipe.to_strings(),
             "seed": self.seed,
             **({} if self.weights is None else {"weights": self.weights.describe()}),
+            **({} if self.code is None else {CODE: self.code.sha256}),
         }
 
     def preprocessing(self, dataset: Dataset) -> Preprocessing:

@@ -93,7 +93,7 @@ def train(
     `cross_validate` trains and evaluates a network for each of several folds instead.
 
     Args:
-        model: The name of a variant, one of `list_models()`.
+        model: The name of a variant, one of `list_models()`, or of a baseline, as for `build`.
         data: A source for `load`, or a dataset.
         settings: Settings of the model's family that differ from the variant's.
         recipe: A `Recipe`, or the name of one: "plain", "modern" or "paper"; with `weights` also "finetune", or
@@ -178,7 +178,7 @@ def make_job(
 
 def begin_with(job: Job, dataset: Dataset, weights: str | os.PathLike[str], tracking_uri: str | None) -> Job:
     """Return a job that begins with weights, which are checked against the images."""
-    file = find_any_weights(weights, job.model, tracking_uri)
+    file = find_any_weights(weights, job.model, tracking_uri, job.settings.as_dict())
     if file.knows_validation and file.data == dataset.fingerprint:
         raise SettingError(
             f"weights {file.reference} were trained on the validation images of {dataset.name} too, so they would "
@@ -222,7 +222,7 @@ def describe_run(job: Job, dataset: Dataset, costs: Counts, folder: str) -> RunD
         parameters=costs.total_parameters,
         trainable_parameters=costs.trainable_parameters,
         macs=costs.macs,
-        tags={"folder": folder, **job.weights_tags()},
+        tags={"folder": folder, **job.to_tags()},
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from keras_cnns.errors import ResumeError, StoreError, TrainingError
+from keras_cnns.networks.baselines.code import CODE
+from keras_cnns.networks.baselines.names import to_file_name
 
 FINISHED = "finished"
 FIRST_WORKER_TIMEOUT = 120.0  # seconds
@@ -23,7 +25,7 @@ def create_directory(folder: Path, name: str) -> tuple[Path, FileLock]:
     Raises:
         StoreError: The directory cannot be created.
     """
-    path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    path = folder / f"{to_file_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     try:
         path.mkdir(parents=True)
     except OSError as error:
@@ -54,7 +56,20 @@ def find_unfinished(
             raise ResumeError(f"{path} is in use by another process; wait until it ends.")
         else:
             return path, FileLock(path / ".lock"), record
+    if not finished and CODE in identity:
+        check_code(folder, record_name, identity)
     raise ResumeError(f"nothing to resume: no unfinished {description} in {folder}.{finished}")
+
+
+def check_code(folder: Path, record_name: str, identity: Mapping[str, Any]) -> None:
+    """Raise a `ResumeError` if there is an unfinished run that differs only in the code of its network."""
+    others = {name: value for name, value in identity.items() if name != CODE}
+    for path, record in find_directories(folder, record_name, others):
+        if CODE in record and not (path / FINISHED).exists():
+            raise ResumeError(
+                f"the file of the network has changed since {path} was started; restore the version with SHA-256 "
+                f"{record[CODE][:16]}..., or begin again without resuming."
+            )
 
 
 def wait_for_first_worker(folder: Path, record_name: str, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:

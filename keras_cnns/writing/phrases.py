@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from keras_cnns.networks.baselines.names import BASELINE, is_of_keras
 from keras_cnns.networks.registry import all_families
 from keras_cnns.writing.composing import Composer, Piece
 from keras_cnns.writing.fields import pointer
@@ -68,7 +69,7 @@ class Phrases:
             "command": Piece,
             "class_names": self.class_names,
             "kind_name": self.kind_name,
-            "cite_family": self.cite_family,
+            "family": self.family,
             "monitor": self.monitor,
             "search_method": self.search_method,
             "decision_method": self.decision_method,
@@ -116,10 +117,15 @@ class Phrases:
         """Name a kind of files."""
         return self.composer.key(pointer("network", "ranges"), kind)
 
-    def cite_family(self) -> Piece:
-        """Cite the papers of the network's family."""
+    def family(self) -> Piece:
+        """Name the network's family and cite its papers; for a baseline, name its source and cite Keras."""
+        if self.get("/run/family") == BASELINE:
+            of_keras = is_of_keras(str(self.get("/run/model")))
+            source = "a network of keras.applications" if of_keras else "a network that a function defines in Keras"
+            return Piece(f"{source} {self.cite('chollet2015')}")
         family = all_families().get(str(self.get("/run/family")))
-        return Piece("") if family is None else Piece(f" {self.cite(*family_keys(family))}")
+        cited = "" if family is None else f" {self.cite(*family_keys(family))}"
+        return Piece(f"of the family {self.value('/run/family')}{cited}")
 
     def monitor(self) -> Piece:
         """Name the metric that chose the epoch."""

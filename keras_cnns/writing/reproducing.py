@@ -120,7 +120,7 @@ def reproduce(
             f"{file}: the run is a refit, trained on {images} images; reproduce the trial that it repeats."
         )
     settings, recipe = parse_settings(file, training)
-    weights = find_recorded_weights(file, training, tracking_uri)
+    weights = find_recorded_weights(file, training, settings.as_dict(), tracking_uri)
     dataset = load_recorded(file, lock["data"], data)
     check_fingerprint(file, lock["data"], dataset)
     trained = train(
@@ -162,7 +162,9 @@ def parse_settings(file: str | Path, training: Mapping[str, Any]) -> tuple[Setti
         raise ReportError(f"{file}: {error} Use the version of keras-cnns in the lock file.") from None
 
 
-def find_recorded_weights(file: str | Path, training: Mapping[str, Any], tracking_uri: str | None) -> str | None:
+def find_recorded_weights(
+    file: str | Path, training: Mapping[str, Any], settings: Mapping[str, Any], tracking_uri: str | None
+) -> str | None:
     """Return the reference of the weights that the recorded run began with; None for random ones.
 
     Raises:
@@ -173,7 +175,7 @@ def find_recorded_weights(file: str | Path, training: Mapping[str, Any], trackin
         return None
     reference = str(recorded["reference"])
     try:
-        found = find_any_weights(reference, training["model"], tracking_uri)
+        found = find_any_weights(reference, training["model"], tracking_uri, settings)
     except WeightsError as error:
         raise ReportError(f"{file}: the run began with weights that are not available: {error}") from None
     if found.sha256 != recorded["sha256"]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
 from keras_cnns.errors import ModelNameError, SettingError, nearest, nearest_or_all
+from keras_cnns.networks.baselines.names import is_baseline
 from keras_cnns.networks.family import Family
 from keras_cnns.networks.recipe import SEARCH as RECIPE_SEARCH
 from keras_cnns.networks.recipe import Recipe
-from keras_cnns.networks.registry import all_families, all_variants
+from keras_cnns.networks.registry import all_families, all_variants, find_variant
 from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange, NoneOr, Settings, TupleOf, format_value
 
 ALL = "all"
@@ -50,11 +51,14 @@ def find_bases(name: str) -> list[Base]:
     """Return the networks that the candidates of a sweep start from.
 
     Args:
-        name: A family, a variant, or "all" for one base of every family.
+        name: A family, a variant, a baseline, or "all" for one base of every family.
 
     Raises:
-        ModelNameError: There is no such family or variant.
+        ModelNameError: There is no such family or network.
     """
+    if is_baseline(name):
+        family, variant = find_variant(name)
+        return [Base(name, family, variant.settings)]
     families, variants = all_families(), all_variants()
     if name != ALL and name not in families and name not in variants:
         hint = nearest(name, [*families, *variants])

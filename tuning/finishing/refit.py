@@ -94,7 +94,7 @@ def describe_refit(job: Job, winner: Finalist, best: Run, sweep: SweepRun) -> Ru
         "refit_of": best.id,
         "refit_epochs": str(job.recipe.epochs),
         TRAINED_ON: TRAIN_AND_VALIDATION,
-        **job.weights_tags(),
+        **job.to_tags(),
     }
     return replace(description, name=f"{REFIT}-{sweep.label}-{winner.number:04d}", tags=tags)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_cnns.data import Dataset
 from keras_cnns.errors import ResumeError
+from keras_cnns.networks.baselines.code import CODE, Code
 from keras_cnns.networks.settings import format_value
 from keras_cnns.tracking import RunDescription, Store
 from tuning.candidates.space import Candidate, Space
@@ -49,6 +50,11 @@ class SweepConfig:
         return str(self.space.recipe.monitor)
 
     @property
+    def code(self) -> Code | None:
+        """The user's file that defines the network, if there is one."""
+        return next((branch.family.code for branch in self.space.branches.values()), None)
+
+    @property
     def total_trials(self) -> int:
         """The number of trials of the search and, at most, of repeats."""
         return self.trials + FINALISTS * (self.repeats or 0)
@@ -75,6 +81,7 @@ class SweepConfig:
             "folds": self.folds,
             "register": self.register,
             **({} if self.space.weights is None else {"weights": self.space.weights.describe()}),
+            **({} if self.code is None else {CODE: self.code.sha256}),
         }
 
 
@@ -131,6 +138,8 @@ class SweepRun:
             tags["repeat_of"] = str(state.repeat_of)
         if candidate.weights is not None:
             tags |= candidate.weights.to_tags()
+        if config.code is not None:
+            tags |= config.code.to_tags()
         return RunDescription(
             name=name,
             model=candidate.model,
@@ -154,6 +163,8 @@ def start_sweep(config: SweepConfig, store: Store, experiment: str, folder: Path
     tags = {"data.name": config.dataset.name, "data.fingerprint": config.dataset.fingerprint}
     if config.space.weights is not None:
         tags |= config.space.weights.to_tags()
+    if config.code is not None:
+        tags |= config.code.to_tags()
     return store.start_group(
         f"sweep-{name}",
         experiment=experiment,

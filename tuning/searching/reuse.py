@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from keras_cnns.networks.baselines.code import CHECKSUM_TAG
+from keras_cnns.networks.baselines.names import BASELINE
+from keras_cnns.networks.registry import find_variant
 from keras_cnns.pretrained.starting_weights import CHECKSUM
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import monitored_metric
@@ -27,7 +30,13 @@ class ReusableResults:
     def __init__(self, store: Store, fingerprint: str) -> None:
         self.store = store
         self.runs = {
-            make_key(run.family, run.settings, run.recipe, run.tags.get(CHECKSUM, ""), run.seed): run
+            make_key(
+                identify_network(run.family, run.model, run.tags),
+                run.settings,
+                run.recipe,
+                run.tags.get(CHECKSUM, ""),
+                run.seed,
+            ): run
             for run in store.reusable_runs(fingerprint)
             if run.seed is not None and f"best_{monitored_metric(run)}" in run.metrics and not run.cross_validation
         }
@@ -35,7 +44,9 @@ class ReusableResults:
     def find(self, candidate: Candidate, family: str, seed: int) -> dict[str, Any] | None:
         """Return run, curve and costs of an earlier training of a candidate with a seed; None if there is none."""
         weights = "" if candidate.weights is None else candidate.weights.file.sha256
-        key = make_key(family, candidate.settings.to_strings(), candidate.recipe.to_strings(), weights, seed)
+        code = find_variant(candidate.model)[0].code
+        network = identify_network(family, candidate.model, {} if code is None else code.to_tags())
+        key = make_key(network, candidate.settings.to_strings(), candidate.recipe.to_strings(), weights, seed)
         run = self.runs.get(key)
         if run is None:
             return None
@@ -46,12 +57,18 @@ class ReusableResults:
         return {"run": run.id, "curve": curve, "costs": costs}
 
 
-def make_key(family: str, settings: Mapping[str, Any], recipe: Mapping[str, Any], weights: str, seed: int) -> Key:
+def identify_network(family: str, model: str, tags: Mapping[str, str]) -> str:
+    """Return what identifies a network together with its settings: its family or, for a baseline, name and code."""
+    return f"{model} {tags.get(CHECKSUM_TAG, '')}" if family == BASELINE else family
+
+
+def make_key(network: str, settings: Mapping[str, Any], recipe: Mapping[str, Any], weights: str, seed: int) -> Key:
     """Return what identifies a training on given images, with values as text, as MLflow stores them.
 
-    `weights` is the SHA-256 of the weights that training begins with, "" for random ones.
+    `network` is from `identify_network`, and `weights` is the SHA-256 of the weights that training begins with, "" for
+    random ones.
     """
     settings_text, recipe_text = (
         frozenset((name, str(value)) for name, value in values.items()) for values in (settings, recipe)
     )
-    return family, settings_text, recipe_text, weights, seed
+    return network, settings_text, recipe_text, weights, seed

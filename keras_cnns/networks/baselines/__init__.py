@@ -1,0 +1,1 @@
+"""Baselines: networks of `keras.applications`, and functions of users that return a Keras model, as families."""

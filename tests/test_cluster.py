@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_cnns import Recipe
+from keras_cnns.cache import CACHE_VARIABLE
 from keras_cnns.cli import main
 from keras_cnns.data import Dataset, Split, load
-from keras_cnns.data.streaming import CACHE_VARIABLE, copy_rows
+from keras_cnns.data.streaming import copy_rows
 from keras_cnns.errors import ClusterError, KerasCnnsError, SettingError, StoreError
 from keras_cnns.training.checkpoints import read_progress
 from tuning import sweep

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import filelock
 
-from keras_cnns.data.streaming import cache_folder, catch_write_errors
+from keras_cnns.cache import cache_folder, catch_write_errors
 from keras_cnns.errors import WeightsError, first_line
 from keras_cnns.lazy import keras
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_cnns.data.streaming import cache_folder
+from keras_cnns.cache import cache_folder
 from keras_cnns.errors import StoreError, WeightsError, first_line
 from keras_cnns.networks.weights.own import read_preprocessing
 from keras_cnns.pretrained.download import compute_sha256

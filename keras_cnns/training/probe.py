@@ -22,10 +22,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from keras_cnns.atomic import atomic_write
+from keras_cnns.cache import cache_folder
 from keras_cnns.data import Dataset
 from keras_cnns.data.folds import make_folds
 from keras_cnns.data.pipeline import evaluation_batches
-from keras_cnns.data.streaming import cache_folder
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.networks.auxiliary import strip_auxiliary
 from keras_cnns.networks.graph import graph_nodes, model_inputs, raised_recursion_limit

@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from keras_cnns.atomic import write_text
-from keras_cnns.data.streaming import cache_folder
+from keras_cnns.cache import cache_folder
 from keras_cnns.training.devices import processor_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")

@@ -18,8 +18,9 @@ import numpy as np
 import ray
 
 from keras_cnns.atomic import atomic_write
+from keras_cnns.cache import cache_folder, catch_write_errors
 from keras_cnns.data import Dataset
-from keras_cnns.data.streaming import cache_folder, catch_write_errors, check_disk_space
+from keras_cnns.data.streaming import check_disk_space
 from tuning.running.scratch import process_prefix, remove_stale_files
 
 ROWS_PER_WRITE = 256

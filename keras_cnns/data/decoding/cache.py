@@ -14,11 +14,12 @@ import numpy as np
 from filelock import FileLock
 
 from keras_cnns.atomic import atomic_write
+from keras_cnns.cache import cache_folder, catch_write_errors
 from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.dataset import BrokenFile
 from keras_cnns.data.decoding.image import split_frame
 from keras_cnns.data.decoding.parallel import ConvertedImage, DecodedFiles, decode_files, try_decode
-from keras_cnns.data.streaming import cache_folder, catch_write_errors, create_memmap
+from keras_cnns.data.streaming import create_memmap
 from keras_cnns.data.value_range import RangeOptions
 
 CACHE_FORMAT = 3

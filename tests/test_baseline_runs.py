@@ -10,15 +10,18 @@ import keras
 import pytest
 from PIL import Image
 
-from keras_cnns import Dataset, Recipe, evaluate, explain, train
+from keras_cnns import Dataset, Recipe, describe, evaluate, explain, train
+from keras_cnns.cache import CACHE_VARIABLE
 from keras_cnns.cli import main
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.data import Split
-from keras_cnns.errors import EvaluationError, ResumeError, SettingError
+from keras_cnns.errors import EvaluationError, ReportError, ResumeError, SettingError
 from keras_cnns.networks.baselines import code
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.tracking import Store
+from keras_cnns.writing.reproducing import parse_settings
 from tuning.candidates.space import Candidate
+from tuning.running.starting_point import find_starting_point
 
 MOBILE = "keras:MobileNetV3Small"
 SMALL: dict[str, Any] = {"alpha": 0.25, "minimalistic": True}
@@ -50,6 +53,7 @@ def test_a_users_network_goes_the_whole_way(
     assert main(("compare", "--tracking-uri", uri, "--json")) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["family"] == "baseline"
+    assert find_starting_point(run.id, model=None, tracking_uri=uri)[0].settings.as_dict()["deep"] is True
     forget_code()
     networks.write_text(networks.read_text("utf-8") + "\n", "utf-8")
     with pytest.raises(EvaluationError, match=r"its network cannot be loaded: .*nets\.py: the file has changed"):
@@ -57,6 +61,30 @@ def test_a_users_network_goes_the_whole_way(
     networks.unlink()
     with pytest.raises(EvaluationError, match=r"its network cannot be loaded: .*nets\.py: the file .* cannot be read"):
         evaluate(trained.run_id, squares, tracking_uri=uri)
+
+
+def test_a_file_that_only_a_run_or_a_lock_file_names_is_not_executed(
+    networks: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = code.read_code(networks)
+    training = {
+        "model": "nets.py:small",
+        "settings": {"width": "6"},
+        "recipe": {},
+        "code": recorded.to_tags(),
+    }
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+    with pytest.raises(ReportError, match=r"nets\.py: this version of the file has not been executed on this machine"):
+        parse_settings("lock.json", training)
+    assert recorded not in code.EXECUTED
+    assert describe("nets.py:small").family == "baseline"
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert parse_settings("lock.json", training)[0].as_dict()["width"] == 6
+    with pytest.raises(ReportError, match="it is not recorded which file defines the network"):
+        parse_settings("lock.json", {**training, "code": {}})
+    networks.write_text(networks.read_text("utf-8") + "\n", "utf-8")
+    with pytest.raises(ReportError, match=r"nets\.py: the file has changed; restore the recorded version"):
+        parse_settings("lock.json", training)
 
 
 class Stop:

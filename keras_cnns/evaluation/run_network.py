@@ -22,7 +22,7 @@ from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPo
 from keras_cnns.evaluation.out_of_distribution import Detector
 from keras_cnns.evaluation.reference_files import FEATURES, read_arrays
 from keras_cnns.networks.auxiliary import MainOutput
-from keras_cnns.networks.baselines.code import CHECKSUM_TAG, PATH_TAG, Code, execute, needs_code
+from keras_cnns.networks.baselines.code import Code, check_executed_before, execute, needs_code
 from keras_cnns.networks.features import with_feature_summary
 from keras_cnns.networks.graph import graph_nodes
 from keras_cnns.networks.recipe import Recipe
@@ -206,13 +206,13 @@ def execute_code(run: Run, network: Path) -> None:
     """Execute the user's file that defines the network of a run, if the saved network has layers of that file.
 
     Raises:
-        EvaluationError: The file is missing, has changed, or fails.
+        EvaluationError: The file is not known, is missing, has changed, has not been executed by the user, or fails.
     """
     try:
         with readable(network):
             if not needs_code(read_configuration(network)):
                 return
-        execute(Code(Path(run.tags.get(PATH_TAG, "unknown")), run.tags.get(CHECKSUM_TAG, "")))
+        execute(check_executed_before(Code.from_tags(run.tags)))
     except (ModelNameError, WeightsError) as error:
         raise EvaluationError(f"run {run.id}: its network cannot be loaded: {error}") from None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_cnns.errors import ReportError
+from keras_cnns.networks.baselines.code import CHECKSUM_TAG, PATH_TAG
 from keras_cnns.tracking.runs import WEIGHTS, strip_prefix
 
 LOCK_FILE = "lock.json"
@@ -46,6 +47,7 @@ def make_lock(facts: Mapping[str, Any]) -> dict[str, Any]:
             "recipe": run["recipe"],
             "seed": run["seed"],
             "weights": {"reference": tags[WEIGHTS], **strip_prefix(tags, f"{WEIGHTS}.")} if WEIGHTS in tags else None,
+            "code": {name: tags[name] for name in (PATH_TAG, CHECKSUM_TAG) if name in tags},
             "trained_on": tags.get("trained_on", "train"),
             "cross_validation": facts.get("cross_validation"),
         },

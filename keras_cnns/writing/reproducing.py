@@ -12,8 +12,10 @@ from typing import Any
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.dataset import list_examples
 from keras_cnns.data.flow import describe_split
-from keras_cnns.errors import ReportError, SettingError, WeightsError
+from keras_cnns.errors import ModelNameError, ReportError, SettingError, WeightsError
 from keras_cnns.evaluation import Evaluation, evaluate
+from keras_cnns.networks.baselines.code import Code
+from keras_cnns.networks.baselines.functions import check_recorded
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.networks.settings import Settings
@@ -154,12 +156,20 @@ def reproduce(
 
 
 def parse_settings(file: str | Path, training: Mapping[str, Any]) -> tuple[Settings, Recipe]:
-    """Return the settings and the recipe of a lock file, or raise a `ReportError` if this version lacks them."""
+    """Return the settings and the recipe of a lock file.
+
+    Raises:
+        ReportError: This version lacks them, or the file with the network is missing, has changed, or has not been
+            executed on this machine.
+    """
     try:
+        check_recorded(training["model"], Code.from_tags(training.get("code", {})))
         _, variant = find_variant(training["model"])
         return variant.settings.replace_strings(training["settings"]), Recipe().replace_strings(training["recipe"])
     except SettingError as error:
         raise ReportError(f"{file}: {error} Use the version of keras-cnns in the lock file.") from None
+    except ModelNameError as error:
+        raise ReportError(f"{file}: {error}") from None
 
 
 def find_recorded_weights(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from keras_cnns.errors import SettingError, StoreError
+from keras_cnns.networks.baselines.code import Code
+from keras_cnns.networks.baselines.functions import check_recorded
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.tracking import Run, Store
@@ -21,10 +23,12 @@ def find_starting_point(reference: str, *, model: str | None, tracking_uri: str 
     Raises:
         StoreError: There is no such run.
         SettingError: The run has another model, or settings that do not exist in this version.
+        ModelNameError: The file with its network is missing or has changed, or has not been executed on this machine.
     """
     run = find_run(Store(tracking_uri, create=False), reference)
     if model not in (None, run.model, run.family):
         raise SettingError(f"run {reference} is a {run.model}, not a {model}: omit the model, or use {run.family}.")
+    check_recorded(run.model, Code.from_tags(run.tags))
     family, variant = find_variant(run.model)
     try:
         settings, recipe = variant.settings.replace_strings(run.settings), Recipe().replace_strings(run.recipe)

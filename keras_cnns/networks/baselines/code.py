@@ -8,14 +8,15 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from keras_cnns.errors import ModelNameError, first_line
+from keras_cnns.cache import cache_folder
+from keras_cnns.errors import DataError, ModelNameError, first_line
 from keras_cnns.lazy import keras, load_backend
 
 CODE = "code"
@@ -40,6 +41,11 @@ class Code:
     def to_tags(self) -> dict[str, str]:
         """Return the tags of a run whose network the file defines."""
         return {PATH_TAG: str(self.path), CHECKSUM_TAG: self.sha256}
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Code | None:
+        """Return the file that defines the network of a run; None for networks of families and of Keras."""
+        return cls(Path(tags[PATH_TAG]), tags[CHECKSUM_TAG]) if {PATH_TAG, CHECKSUM_TAG} <= tags.keys() else None
 
 
 def read_code(path: Path) -> Code:
@@ -94,6 +100,28 @@ def execute(code: Code) -> ModuleType:
     register_objects(module)
     EXECUTED[code] = module
     return module
+
+
+def note_as_executed(code: Code) -> None:
+    """Note that the user has named and executed a file on this machine."""
+    with suppress(DataError, OSError):  # without a cache, the user is asked to name it again
+        (cache_folder(CODE) / code.sha256).touch()
+
+
+def check_executed_before(recorded: Code | None) -> Code:
+    """Return the file that a run or a lock file names, which can come from anybody, if the user has executed it before.
+
+    Raises:
+        ModelNameError: The user has not, or no file is recorded.
+    """
+    if recorded is None:
+        raise ModelNameError("it is not recorded which file defines the network.")
+    if re.fullmatch("[0-9a-f]{64}", recorded.sha256) is None or not (cache_folder(CODE) / recorded.sha256).exists():
+        raise ModelNameError(
+            f"{recorded.path}: this version of the file has not been executed on this machine; if you trust it, name "
+            f"its network once, such as with `keras-cnns describe FILE.py:FUNCTION`."
+        )
+    return recorded
 
 
 def register_objects(module: ModuleType) -> None:

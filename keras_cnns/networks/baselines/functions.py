@@ -15,8 +15,16 @@ from typing import Any
 from keras_cnns.errors import KerasCnnsError, ModelNameError, SettingError, nearest, nearest_or_all
 from keras_cnns.lazy import keras, load_backend
 from keras_cnns.networks.baselines.arguments import ACTIVATION
-from keras_cnns.networks.baselines.code import Code, describe_error, execute, import_installed, read_code
-from keras_cnns.networks.baselines.names import WAYS, is_of_keras, list_keras_networks, split_name
+from keras_cnns.networks.baselines.code import (
+    Code,
+    check_executed_before,
+    describe_error,
+    execute,
+    import_installed,
+    note_as_executed,
+    read_code,
+)
+from keras_cnns.networks.baselines.names import WAYS, is_baseline, is_of_keras, list_keras_networks, split_name
 from keras_cnns.networks.graph import has_graph
 
 PENDING = "uninitialized_variables"
@@ -148,7 +156,23 @@ def find_function(name: str, code: Code | None) -> NetworkFunction:
         raise ModelNameError(f"{name}: {source} has no function {function!r}.{hint}")
     if code is None and getattr(module, "__file__", None):
         code = read_code(Path(str(module.__file__)))
+    if code is not None:
+        note_as_executed(code)
     return NetworkFunction(name, found, code)
+
+
+def check_recorded(name: str, recorded: Code | None) -> None:
+    """Check that the network that a run or a lock file names is the recorded one, and may be executed.
+
+    Raises:
+        ModelNameError: Its file is missing or has changed, or the user has not executed it before.
+    """
+    if not is_baseline(name) or is_of_keras(name):
+        return
+    code = check_executed_before(recorded)
+    remember_file(name, code.path)
+    if read_code(code.path) != code:
+        raise ModelNameError(f"{code.path}: the file has changed; restore the recorded version.")
 
 
 def find_keras_function(name: str) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from keras_cnns.errors import SettingError
 from keras_cnns.networks.pretrained import TORCH
 from keras_cnns.pretrained.references import WeightsFile
 from keras_cnns.pretrained.starting_weights import StartingWeights
-from tuning import sweep
+from tuning import search, sweep
+from tuning.candidates.ranges import find_bases
 from tuning.candidates.space import Space, make_space
 from tuning.searching.reuse import make_key
 
@@ -40,6 +42,17 @@ def test_settings_that_change_the_structure_cannot_be_searched() -> None:
 def test_a_sweep_of_several_networks_cannot_begin_with_weights(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="weights belong to one network: name a variant"):
         sweep("all", "digits", weights="x.pth", folder=tmp_path, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_a_sweep_from_a_run_that_began_with_weights_needs_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    (base,) = find_bases("vgg-small")
+    recipe = Recipe(standardization="weights")
+    monkeypatch.setattr(search, "find_starting_point", lambda *_, **__: (base, recipe))
+    arguments: dict[str, Any] = {"model": None, "from_run": "1a2b", "tracking_uri": None}
+    with pytest.raises(SettingError, match=r"run 1a2b began with weights; name them with --weights \(weights\)\."):
+        search.resolve_start(recipe=None, with_weights=False, **arguments)
+    assert search.resolve_start(recipe=None, with_weights=True, **arguments)[2] == recipe
+    assert search.resolve_start(recipe=Recipe(), with_weights=False, **arguments)[2] == Recipe()
 
 
 def test_results_are_reused_only_for_the_same_weights() -> None:

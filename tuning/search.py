@@ -212,6 +212,8 @@ def resolve_start(
     if from_run is not None:
         base, earlier = find_starting_point(from_run, model=model, tracking_uri=tracking_uri)
         model, bases, recipe = base.model, [base], recipe or earlier
+        if recipe is earlier and earlier.standardization == "weights" and not with_weights:
+            raise SettingError(f"run {from_run} began with weights; name them with --weights (weights).")
     elif model is None:
         raise SettingError("there is no model: name a family, a network or all, or a run with --from-run (from_run).")
     else:

@@ -59,6 +59,11 @@ class SweepConfig:
         """The number of trials of the search and, at most, of repeats."""
         return self.trials + FINALISTS * (self.repeats or 0)
 
+    def to_tags(self) -> dict[str, str]:
+        """Return the tags of the sweep and of its trials about the weights and the code of the networks."""
+        described = [found for found in (self.space.weights, self.code) if found is not None]
+        return {name: value for found in described for name, value in found.to_tags().items()}
+
     def identity(self) -> dict[str, Any]:
         """Return everything that a resumed sweep must share with the original one, apart from the seed, for JSON."""
         return {
@@ -136,10 +141,6 @@ class SweepRun:
         if state.repeat_of is not None:
             name = f"repeat-{self.label}-{state.repeat_of:04d}-{(seed - config.seed) % 2**32}"
             tags["repeat_of"] = str(state.repeat_of)
-        if candidate.weights is not None:
-            tags |= candidate.weights.to_tags()
-        if config.code is not None:
-            tags |= config.code.to_tags()
         return RunDescription(
             name=name,
             model=candidate.model,
@@ -149,7 +150,7 @@ class SweepRun:
             seed=seed,
             data_name=config.dataset.name,
             data_fingerprint=config.dataset.fingerprint,
-            tags=tags,
+            tags={**tags, **config.to_tags()},
         )
 
 
@@ -161,13 +162,9 @@ def start_sweep(config: SweepConfig, store: Store, experiment: str, folder: Path
     goals = {"search": config.search, **({"cost": config.cost} if config.cost else {}), **limits}
     searched = {f"searched.{name}": str(domain) for name, domain in config.space.searched().items()}
     tags = {"data.name": config.dataset.name, "data.fingerprint": config.dataset.fingerprint}
-    if config.space.weights is not None:
-        tags |= config.space.weights.to_tags()
-    if config.code is not None:
-        tags |= config.code.to_tags()
     return store.start_group(
         f"sweep-{name}",
         experiment=experiment,
         params={**settings, **goals, **searched},
-        tags={"folder": folder.name, **tags},
+        tags={"folder": folder.name, **tags, **config.to_tags()},
     )

@@ -281,7 +281,7 @@ def train_in_scope() -> list[np.ndarray]:
     return [np.array(history["loss"]), *kernels]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_devices_train_the_heads_like_one_device() -> None:
     for one, two in zip(train_in_scope(), call(train_on_devices, 2), strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)

@@ -68,7 +68,7 @@ def first_line(error: BaseException) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'a' or 'b'?" for the known words most similar to `word`, or an empty string."""
-    matches = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    matches = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
 
 

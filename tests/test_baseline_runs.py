@@ -19,6 +19,8 @@ from keras_cnns.errors import EvaluationError, ReportError, ResumeError, Setting
 from keras_cnns.networks.baselines import code
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.tracking import Store
+from keras_cnns.training.job import Job
+from keras_cnns.training.probe import cache_key
 from keras_cnns.writing.reproducing import parse_settings
 from tuning.candidates.space import Candidate
 from tuning.running.starting_point import find_starting_point
@@ -80,11 +82,27 @@ def test_a_file_that_only_a_run_or_a_lock_file_names_is_not_executed(
     assert describe("nets.py:small").family == "baseline"
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert parse_settings("lock.json", training)[0].as_dict()["width"] == 6
+    Path("nets.py").write_text("raise SystemError", "utf-8")
+    for other in ("nets.py:small", str(Path("nets.py").absolute()) + ":small", "json:loads"):
+        with pytest.raises(ReportError, match=r"or is not the one that .* names here"):
+            parse_settings("lock.json", {**training, "model": other})
+    Path("nets.py").unlink()
     with pytest.raises(ReportError, match="it is not recorded which file defines the network"):
         parse_settings("lock.json", {**training, "code": {}})
     networks.write_text(networks.read_text("utf-8") + "\n", "utf-8")
-    with pytest.raises(ReportError, match=r"nets\.py: the file has changed; restore the recorded version"):
+    with pytest.raises(ReportError, match=r"nets\.py: the file has changed, or is not the one"):
         parse_settings("lock.json", training)
+
+
+def test_features_for_a_probe_are_those_of_the_code(networks: Path, squares: Dataset) -> None:
+    def key() -> str:
+        settings = find_variant("nets.py:small")[1].settings
+        return cache_key(Job(model="nets.py:small", settings=settings, recipe=Recipe(), seed=0), squares)
+
+    before = key()
+    assert key() == before
+    networks.write_text(networks.read_text("utf-8") + "\n", "utf-8")
+    assert key() != before
 
 
 class Stop:
@@ -146,8 +164,6 @@ def test_a_sweep_of_a_users_network_trains_in_workers(networks: Path, squares: D
 
 
 def test_candidates_of_changed_code_are_refused(networks: Path) -> None:
-    from keras_cnns.training.job import Job
-
     settings = find_variant("nets.py:small")[1].settings
     candidate = Candidate(model="nets.py:small", settings=settings, recipe=Recipe(epochs=1))
     networks.write_text(networks.read_text("utf-8") + "\n", "utf-8")

@@ -166,6 +166,24 @@ def test_the_weights_of_a_users_network_need_its_preprocessing(networks: Path) -
         build("nets.py:small", input_shape=(16, 16, 3), deep=True, weights="small.weights.h5")
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_only_layers_after_the_last_convolution_need_not_fit(suffix: str, networks: Path) -> None:
+    source = code.execute(code.read_code(networks)).squeezed((16, 16, 3), 5)
+    randomise(source)
+    path = networks.with_name(f"squeezed{suffix}")
+    source.save(path)
+    arguments: dict[str, Any] = {"input_shape": (16, 16, 3), "weights": path}
+    images = pixels(2, 16, 16, 3)
+    model = with_logits("nets.py:squeezed", classes=5, **arguments)
+    assert relative_difference(logits(model, images), logits(source, images)) <= 1e-5
+    assert build("nets.py:squeezed", classes=2, **arguments).output_shape == (None, 2)
+    with pytest.raises(WeightsError, match=r"is unexpected|its network is another one"):
+        build("nets.py:squeezed", classes=5, squeeze=False, **arguments)
+    if suffix == ".keras":
+        with pytest.raises(WeightsError, match="has class_name=GlobalMaxPooling2D, and global_average_pooling2d"):
+            build("nets.py:squeezed", classes=5, pool="average", **arguments)
+
+
 def test_scale_offset_and_order_of_channels_are_measured() -> None:
     def bgr(values: np.ndarray) -> np.ndarray:
         return (values[..., ::-1] - [1.0, 2.0, 3.0]) / [4.0, 5.0, 8.0]

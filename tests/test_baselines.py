@@ -18,7 +18,9 @@ from keras_cnns.networks import registry
 from keras_cnns.networks.baselines import code, functions
 from keras_cnns.networks.baselines.families import make_family
 from keras_cnns.networks.baselines.names import list_keras_networks
-from keras_cnns.networks.registry import find_variant
+from keras_cnns.networks.blocks import check_freeze, list_blocks
+from keras_cnns.networks.registry import find_variant, network_settings
+from keras_cnns.training.fine_tuning import FineTuning
 from tuning.candidates.space import make_space
 from tuning.searching.reuse import identify_network
 
@@ -132,6 +134,11 @@ def test_a_file_is_executed_only_as_itself(networks: Path, monkeypatch: pytest.M
         ("nets.py:two_outputs", "must have one input and one output, not 1 and 2"),
         ("nets.py:other_classes", r"must have shape \(None, 2\), one value for each of the 2 classes"),
         ("nets.py:raising", "nets.py:raising: the function fails: RuntimeError: this function"),
+        ("nets.py:softmax_twice", "must end in logits, or in one softmax or sigmoid, not in two activations"),
+        ("nets.py:relu", "must end in logits, softmax or sigmoid, not in ReLU"),
+        ("nets.py:exiting", "nets.py:exiting: the function fails: SystemExit: 0"),
+        ("nets.py:method", "replace is reserved; give the argument of the function another name"),
+        ("~no_such_user/nets.py:small", "the file with the network cannot be read"),
         ("nets.py:with_lambda", "is a Lambda layer, which cannot be loaded safely"),
         ("nets.py:learning", "learning_rate is a setting of the recipe"),
         ("nets.py:needs_more", "the argument depth of the function needs a default value"),
@@ -143,6 +150,27 @@ def test_a_mistake_is_reported_in_one_line(name: str, message: str) -> None:
     with pytest.raises(KerasCnnsError, match=message) as caught:
         build(name, input_shape=(16, 16, 1), classes=2)
     assert "\n" not in str(caught.value)
+
+
+def test_a_function_that_is_not_of_python_has_no_known_arguments() -> None:
+    with pytest.raises(SettingError, match="builtins:dict: the arguments of the function are not known"):
+        build("builtins:dict")
+
+
+@pytest.mark.usefixtures("networks")
+def test_the_activation_at_the_end_is_left_out_whatever_follows_it() -> None:
+    model = build("nets.py:float_probabilities", input_shape=(16, 16, 1), classes=3)
+    activations = [layer.activation.__name__ for layer in model.layers if hasattr(layer, "activation")]
+    assert activations == ["linear", "linear", "softmax"]
+
+
+@pytest.mark.usefixtures("networks")
+def test_blocks_of_a_baseline_can_be_frozen() -> None:
+    settings = network_settings("nets.py:small", {"deep": True})
+    model = build("nets.py:small", deep=True)
+    assert list_blocks("nets.py:small", settings) == FineTuning(model, Recipe()).block_names
+    with pytest.raises(SettingError, match=r"nets.py:small has no such block; use features or one of conv2d, "):
+        check_freeze("nets.py:small", settings, Recipe(freeze="stage1"))
 
 
 @pytest.mark.usefixtures("networks")

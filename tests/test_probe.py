@@ -19,14 +19,18 @@ from keras_cnns import Dataset, Recipe, evaluate, load, report, reproduce
 from keras_cnns.cli import main
 from keras_cnns.errors import ReportError, SettingError
 from keras_cnns.networks import registry
+from keras_cnns.networks.pretrained import TORCH
 from keras_cnns.networks.registry import network_settings
 from keras_cnns.networks.weights import to_state_dict
+from keras_cnns.pretrained.references import WeightsFile
 from keras_cnns.pretrained.runs import find_any_weights
+from keras_cnns.pretrained.starting_weights import StartingWeights
 from keras_cnns.testing.small_networks import small_settings
 from keras_cnns.tracking import Run, Store
 from keras_cnns.training import probe
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
+from keras_cnns.training.probe import cache_key
 from keras_cnns.writing.reproducing import find_recorded_weights
 from tests.test_fine_tuning import ONE_STEP, TINY, by_layer, changed_blocks, compiled, job, saved, take_digits
 from tests.test_reproduce import write_archive
@@ -117,6 +121,20 @@ def test_the_strength_of_a_probe_is_chosen_by_patient(digits: Dataset) -> None:
     assert probe.choose_strength(values, labels, None, few) == probe.DEFAULT_STRENGTH
 
 
+def test_features_depend_on_the_seed_if_a_layer_before_the_classifier_is_random(digits: Dataset) -> None:
+    def key(seed: int, *initial: str) -> str:
+        file = WeightsFile(reference="x", source="x", path=Path("x"), sha256="0")
+        weights = StartingWeights(file=file, preprocessing=TORCH, initial=initial)
+        recipe = Recipe(standardization="weights")
+        job = Job(model="lenet5", settings=network_settings("lenet5", {}), recipe=recipe, seed=seed, weights=weights)
+        return cache_key(job, digits)
+
+    assert key(0) == key(1)
+    assert key(0, "logits") == key(1, "logits")
+    assert key(0, "f6") != key(1, "f6")
+    assert key(0, "f6", "logits") != key(1, "f6", "logits")
+
+
 def test_a_probe_needs_a_dense_classifier(digits: Dataset) -> None:
     chosen = Job(model="nin-cifar-bn", settings=network_settings("nin-cifar-bn", small_settings("nin-cifar-bn")),
                  recipe=Recipe(head="probe"))  # fmt: skip
@@ -150,17 +168,17 @@ def test_the_command_line_probes_weights_as_an_ordinary_run(capsys: pytest.Captu
 
 
 def test_a_lock_file_is_repeated_with_the_same_weights_only(weights_file: Path) -> None:
-    found = find_any_weights(weights_file, "resnet18", None)
+    found = find_any_weights(weights_file, "resnet18", None, {})
     training = {"model": "resnet18", "weights": {"reference": found.reference, "sha256": found.sha256}}
-    assert find_recorded_weights("lock.json", training, None) == "weights.safetensors"
-    assert find_recorded_weights("lock.json", {"model": "resnet18", "weights": None}, None) is None
+    assert find_recorded_weights("lock.json", training, {}, None) == "weights.safetensors"
+    assert find_recorded_weights("lock.json", {"model": "resnet18", "weights": None}, {}, None) is None
     state = safetensors.numpy.load_file(weights_file)
     safetensors.numpy.save_file({**state, "bn1.bias": state["bn1.bias"] + 1}, weights_file)
     with pytest.raises(ReportError, match="are not those that the run began with: their SHA-256 is"):
-        find_recorded_weights("lock.json", training, None)
+        find_recorded_weights("lock.json", training, {}, None)
     weights_file.unlink()
     with pytest.raises(ReportError, match=r"began with weights that are not available: .*does not exist"):
-        find_recorded_weights("lock.json", training, None)
+        find_recorded_weights("lock.json", training, {}, None)
 
 
 @pytest.mark.exhaustive

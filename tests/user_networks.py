@@ -54,6 +54,42 @@ def small(
     return keras.Model(inputs, head(Scale()(x), classes))
 
 
+def squeezed(input_shape: Shape, classes: int, squeeze: bool = True, pool: str = "max") -> Any:
+    """Dense layers in the middle, and nested models without names."""
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 255)(inputs))
+    if squeeze:
+        x = x * layers.Dense(4, activation="sigmoid")(layers.GlobalAveragePooling2D()(x)[:, None, None])
+    x = keras.Sequential([layers.Conv2D(5, 3), layers.ReLU()])(x)
+    x = layers.Conv2D(4, 3)(x)
+    pooling = layers.GlobalMaxPooling2D() if pool == "max" else layers.GlobalAveragePooling2D()
+    return keras.Model(inputs, layers.Dense(classes)(pooling(x)))
+
+
+def float_probabilities(input_shape: Shape, classes: int) -> Any:
+    inputs = keras.Input(input_shape)
+    x = head(layers.Conv2D(2, 3)(inputs), classes)
+    return keras.Model(inputs, layers.Activation("linear", dtype="float32")(x))
+
+
+def softmax_twice(input_shape: Shape, classes: int) -> Any:
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Softmax()(head(layers.Conv2D(2, 3)(inputs), classes)))
+
+
+def relu(input_shape: Shape, classes: int) -> Any:
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.ReLU()(head(layers.Conv2D(2, 3)(inputs), classes, "linear")))
+
+
+def exiting(input_shape: Shape, classes: int) -> Any:
+    raise SystemExit(0)
+
+
+def method(input_shape: Shape, classes: int, replace: bool = False) -> Any:
+    return None
+
+
 def no_model(input_shape: Shape, classes: int) -> Any:
     return 5
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from keras_cnns.cli.printing import WIDTH, format_shape, make_console, make_table
 from keras_cnns.errors import ModelNameError, nearest
-from keras_cnns.networks.baselines.names import list_keras_networks
+from keras_cnns.networks.baselines.names import BASELINE, list_keras_networks
 from keras_cnns.networks.registry import all_families, count, find_variant, list_models
 from keras_cnns.units import format_number
 
@@ -24,16 +24,11 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the names of the networks; at a terminal, a table with their sizes."""
-    names = list_models(
-        arguments.pattern,
-        family=arguments.family,
-        min_parameters=arguments.min_parameters,
-        max_parameters=arguments.max_parameters,
-        year=arguments.year,
-    )
-    filters = (arguments.family, arguments.min_parameters, arguments.max_parameters, arguments.year)
-    all_are_shown = all(value is None for value in filters)
-    baselines = fnmatch.filter(list_keras_networks(), arguments.pattern) if all_are_shown else []
+    filters = {name: getattr(arguments, name) for name in ("family", "min_parameters", "max_parameters", "year")}
+    names = [] if arguments.family == BASELINE else list_models(arguments.pattern, **filters)
+    only_baselines = {**dict.fromkeys(filters), "family": BASELINE}
+    is_shown = not any(filters.values()) or filters == only_baselines
+    baselines = fnmatch.filter(list_keras_networks(), arguments.pattern) if is_shown else []
     if not names and not baselines:
         raise ModelNameError(explain_empty_list(arguments.pattern))
     if arguments.json:

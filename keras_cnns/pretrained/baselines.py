@@ -15,18 +15,17 @@ from keras_cnns.networks.baselines.families import BaselineNetwork
 from keras_cnns.networks.baselines.functions import NetworkFunction, without_values
 from keras_cnns.networks.baselines.graph_copy import (
     Copy,
-    renumber,
+    name_by_leaves,
     set_values,
-    snake_case,
-    split_nested,
     weights_of,
 )
 from keras_cnns.networks.baselines.published import find_published_file, load_published
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.registry import build, find_variant
-from keras_cnns.networks.weights.entries import Entry, leave_head, match_arrays
+from keras_cnns.networks.weights.entries import Entry, find_head, match_arrays, parent
 from keras_cnns.networks.weights.files import open_state
 from keras_cnns.networks.weights.loading import stem_layer
+from keras_cnns.networks.weights.own import check_order
 from keras_cnns.pretrained.download import compute_checksum
 
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ def load_baseline(
     else:
         model = function.build(chosen.as_dict(), images, number)
         source = trace(builder, model)
+        if path.suffix.lower() == ".keras":
+            check_order(path, model)
         with open_state(path) as arrays:
             state = read_state(model, source, arrays)
     preprocessing, order = find_preprocessing(function, source)
@@ -110,14 +111,7 @@ def trace(builder: BaselineNetwork, model: Model) -> Copy:
 
 def read_state(model: Model, source: Copy, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arrays of a file by the names of the layers of the copy; sets the weights of what it leaves out."""
-    layers = list(dict.fromkeys(name.rpartition("/")[0] for name in arrays))
-    bases = frozenset(snake_case(type(leaf.operation).__name__) for leaf in source.leaves)
-    renamed = renumber(layers, bases)
-    state: dict[str, Any] = {
-        f"{renamed[layer]}/{position}": values
-        for (layer, _, position), values in ((name.rpartition("/"), values) for name, values in arrays.items())
-    }
-    state = split_nested(model, source.leaves, state)
+    state = name_by_leaves(model, source.leaves, arrays)
     found: dict[str, Any] = {}
     for leaf in source.leaves:
         variables = weights_of(leaf.operation)
@@ -132,19 +126,23 @@ def read_state(model: Model, source: Copy, arrays: Mapping[str, Any]) -> dict[st
 
 
 def set_state(network: Model, state: Mapping[str, Any]) -> tuple[str, ...]:
-    """Set the weights of a network, except dense layers that do not fit, and return the names of those layers.
+    """Set the weights of a network, except layers of its head that do not fit, and return the names of those layers.
 
     Raises:
         WeightsError: Other layers do not fit. No weights are set in this case.
     """
+    head = find_head(network)
     entries = [
         Entry(name=f"{layer.name}/{position}", shape=shape, layer=layer.name, own_shape=shape)
         for layer in network.layers
         for position, shape in enumerate(tuple(weight.shape) for weight in layer.weights)
     ]
-    kept, arrays, initial = leave_head(entries, state, ())
-    if all(entry.is_head for entry in kept):
+    fits = {entry.name: np.shape(state[entry.name]) == entry.shape for entry in entries if entry.name in state}
+    initial = dict.fromkeys(entry.layer for entry in entries if entry.layer in head and not fits.get(entry.name))
+    kept = [entry for entry in entries if entry.layer not in initial]
+    if all(entry.layer in head for entry in kept):
         raise WeightsError(f"{network.name}: the weights do not fit: none of its convolutions is among them.")
+    arrays = {name: values for name, values in state.items() if parent(name) not in initial}
     weights = match_arrays(network.name, kept, arrays)
     for layer in network.layers:
         if layer.name in weights:

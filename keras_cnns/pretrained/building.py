@@ -6,9 +6,11 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from keras_cnns.errors import WeightsError
 from keras_cnns.networks import registry
 from keras_cnns.networks.registry import build_for_pixels, make_plan
 from keras_cnns.networks.weights.loading import copy_weights
+from keras_cnns.pretrained.references import WAYS
 from keras_cnns.pretrained.runs import find_any_weights
 from keras_cnns.pretrained.starting_weights import StartingWeights, load_source
 
@@ -67,6 +69,8 @@ def build(
         return registry.build(
             name, input_shape=input_shape, classes=classes, classifier_activation=classifier_activation, **settings
         )
+    if not isinstance(weights, str | os.PathLike):
+        raise WeightsError(f"weights must be text or a path, not {type(weights).__name__}; give {WAYS}.")
     shape = make_plan(name, input_shape=input_shape, classes=classes, settings=settings).input_shape
     file = find_any_weights(weights, name, tracking_uri, settings)
     source = load_source(file, name, shape, classes, settings)
@@ -75,7 +79,6 @@ def build(
         name, preprocessing, shape, classes=classes, classifier_activation=classifier_activation, settings=settings
     )
     copy_weights(source.network, model, kernel)
-    LOGGER.warning(
-        "%s: %s", name, StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial).note()
-    )
+    starting = StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial, library=source.library)
+    LOGGER.warning("%s: %s", name, starting.note())
     return model

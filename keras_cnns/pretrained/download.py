@@ -38,6 +38,8 @@ def download(url: str, checksum: str) -> Path:
     name = Path(urlsplit(url).path).name
     path = cache_folder("weights") / f"{checksum[:8] or 'unverified'}-{name}"
     if path.exists():
+        if compute_checksum(path, checksum) != checksum:
+            raise WeightsError(f"{path}: the checksum is not that of {url}; delete the file and try again.")
         return path
     if is_offline():
         raise WeightsError(

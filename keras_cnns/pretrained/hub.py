@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -121,10 +120,21 @@ def read_licence(card: Path | None) -> str:
 
 
 def read_preprocessing(configuration: Path | None) -> Preprocessing | None:
-    """Return the standardization in timm's configuration of a network."""
-    found: Any = json.loads(configuration.read_text("utf-8")) if configuration is not None else {}
-    known = found.get("pretrained_cfg", found) if isinstance(found, dict) else {}
-    mean, deviation = known.get("mean"), known.get("std")
-    if not mean or not deviation:
+    """Return the standardization in timm's configuration of a network.
+
+    Raises:
+        WeightsError: The configuration is not valid.
+    """
+    if configuration is None:
         return None
-    return Preprocessing.from_mean([255 * value for value in mean], [255 * value for value in deviation])
+    try:
+        found = json.loads(configuration.read_text("utf-8"))
+        known = {**found, **(found.get("pretrained_cfg") or {})}
+        if not known.get("mean") or not known.get("std"):
+            return None
+        mean, deviation = ([255 * float(value) for value in known[name]] for name in ("mean", "std"))
+        return Preprocessing.from_mean(mean, deviation)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{configuration}: the configuration of the weights is not valid ({first_line(error)})."
+        ) from None

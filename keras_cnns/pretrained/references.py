@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_cnns.errors import WeightsError
-from keras_cnns.networks.baselines.names import is_baseline
+from keras_cnns.networks.baselines.names import is_baseline, to_path
 from keras_cnns.networks.baselines.published import find_published_file
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.pretrained import Pretrained
@@ -78,7 +78,7 @@ def find_weights(
         return from_repository(f"timm/{name}", text)
     if text.startswith("hf://"):
         return from_repository(text.removeprefix("hf://"), text)
-    return from_file(Path(text).expanduser(), text)
+    return from_file(to_path(text), text)
 
 
 def is_other(reference: str | os.PathLike[str]) -> bool:
@@ -86,7 +86,7 @@ def is_other(reference: str | os.PathLike[str]) -> bool:
     text = os.fspath(reference)
     kind, separator, _ = text.partition(":")
     known = text == IMAGENET or (separator and kind in (*LIBRARIES, TIMM)) or text.startswith("hf://")
-    return not known and Path(text).suffix.lower() not in READERS and not Path(text).expanduser().is_file()
+    return not known and Path(text).suffix.lower() not in READERS and not to_path(text).is_file()
 
 
 def find_published(reference: str, variant: str) -> Pretrained:

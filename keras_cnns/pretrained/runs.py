@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_cnns.cache import cache_folder
+from keras_cnns.cache import cache_folder, catch_write_errors
 from keras_cnns.errors import StoreError, WeightsError, first_line
 from keras_cnns.networks.weights.own import read_preprocessing
 from keras_cnns.pretrained.download import compute_sha256
@@ -46,7 +46,7 @@ def fetch_run(store: Store, run: Run, reference: str) -> WeightsFile:
     """Return the weights of a run's network, kept in the cache."""
     path = cache_folder("weights") / f"run-{run.id}.keras"
     if not path.exists():
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        with catch_write_errors(path.parent), tempfile.TemporaryDirectory(dir=path.parent) as folder:
             found = store.fetch_network(run.id, Path(folder)).file
             copied = Path(folder, path.name)
             copied.write_bytes(found.read_bytes())

@@ -15,6 +15,7 @@ from keras_cnns.networks.registry import build
 from keras_cnns.networks.weights.channels import adapt_channels
 from keras_cnns.networks.weights.files import open_state
 from keras_cnns.networks.weights.loading import copy_weights, load_state, stem_layer
+from keras_cnns.networks.weights.own import check_structure
 from keras_cnns.pretrained.baselines import load_baseline
 from keras_cnns.pretrained.references import WeightsFile
 
@@ -34,11 +35,13 @@ class StartingWeights:
         file: The file, and where it comes from.
         preprocessing: The first layers of the network, for the channels of its images.
         initial: Names of the layers that keep their initial values, such as a classifier of other classes.
+        library: The library whose standardization is assumed, because the arrays have its names; "" if it is known.
     """
 
     file: WeightsFile
     preprocessing: Preprocessing
     initial: tuple[str, ...]
+    library: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Return what two trainings have in common if they begin with the same weights; serializable as JSON."""
@@ -57,7 +60,9 @@ class StartingWeights:
     def note(self) -> str:
         """Return a line about where the weights come from and what was not loaded."""
         kept = f"; initial values: {', '.join(self.initial)}" if self.initial else ""
-        return f"weights {self.file.reference}: {self.file.source}, licence {self.file.licence or 'unknown'}{kept}"
+        assumed = f"; images are standardized as for the weights of {self.library}" if self.library else ""
+        licence = self.file.licence or "unknown"
+        return f"weights {self.file.reference}: {self.file.source}, licence {licence}{assumed}{kept}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,11 +73,13 @@ class Source:
         network: The network, without preprocessing.
         preprocessing: The preprocessing of the weights.
         initial: Names of the layers that keep their initial values.
+        library: The library whose standardization is assumed, "" if it is known.
     """
 
     network: Model
     preprocessing: Preprocessing
     initial: tuple[str, ...]
+    library: str = ""
 
     def adapt(self, channels: int) -> tuple[np.ndarray, Preprocessing]:
         """Return the first kernel and the preprocessing for images with a number of channels."""
@@ -100,8 +107,11 @@ def load_source(
         return Source(**vars(load_baseline(file.path, name, shape, classes, settings)))
     channels = RGB if file.preprocessing is None else file.preprocessing.input_channels
     network = build(name, input_shape=(*shape[:2], channels), classes=classes, classifier_activation=None, **settings)
+    is_own = file.preprocessing is not None and file.path.suffix.lower() == ".keras"
+    if is_own:
+        check_structure(file.path, network)
     with open_state(file.path) as state:
-        loaded = load_state(network, state)
+        loaded = load_state(network, state, is_own=is_own)
     if file.preprocessing is None and loaded.is_own:
         raise WeightsError(
             f"{file.path}: does not say how images were standardized for these weights; use the .keras file of a run."
@@ -114,6 +124,7 @@ def load_source(
         network=network,
         preprocessing=file.preprocessing or loaded.layout.preprocessing,
         initial=loaded.initial,
+        library="" if file.preprocessing else loaded.layout.libraries[0],
     )
 
 
@@ -123,7 +134,7 @@ def check_weights(
     """Return weights for a network and images, after loading them once. See `load_source`."""
     source = load_source(file, name, shape, classes, settings)
     _, preprocessing = source.adapt(shape[2])
-    return StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial)
+    return StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial, library=source.library)
 
 
 def load_into(model: Model, weights: StartingWeights, name: str, classes: int, settings: Mapping[str, Any]) -> None:

@@ -22,13 +22,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from keras_cnns.atomic import atomic_write
-from keras_cnns.cache import cache_folder
+from keras_cnns.cache import cache_folder, catch_write_errors
 from keras_cnns.data import Dataset
 from keras_cnns.data.folds import make_folds
 from keras_cnns.data.pipeline import evaluation_batches
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.networks.auxiliary import strip_auxiliary
+from keras_cnns.networks.blocks import AUXILIARY
 from keras_cnns.networks.graph import graph_nodes, model_inputs, raised_recursion_limit
+from keras_cnns.networks.weights.transfer import CLASSIFIERS
 from keras_cnns.training.job import Job, assemble, class_weights, load_weights
 from keras_cnns.training.speed import dtype_policy
 from keras_cnns.version import __version__
@@ -117,19 +119,17 @@ def compute_features(job: Job, dataset: Dataset, batch_size: int) -> Features:
 
 
 def save_features(path: Path, features: Features) -> None:
-    """Write features to the cache."""
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
+    """Write features to the cache, or raise a `DataError`."""
+    with catch_write_errors(path.parent), atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(file, layer=np.array(features.layer), values=features.values)
 
 
 def cache_key(job: Job, dataset: Dataset) -> str:
     """Return what the features depend on, as a hash: the network, its weights, and the training images."""
-    begins_random = job.weights is None or len(job.initial_layers) > 1
+    random_layers = [name for name in job.initial_layers if name not in CLASSIFIERS and not name.startswith(AUXILIARY)]
     facts = {
-        "model": job.model,
-        "settings": job.settings.to_strings(),
-        "weights": None if job.weights is None else job.weights.describe(),
-        "seed": job.seed if begins_random else None,
+        "network": {name: value for name, value in job.describe().items() if name not in {"recipe", "seed"}},
+        "seed": job.seed if job.weights is None or random_layers else None,
         "preprocessing": job.preprocessing(dataset).as_dict(),
         "images": [*dataset.image_shape, dataset.classes],
         "training": dataset.training.fingerprint,

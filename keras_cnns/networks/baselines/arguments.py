@@ -103,7 +103,10 @@ def read_arguments(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     Raises:
         SettingError: The function does not take an image shape and a number of classes, or needs more arguments.
     """
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise SettingError(f"{name}: the arguments of the function are not known; use a function of Python.") from None
     by_keyword = {parameter.name: parameter for parameter in parameters if parameter.kind in {
         inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}}  # fmt: skip
     for required in REQUIRED:
@@ -115,9 +118,10 @@ def read_arguments(name: str, function: Callable[..., Any]) -> dict[str, Any]:
             continue
         if parameter.default is parameter.empty:
             raise SettingError(f"{name}: the argument {parameter.name} of the function needs a default value.")
-        if parameter.name in Recipe.domains():
+        if parameter.name in Recipe.domains() or hasattr(Settings, parameter.name):
+            reserved = "a setting of the recipe" if parameter.name in Recipe.domains() else "reserved"
             raise SettingError(
-                f"{name}: {parameter.name} is a setting of the recipe; give the argument of the function another name."
+                f"{name}: {parameter.name} is {reserved}; give the argument of the function another name."
             )
         if parameter.name not in NOT_SETTINGS and choose_domain(parameter.default) is not None:
             arguments[parameter.name] = parameter.default

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -93,7 +94,7 @@ def execute(code: Code) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses find their module there
     try:
         exec(compile(content, str(code.path), "exec"), vars(module))  # noqa: S102 - the user names the file for this
-    except Exception as error:  # noqa: BLE001 - the user's code can raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code can raise anything
         raise ModelNameError(f"{code.path}: its execution fails: {describe_error(error)}.") from None
     finally:
         del sys.modules[module.__name__]
@@ -154,8 +155,24 @@ def import_installed(name: str) -> ModuleType:
         raise ModelNameError(
             f"there is no installed module {name!r}{missing}; the function of a file is FILE.py:FUNCTION."
         ) from None
-    except Exception as error:  # noqa: BLE001 - the code of another package can raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the code of another package can raise anything
         raise ModelNameError(f"the import of the module {name} fails: {describe_error(error)}.") from None
+
+
+def find_module_file(name: str) -> Path | None:
+    """Return the file of an installed module without importing it; None if it has none or is not installed."""
+    package, *rest = name.split(".")
+    with without_working_folder(), suppress(ValueError, ImportError):
+        spec = find_spec(package)
+        if spec is None or (rest and spec.submodule_search_locations is None):
+            return None
+        if not rest:
+            return Path(spec.origin) if spec.has_location and spec.origin else None
+        for folder in spec.submodule_search_locations or ():
+            for path in (Path(folder, *rest).with_suffix(".py"), Path(folder, *rest, "__init__.py")):
+                if path.is_file():
+                    return path
+    return None
 
 
 @contextmanager

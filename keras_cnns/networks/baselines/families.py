@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from keras_cnns.errors import ModelNameError, SettingError, first_line
@@ -24,7 +23,7 @@ from keras_cnns.networks.baselines.functions import (
 )
 from keras_cnns.networks.baselines.graph_copy import Copy, copy_graph
 from keras_cnns.networks.baselines.names import BASELINE
-from keras_cnns.networks.counting import CostCounter, Counts, SymbolicTensor, TooSmallError
+from keras_cnns.networks.counting import CostCounter, SymbolicTensor, TooSmallError
 from keras_cnns.networks.family import Family, SearchSpace, Variant
 from keras_cnns.networks.graph import graph_nodes, raised_recursion_limit
 from keras_cnns.networks.profiling import multiply_accumulates
@@ -32,7 +31,7 @@ from keras_cnns.networks.settings import Settings
 
 IMAGES, CLASSES = (224, 224, 3), 1000
 """The images and classes of a function that has no defaults."""
-NO_RECIPE = "baselines have no recipe of a paper; use the recipe plain or modern."
+NO_RECIPE = "there is no paper"
 
 
 def find_baseline(name: str) -> Family:
@@ -59,6 +58,10 @@ def make_family(name: str, code: Code | None) -> Family:
     settings = make_settings_class(function.function, arguments, reduce)()
     network = BaselineNetwork(function, settings)
     images, classes = function.default("input_shape", IMAGES), function.default("classes", CLASSES)
+    if not (isinstance(images, list | tuple) and len(images) == 3 and all(isinstance(size, int) for size in images)):
+        images = IMAGES
+    if not isinstance(classes, int):
+        classes = CLASSES
     return Family(
         name=BASELINE,
         about=f"Idea: {summarize(function)}",
@@ -84,9 +87,10 @@ def restore_settings(name: str, code: Code | None, values: Mapping[str, Any]) ->
     Raises:
         ModelNameError: The file of the network has changed since.
     """
-    if code is not None and name.rpartition(":")[0].endswith(".py"):
-        remember_file(name, Path(code.path))
-        if find_code(name) != code:
+    if code is not None:
+        remember_file(name, code.path)
+        found = find_code(name)
+        if found is None or found.sha256 != code.sha256:
             raise ModelNameError(f"{code.path}: the file has changed since the training was started; restore it.")
     return find_baseline(name).variants[name].settings.replace(values)
 
@@ -112,16 +116,14 @@ class BaselineNetwork:
     def __init__(self, function: NetworkFunction, settings: Settings) -> None:
         self.function = function
         self.settings = settings
-        self.counts: dict[tuple[Settings, tuple[int, int, int], int], Counts] = {}
+        self.counts: dict[tuple[Settings, tuple[int, int, int], int], CostCounter] = {}
 
     def __call__(self, images: Any, settings: Settings, classes: int) -> Any:
         """Return the logits of a network, or its cost if `images` is a `SymbolicTensor`."""
         if isinstance(images, SymbolicTensor):
-            counts = self.count(settings, (images.height, images.width, images.channels), classes)
-            fixed = counts.total_parameters - counts.trainable_parameters
-            return images.layer_output(
-                1, 1, classes, trainable=counts.trainable_parameters, fixed=fixed, macs=counts.macs
-            )
+            cost = self.count(settings, (images.height, images.width, images.channels), classes)
+            images.counter.layers |= cost.layers
+            return images.layer_output(1, 1, classes, trainable=cost.trainable, fixed=cost.fixed, macs=cost.macs)
         return self.apply(images, settings, classes).logits
 
     def apply(self, images: Any, settings: Settings, classes: int) -> Copy:
@@ -141,7 +143,7 @@ class BaselineNetwork:
         except SettingError as error:
             raise SettingError(f"{self.function.name}: {error}") from None
 
-    def count(self, settings: Settings, shape: tuple[int, int, int], classes: int) -> Counts:
+    def count(self, settings: Settings, shape: tuple[int, int, int], classes: int) -> CostCounter:
         """Return the cost of a network, by building it without values of weights.
 
         Raises:
@@ -169,15 +171,16 @@ class BaselineNetwork:
             return False
         return True
 
-    def measure(self, settings: Settings, shape: tuple[int, int, int], classes: int) -> Counts:
-        """Build a network and count it."""
+    def measure(self, settings: Settings, shape: tuple[int, int, int], classes: int) -> CostCounter:
+        """Build a network and count it, and list its layers."""
         with without_values(), raised_recursion_limit(), same_random_numbers():
             images = keras.Input(shape)
             model = self.function.build(settings.as_dict(), shape, classes)
             network = keras.Model(images, self.copy(model, images, with_values=False).logits)
-        counter = CostCounter(
+        layers = {layer.name: layer for layer, _, _ in graph_nodes(network) if getattr(layer, "trainable_weights", ())}
+        return CostCounter(
             trainable=sum(math.prod(weight.shape) for weight in network.trainable_weights),
             fixed=sum(math.prod(weight.shape) for weight in network.non_trainable_weights),
             macs=sum(multiply_accumulates(*node) for node in graph_nodes(network)),
+            layers={name: hasattr(layer, "kernel") for name, layer in layers.items()},
         )
-        return counter.counts()

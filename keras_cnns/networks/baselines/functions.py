@@ -20,16 +20,19 @@ from keras_cnns.networks.baselines.code import (
     check_executed_before,
     describe_error,
     execute,
+    find_module_file,
     import_installed,
     note_as_executed,
     read_code,
 )
-from keras_cnns.networks.baselines.names import WAYS, is_baseline, is_of_keras, list_keras_networks, split_name
+from keras_cnns.networks.baselines.names import WAYS, is_baseline, is_of_keras, list_keras_networks, split_name, to_path
 from keras_cnns.networks.graph import has_graph
 
 PENDING = "uninitialized_variables"
 FILES: dict[str, Path] = {}
 """The files of networks in another process's working folder, by the names of the networks, see `find_code`."""
+IMPORTED: dict[str, Code | None] = {}
+"""The files of modules when they were imported."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class NetworkFunction:
                     model.build((None, *shape))
         except KerasCnnsError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if more:
                 raise
             raise SettingError(f"{self.name}: the function fails: {describe_error(error)}.") from error
@@ -118,7 +121,7 @@ class NetworkFunction:
 
 
 def find_code(name: str) -> Code | None:
-    """Return the file that defines a baseline; None for networks of Keras and modules.
+    """Return the file that defines a baseline; None for networks of Keras, and for modules without a file.
 
     A worker process of a sweep has another working folder. It finds the file where `remember_file` says.
 
@@ -126,9 +129,12 @@ def find_code(name: str) -> Code | None:
         ModelNameError: The file cannot be read.
     """
     source, _ = split_name(name)
-    if not source.endswith(".py"):
+    if is_of_keras(name):
         return None
-    path = Path(source).expanduser()
+    if not source.endswith(".py"):
+        path = find_module_file(source)
+        return None if path is None else read_code(path)
+    path = to_path(source)
     return read_code(path if path.exists() else FILES.get(name, path))
 
 
@@ -148,14 +154,14 @@ def find_function(name: str, code: Code | None) -> NetworkFunction:
         return NetworkFunction(name, find_keras_function(name), None)
     if not source or not function.isidentifier():
         raise ModelNameError(f"{name!r} is not the name of a network; baselines are {WAYS}.")
-    module = import_installed(source) if code is None else execute(code)
+    module = execute(code) if code is not None and source.endswith(".py") else import_installed(source)
+    if IMPORTED.setdefault(source, code) != code and not source.endswith(".py"):
+        raise ModelNameError(f"{source} has changed since it was imported; start Python again.")
     found = getattr(module, function, None)
     if not callable(found):
         functions = [known for known, value in vars(module).items() if inspect.isfunction(value)]
         hint = nearest_or_all(function, functions) if functions else ""
         raise ModelNameError(f"{name}: {source} has no function {function!r}.{hint}")
-    if code is None and getattr(module, "__file__", None):
-        code = read_code(Path(str(module.__file__)))
     if code is not None:
         note_as_executed(code)
     return NetworkFunction(name, found, code)
@@ -165,14 +171,18 @@ def check_recorded(name: str, recorded: Code | None) -> None:
     """Check that the network that a run or a lock file names is the recorded one, and may be executed.
 
     Raises:
-        ModelNameError: Its file is missing or has changed, or the user has not executed it before.
+        ModelNameError: Its file is missing or another one, or the user has not executed it before.
     """
     if not is_baseline(name) or is_of_keras(name):
         return
     code = check_executed_before(recorded)
     remember_file(name, code.path)
-    if read_code(code.path) != code:
-        raise ModelNameError(f"{code.path}: the file has changed; restore the recorded version.")
+    found = find_code(name)
+    if found is None or found.sha256 != code.sha256:
+        raise ModelNameError(
+            f"{code.path}: the file has changed, or is not the one that {name} names here; restore the recorded "
+            f"version, and work in the folder that it was named in."
+        )
 
 
 def find_keras_function(name: str) -> Callable[..., Any]:

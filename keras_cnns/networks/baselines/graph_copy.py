@@ -22,7 +22,9 @@ RESERVED = (LOGITS, "images", "pixels", "predictions", "main_output", "with_cons
 """Names of layers that every network can have besides those of its function."""
 PREPROCESSING = frozenset({"Rescaling", "Normalization", "TrueDivide", "Divide", "Multiply", "Subtract", "Add"})
 """Operations that, at the start of a network, are the preprocessing of its images."""
-OUTPUT_ACTIVATIONS = ("softmax", "sigmoid", "linear")
+LINEAR = "linear"
+OUTPUT_ACTIVATIONS = ("softmax", "sigmoid", LINEAR)
+ACTIVATION_MODULES = ("keras.src.layers.activations", "keras.src.ops.nn")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +48,8 @@ class Copy:
 
     Attributes:
         leaves: The operations of the model in execution order.
-        final: The operation whose output is that of the model.
+        tail: The operations at the end that were left out: the activation that returns probabilities.
+        final: The operation before them.
         logits: The output of the copy, before softmax or sigmoid.
         preprocessing: The operations at the start that were left out, as functions.
         removed: These operations.
@@ -54,6 +57,7 @@ class Copy:
     """
 
     leaves: Sequence[Leaf]
+    tail: Sequence[Any]
     final: Any
     logits: Any = None
     preprocessing: list[Callable[[Any], Any]] = field(default_factory=list)
@@ -72,7 +76,9 @@ def copy_graph(model: Any, images: Any, *, with_values: bool) -> Copy:
     Raises:
         SettingError: A layer cannot be saved, or the model ends in another activation than softmax or sigmoid.
     """
-    copy = Copy(leaves=name_leaves(model), final=final_operation(model))
+    tail, final = find_tail(model)
+    copy = Copy(leaves=name_leaves(model), tail=tail, final=final)
+    left_out = {id(operation) for operation in tail}
     names = {id(leaf.operation): leaf.name for leaf in copy.leaves}
     copies: dict[int, Any] = {}
 
@@ -85,7 +91,7 @@ def copy_graph(model: Any, images: Any, *, with_values: bool) -> Copy:
                 copy.preprocessing.append(lambda values: operation(values, *arguments[1:], **options))
                 return images
             copy.readers += 1
-        if operation is copy.final and is_output_activation(operation):
+        if id(operation) in left_out:
             return arguments[0]
         if id(operation) not in copies:
             copies[id(operation)] = copy_operation(operation, names[id(operation)], is_final=operation is copy.final)
@@ -168,11 +174,49 @@ def unique_name(name: str, taken: Counter[str]) -> str:
     return found
 
 
-def final_operation(model: Any) -> Any:
-    """Return the operation whose output is that of a model."""
-    output = model.outputs[0]
-    operation = next(operation for operation, _, outputs in graph_nodes(model) if any(o is output for o in outputs))
-    return final_operation(operation) if has_graph(operation) else operation
+def find_tail(model: Any) -> tuple[list[Any], Any]:
+    """Return the operations at the end of a model that turn logits into probabilities, and the one before them.
+
+    Raises:
+        SettingError: The model ends in an activation other than softmax and sigmoid, or in two of them.
+    """
+    producers = {id(output): (operation, inputs) for operation, inputs, outputs in graph_nodes(model)
+                 for output in outputs}  # fmt: skip
+    uses = Counter(id(operation) for operation, _, _ in graph_nodes(model))
+    tail: list[Any] = []
+    tensor = model.outputs[0]
+    while True:
+        operation, inputs = producers[id(tensor)]
+        if has_graph(operation):
+            nested, final = find_tail(operation)
+            tail += nested
+            break
+        if uses[id(operation)] > 1 or not is_output_activation(operation):
+            final = operation
+            break
+        tail.append(operation)
+        (tensor,) = inputs
+    last = [operation for operation in (*tail, final) if activation_of(operation) != LINEAR]
+    if len(last) > 1:
+        raise SettingError("the network must end in logits, or in one softmax or sigmoid, not in two activations.")
+    return tail, final
+
+
+def activation_of(operation: Any) -> str:
+    """Return the name of an operation's activation.
+
+    Raises:
+        SettingError: The operation is an activation other than softmax and sigmoid.
+    """
+    if type(operation).__name__ in {"Softmax", "Sigmoid"}:
+        return type(operation).__name__.lower()
+    module = type(operation).__module__
+    if module.startswith(ACTIVATION_MODULES) and not isinstance(operation, keras.layers.Activation):
+        raise SettingError(f"the network must end in logits, softmax or sigmoid, not in {type(operation).__name__}.")
+    if getattr(operation, "activation", None) is None:
+        return LINEAR
+    check_activation(operation)
+    return str(keras.activations.serialize(operation.activation))
 
 
 def is_preprocessing(operation: Any, arguments: Sequence[Any]) -> bool:
@@ -182,15 +226,10 @@ def is_preprocessing(operation: Any, arguments: Sequence[Any]) -> bool:
 
 
 def is_output_activation(operation: Any) -> bool:
-    """Return whether an operation only turns logits into probabilities.
-
-    Raises:
-        SettingError: It is another activation.
-    """
-    if isinstance(operation, keras.layers.Activation):
-        check_activation(operation)
-        return True
-    return type(operation).__name__ in {"Softmax", "Sigmoid"}
+    """Return whether an operation does no more than to turn logits into probabilities, or to change their type."""
+    return isinstance(operation, keras.layers.Activation | keras.layers.Identity) or (
+        type(operation).__name__ in {"Softmax", "Sigmoid"}
+    )
 
 
 def check_activation(operation: Any) -> None:
@@ -204,7 +243,7 @@ def copy_operation(operation: Any, name: str, *, is_final: bool) -> Any:
     """Return a new operation of the same configuration under another name; the same one if it cannot be copied.
 
     Raises:
-        SettingError: It is a `Lambda` layer, or ends the network with an activation that is not supported.
+        SettingError: It is a `Lambda` layer.
     """
     if isinstance(operation, keras.layers.Lambda):
         raise SettingError(
@@ -212,14 +251,12 @@ def copy_operation(operation: Any, name: str, *, is_final: bool) -> Any:
             f"keras.ops or a class of layers."
         )
     has_activation = is_final and getattr(operation, "activation", None) is not None
-    if has_activation:
-        check_activation(operation)
     try:
         configuration = operation.get_config()
         if "name" in configuration:
             configuration["name"] = name
         if has_activation:
-            configuration["activation"] = "linear"
+            configuration["activation"] = LINEAR
         copied = type(operation).from_config(configuration)
     except (NotImplementedError, TypeError, ValueError, KeyError):
         copied = operation
@@ -239,25 +276,38 @@ def set_values(layer: Any, values: Sequence[Any]) -> None:
         layer.finalize_state()
 
 
-def split_nested(model: Any, leaves: Sequence[Leaf], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays by the names of layers of nested models, which older files store under the name of the model.
+def name_by_leaves(model: Any, leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arrays of a file by the source names of leaves: "layer/0", "layer/1", ...
+
+    Older `.h5` files have the weights of a nested model under its name, first those that are trained.
 
     Args:
         model: The model that the arrays belong to.
         leaves: Its operations.
-        state: Arrays, named "layer/0", "layer/1", ...
+        arrays: Arrays by the names of the file's layers.
     """
-    sources = {id(leaf.operation): leaf.source_name for leaf in leaves}
-    found = dict(state)
-    for nested in (operation for operation, _, _ in graph_nodes(model) if has_graph(operation)):
-        own = [
-            (variable, f"{sources[id(operation)]}/{position}")
-            for operation in leaf_operations(nested)
-            for position, variable in enumerate(weights_of(operation))
-        ]
-        ordered = [name for variable, name in own if variable.trainable]
-        ordered += [name for variable, name in own if not variable.trainable]
-        stored = [f"{nested.name}/{position}" for position in range(len(ordered))]
-        if stored and set(stored) <= found.keys():
-            found |= {name: found.pop(key) for name, key in zip(ordered, stored, strict=True)}
-    return found
+    layers = list(dict.fromkeys(name.rpartition("/")[0] for name in arrays))
+    outer = list({id(operation): operation for operation, _, _ in graph_nodes(model)}.values())
+    bases = frozenset(snake_case(type(operation).__name__) for operation in outer)
+    own = renumber([operation.name for operation in outer], bases)
+    theirs = {renamed: layer for layer, renamed in renumber(layers, bases).items()}
+    nested = [operation for operation in outer if has_graph(operation) and operation.weights]
+    names: dict[str, str] = {}
+    if nested and all(own[operation.name] in theirs for operation in nested):
+        sources = {id(leaf.operation): leaf.source_name for leaf in leaves}
+        for operation in outer:
+            stored = theirs.get(own[operation.name])
+            parts = list(leaf_operations(operation)) if has_graph(operation) else [operation]
+            variables = [
+                (not variable.trainable and len(parts) > 1, f"{sources[id(part)]}/{position}")
+                for part in parts
+                for position, variable in enumerate(weights_of(part))
+            ]
+            for index, (_, name) in enumerate(sorted(variables, key=lambda variable: variable[0])):
+                names[f"{stored}/{index}"] = name
+    else:
+        renamed = renumber(layers, frozenset(snake_case(type(leaf.operation).__name__) for leaf in leaves))
+        for name in arrays:
+            layer, _, position = name.rpartition("/")
+            names[name] = f"{renamed[layer]}/{position}"
+    return {names.get(name, name): values for name, values in arrays.items()}

@@ -45,3 +45,11 @@ def list_keras_networks() -> tuple[str, ...]:
 def to_file_name(name: str) -> str:
     """Return the name of a network with only such characters as the names of files and of Keras models can have."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-")
+
+
+def to_path(text: str) -> Path:
+    """Return a path whose "~" or "~USER" is the home folder; without such a user, the path as it is written."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_cnns.errors import WeightsError
+from keras_cnns.networks.graph import graph_nodes
 
+if TYPE_CHECKING:
+    from keras import Model
+
+AUXILIARY = "auxiliary"
 MAX_PROBLEMS = 5
 
 
@@ -26,6 +31,7 @@ class Entry:
         kernel_shape: For kernels whose axes are ordered differently in the library: height, width, input channels and
             output channels. A dense layer counts as a convolution with the height and width of the feature maps that
             are flattened before it, or 1x1.
+        is_head: Whether it is a weight of the classifier, of a dense layer before it, or of an auxiliary classifier.
     """
 
     name: str
@@ -33,16 +39,12 @@ class Entry:
     layer: str
     own_shape: tuple[int, ...]
     kernel_shape: tuple[int, ...] | None = None
+    is_head: bool = False
 
     @property
     def classifier(self) -> bool:
         """Whether the shape depends on the number of classes."""
         return self.layer.endswith("logits")
-
-    @property
-    def is_head(self) -> bool:
-        """Whether it is a weight of the classifier, of a dense layer before it, or of an auxiliary classifier."""
-        return self.classifier or len(self.own_shape) == 2 or self.layer.startswith("auxiliary")
 
     def export_values(self, values: np.ndarray) -> np.ndarray:
         """Return values of our layer as a contiguous copy in the library's axis order."""
@@ -56,6 +58,23 @@ class Entry:
             return values
         height, width, inputs, outputs = self.kernel_shape
         return values.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0).reshape(self.own_shape)
+
+
+def find_head(model: Model) -> set[str]:
+    """Return the layers that depend on the classes and the size of images, which weights need not fit.
+
+    They are the classifier, the dense layers before it, after the last convolution, and auxiliary classifiers.
+    """
+    kernels = [
+        (layer.name, len(kernel.shape), len(inputs[0].shape))
+        for layer, inputs, _ in graph_nodes(model)
+        if (kernel := getattr(layer, "kernel", None)) is not None
+    ]
+    auxiliary = {layer.name for layer in model.layers if layer.name.startswith(AUXILIARY)}
+    main = [found for found in kernels if found[0] not in auxiliary]
+    last = max((index for index, (_, axes, _) in enumerate(main) if axes == 4), default=-1)
+    dense = {name for name, axes, input_axes in main[last + 1 :] if axes == 2 and input_axes == 2}
+    return {*auxiliary, *dense, *(layer.name for layer in model.layers if layer.name.endswith("logits"))}
 
 
 def match_arrays(owner: str, entries: Sequence[Entry], state: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
@@ -101,11 +120,10 @@ def leave_head(
         The other entries, the arrays without those of dense layers that the network lacks, and the names of the layers
         that are left out, which keep their initial values.
     """
-    head = {entry.layer for entry in entries if entry.is_head}
     left = [
         entry.layer
         for entry in entries
-        if entry.layer in head and (entry.name not in state or tuple(np.shape(state[entry.name])) != entry.shape)
+        if entry.is_head and (entry.name not in state or tuple(np.shape(state[entry.name])) != entry.shape)
     ]
     kept = [entry for entry in entries if entry.layer not in left]
     names = {entry.name for entry in kept}

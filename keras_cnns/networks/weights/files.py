@@ -68,6 +68,8 @@ def readable(path: Path) -> Iterator[None]:
     """Raise a `WeightsError` for errors of reading a file."""
     try:
         yield
+    except WeightsError:
+        raise
     except PickleError as error:
         raise WeightsError(
             f"{path}: {error}, so it is not read; save only the state dict: torch.save(model.state_dict(), ...)."

@@ -40,18 +40,20 @@ class Loaded:
         return self.layout is OWN_LAYOUT
 
 
-def load_state(model: Model, state: Mapping[str, Any]) -> Loaded:
+def load_state(model: Model, state: Mapping[str, Any], *, is_own: bool = False) -> Loaded:
     """Copy weights into a network. The classifier and the dense layers before it may be missing or of other shapes.
 
     Args:
         model: A network from `build`.
         state: Arrays by name: of a state dict, or of Keras's files, as `open_state` returns them.
+        is_own: Whether the weights are known to have the names of keras-cnns.
 
     Raises:
         WeightsError: Other layers do not fit. No weights are copied in this case.
     """
     of_keras = all("/" in name for name in state)
-    library = find_keras_library(model, state) if of_keras else detect_library(model, state)
+    find = find_keras_library if of_keras else detect_library
+    library = OWN if is_own else find(model, state)
     layout = OWN_LAYOUT if library == OWN else find_layout(model, library)
     entries = make_entries(model, library, layout)
     arrays = select_arrays(model, {layout.rename_old(name): values for name, values in state.items()})

@@ -16,7 +16,7 @@ from keras_cnns.lazy import keras
 from keras_cnns.networks.graph import graph_nodes
 from keras_cnns.networks.layouts import KERAS, Layout
 from keras_cnns.networks.registry import all_families
-from keras_cnns.networks.weights.entries import Entry, match_arrays
+from keras_cnns.networks.weights.entries import Entry, find_head, match_arrays
 from keras_cnns.networks.weights.files import open_state
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def make_entries(model: Model, library: str, layout: Layout) -> list[Entry]:
         WeightsError: The library has no counterpart of one of the layers.
     """
     names = layout.names([layer.name for layer in model.layers])
-    flattened = flattened_sizes(model)
+    flattened, head = flattened_sizes(model), find_head(model)
     entries: list[Entry] = []
     for layer in model.layers:
         for variable in layer.weights:
@@ -236,7 +236,7 @@ def make_entries(model: Model, library: str, layout: Layout) -> list[Entry]:
                 raise WeightsError(f"{model.name}: {library} has no counterpart of {layer.name}/{name} {shape}.")
             of_keras, layer_name = library in KERAS_NAMES, names[layer.name]
             theirs = f"{layer_name}/{name}" if of_keras else f"{layer_name}.{PARAMETERS[name]}"
-            entry = Entry(name=theirs, shape=shape, layer=layer.name, own_shape=shape)
+            entry = Entry(name=theirs, shape=shape, layer=layer.name, own_shape=shape, is_head=layer.name in head)
             if not of_keras and name == "kernel":
                 is_dense = len(shape) == 2 and not theirs.startswith(layout.convolutions)
                 entry = as_pytorch_kernel(entry, flattened.get(layer.name, (1, 1)), is_dense=is_dense)

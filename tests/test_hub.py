@@ -18,6 +18,7 @@ from keras_cnns import build
 from keras_cnns.errors import WeightsError
 from keras_cnns.networks import registry
 from keras_cnns.networks.weights import to_state_dict
+from keras_cnns.pretrained.hub import read_preprocessing
 from keras_cnns.pretrained.references import find_weights
 from tests.test_pretrained import SHAPE, SMALL
 from tests.test_weights import randomise
@@ -116,6 +117,18 @@ def test_a_repository_without_weights_is_one_line(files: dict[str, bytes]) -> No
     del files["model.safetensors"]
     with pytest.raises(WeightsError, match=r"^timm/small has no weights; it would have to contain model.safetensors"):
         find_weights("timm:small", "resnet18")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"mean": 0.5, "std": 0.5}', '{"mean": [0.5], "std": [0.0]}', '{"mean": ["a"], "std": [1]}', "[1]"]
+)
+def test_a_configuration_that_is_not_valid_is_one_line(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(WeightsError, match=r"^[^\n]*config.json: the configuration .* is not valid \([^\n]*$"):
+        read_preprocessing(path)
+    path.write_text('{"pretrained_cfg": null}', "utf-8")
+    assert read_preprocessing(path) is None
 
 
 @pytest.mark.usefixtures("files")

@@ -248,6 +248,17 @@ def test_weights_that_do_not_exist_are_reported_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_with_other_strides_is_another_network(tmp_path: Path) -> None:
+    settings = {**SMALL, "units": (1, 1)}
+    arguments: dict[str, Any] = {"input_shape": SHAPE, "weights": tmp_path / "run.keras", **settings}
+    registry.build_for_pixels(
+        "resnet50", TORCH, SHAPE, classes=5, classifier_activation="softmax", settings=settings
+    ).save(tmp_path / "run.keras")
+    assert build("resnet50", classes=2, classifier_activation=None, **arguments).output_shape == (None, 2)
+    with pytest.raises(WeightsError, match=r"its network is another one: stage2_unit1_layer1_conv has "):
+        build("resnet50-v1.5", classes=5, **arguments)
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.variant} {entry.name}")
 def test_published_weights_belong_to_a_variant_and_have_a_checksum(entry: Pretrained) -> None:
     assert find_published(entry.name, entry.variant) is entry
@@ -321,6 +332,10 @@ def test_published_weights_are_downloaded_once_and_verified(
     monkeypatch.setenv("KERAS_CNNS_OFFLINE", "1")
     download_and_build()
     assert len(requests) == known, "the second one is from the cache"
+    (cached,) = (resnet.parent / "cache" / "weights").glob("*.safetensors")
+    cached.write_bytes(b"another file")
+    with pytest.raises(WeightsError, match=r"the checksum is not that of .*; delete the file and try again"):
+        download_and_build()
 
 
 @pytest.mark.parametrize(
@@ -402,9 +417,10 @@ def test_the_command_line_trains_with_weights(
     ]
     command = ("train", "resnet18", "--epochs", "1", "--weights", "weights.safetensors", *sets)
     assert main(command) == 0
-    assert "weights weights.safetensors: weights.safetensors, licence unknown; initial values: logits" in (
-        capsys.readouterr().out
-    )
+    assert (
+        "weights weights.safetensors: weights.safetensors, licence unknown; images are standardized as for the weights "
+        "of torchvision; initial values: logits"
+    ) in capsys.readouterr().out
     assert main(("train", "resnet18", "--epochs", "1", "--weights", "nothing.pth")) == 2
     assert capsys.readouterr().err == "keras-cnns: nothing.pth: the file does not exist.\n"
 

@@ -27,7 +27,6 @@ from keras_cnns.cli.arguments import (
     positive_number,
 )
 from keras_cnns.networks.augmentations import AUGMENTATIONS
-from keras_cnns.networks.recipe import PROBE
 from keras_cnns.version import __version__
 
 USER_ERROR = 2
@@ -88,9 +87,7 @@ def add_train(commands: Commands) -> None:
     group = add_recipe(parser, epochs="those of the recipe")
     group.add_argument(
         "--probe",
-        action="store_const",
-        const=PROBE,
-        dest="recipe",
+        action="store_true",
         help="with --weights: fit only the classifier, by logistic regression on features, in seconds (--recipe probe)",
     )
     group.add_argument("--seed", **NUMBER, default=0, help="random seed (default: 0)")

@@ -15,6 +15,7 @@ from keras_cnns.cli.inputs import load_images, read_assignments
 from keras_cnns.data.inspection.shortcuts import shortcut_notes
 from keras_cnns.errors import SettingError
 from keras_cnns.lazy import LazyModule, load_backend
+from keras_cnns.networks.recipe import PROBE
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.training.presets import get_recipe
 
@@ -31,9 +32,12 @@ RESOURCES = ("cores", "cores_per_trial", "gpus_per_trial", "memory_per_trial", "
 
 def run(arguments: argparse.Namespace) -> None:
     """Train the network and print the result."""
+    if arguments.probe and arguments.recipe not in (None, PROBE):
+        raise SettingError(f"--probe is the recipe {PROBE}, --recipe {arguments.recipe} another one; omit one of them.")
     family, variant = find_variant(arguments.model)
     recipe_changes, settings = read_assignments(arguments, type(variant.settings))
-    recipe = get_recipe(arguments.recipe or "plain", family, with_weights=arguments.weights is not None)
+    name = PROBE if arguments.probe else arguments.recipe or "plain"
+    recipe = get_recipe(name, family, with_weights=arguments.weights is not None)
     recipe = recipe.replace(recipe_changes)
     check_cross_validation(arguments)
     dataset = load_images(arguments)

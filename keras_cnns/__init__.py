@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from keras_cnns.lazy import register_layers
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ __all__ = [
     "train",
     "weights",
 ]
+
+register_layers()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+LAYERS = "keras_cnns.networks.layers"
 
 
 class LazyModule:
@@ -37,9 +43,52 @@ def load_backend() -> None:
         os.close(null)
 
 
+class ImportHook(Loader, MetaPathFinder):
+    """Imports a module as soon as another one has been imported.
+
+    Args:
+        first: Name of the module that is waited for.
+        then: Name of the module that is imported.
+    """
+
+    def __init__(self, first: str, then: str) -> None:
+        self._first = first
+        self._then = then
+        self._loader: Loader | None = None
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        """Return the specification of the module that is waited for, with this object as its loader."""
+        if name != self._first:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Create the module as its own loader does."""
+        return None if self._loader is None else self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module, and import the other one."""
+        if self._loader is not None and module.__spec__ is not None:
+            module.__spec__.loader = module.__loader__ = self._loader
+            self._loader.exec_module(module)
+            importlib.import_module(self._then)
+
+
+def register_layers() -> None:
+    """Register our layers with Keras, so that `keras.saving.load_model` finds them, now or once Keras is imported."""
+    if "keras" in sys.modules:
+        importlib.import_module(LAYERS)
+    else:
+        sys.meta_path.insert(0, ImportHook("keras", LAYERS))
+
+
 if TYPE_CHECKING:
     import keras
 else:
     keras = LazyModule("keras")
 
-__all__ = ["LazyModule", "keras", "load_backend"]
+__all__ = ["LazyModule", "keras", "load_backend", "register_layers"]

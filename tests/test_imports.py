@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_cnns.lazy import ImportHook
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("keras_cnns/**/*.py"), *ROOT.glob("tuning/**/*.py")])
 # The packages that each package may import. Modules directly in keras_cnns are shared by all.
@@ -177,3 +179,15 @@ def test_help_lists_every_command() -> None:
         "profile",
     )
     assert all(command in done.stdout for command in commands)
+
+
+def test_layers_are_registered_once_keras_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "awaited.py").write_text("steps = ['awaited']", "utf-8")
+    (tmp_path / "following.py").write_text("import awaited\nawaited.steps.append('following')", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [ImportHook("awaited", "following"), *sys.meta_path])
+    import awaited
+
+    assert awaited.steps == ["awaited", "following"]
+    assert awaited.__spec__.loader is awaited.__loader__
+    assert not isinstance(awaited.__loader__, ImportHook)

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-import keras_cnns.networks.layers  # noqa: F401 - registers the layers of saved networks
 from keras_cnns.data.augmentation import augment_views
 from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.decoding.window import find_window

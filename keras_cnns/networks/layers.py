@@ -138,26 +138,6 @@ class RadialBasisOutput(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class ZeroChannels(keras.layers.Layer):
-    """Append channels of zeros: (batch, h, w, c) -> (batch, h, w, c + count).
-
-    Source: He et al. 2016, section 3.3, shortcut A. The paper does not say where the zeros are inserted; the reference
-    implementation in Torch appends them.
-
-    Args:
-        count: Number of channels to append.
-    """
-
-    def __init__(self, count: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.count = count
-
-    def call(self, inputs: Any) -> Any:
-        """Return the inputs with the channels appended."""
-        return ops.pad(inputs, ((0, 0), (0, 0), (0, 0), (0, self.count)))
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
 class LocalResponseNormalization(keras.layers.Layer):
     """Return a / (bias + alpha * s) ** beta, where s is the sum of squares over adjacent channels. Shape unchanged.
 

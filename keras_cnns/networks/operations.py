@@ -266,10 +266,15 @@ def add(tensors: Sequence[Any], *, name: str) -> Any:
 
 
 def zero_channels(x: Any, count: int, *, name: str) -> Any:
-    """Append channels of zeros: (h, w, c) -> (h, w, c + count)."""
+    """Append channels of zeros: (h, w, c) -> (h, w, c + count).
+
+    Source: He et al. 2016, section 3.3, shortcut A. The paper does not say where the zeros are inserted; the reference
+    implementation in Torch appends them.
+    """
     return apply_layer(
         x,
-        lambda: layers.ZeroChannels(count, name=name),
+        # Keras pads the last two axes of this data format, which are here width and channels.
+        lambda: keras.layers.ZeroPadding2D(((0, 0), (0, count)), data_format="channels_first", name=name),
         count=lambda x: x.layer_output(x.height, x.width, x.channels + count),
     )
 

@@ -47,7 +47,7 @@ LOAD = """
 import sys
 from pathlib import Path
 import keras, numpy as np
-import keras_cnns.networks.layers
+import keras_cnns
 folder, tolerance = Path(sys.argv[1]), float(sys.argv[2])
 for path in sorted(folder.glob("*.keras")):
     model = keras.saving.load_model(path)

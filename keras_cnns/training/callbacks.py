@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_cnns.errors import TrainingError
 from keras_cnns.networks.auxiliary import strip_auxiliary
+from keras_cnns.networks.graph import model_inputs, raised_recursion_limit
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.training.checkpoints import MICRO_BATCHES, NEW_BEST, Progress, is_better, save_checkpoint, should_stop
 from keras_cnns.training.fine_tuning import FineTuning, all_trainable
@@ -173,7 +174,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             best = is_better(metrics, self.progress.best_score, self.recipe)
             if best:
                 with all_trainable(self.model):
-                    strip_auxiliary(self.model).save(self.folder / NEW_BEST)
+                    without_training(self.model).save(self.folder / NEW_BEST)
         metrics["seconds"] = time.perf_counter() - self.start_time
         self.progress = Progress(
             epoch=epoch + 1,
@@ -186,6 +187,13 @@ class CheckpointCallback(keras.callbacks.Callback):
             callback.epoch(epoch + 1, metrics)
         if should_stop(self.progress.history, self.recipe):
             self.model.stop_training = True
+
+
+def without_training(model: Any) -> Any:
+    """Return a network that shares the weights of a compiled one, and has neither a loss nor auxiliary classifiers."""
+    network = strip_auxiliary(model)
+    with raised_recursion_limit():
+        return keras.Model(model_inputs(network), network.outputs[0], name=network.name)
 
 
 @contextlib.contextmanager

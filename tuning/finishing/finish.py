@@ -14,7 +14,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import keras_cnns.networks.layers  # noqa: F401 - registers the layers of saved networks
 from keras_cnns.atomic import write_text
 from keras_cnns.errors import StoreError
 from keras_cnns.evaluation.run_network import predict_probabilities

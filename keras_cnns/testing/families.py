@@ -112,6 +112,31 @@ def train_step(model: Any, images: np.ndarray) -> tuple[Any, list[Any]]:
     return outputs, tape.gradient(loss, model.trainable_variables)
 
 
+def save_with_outputs(model: Any, name: str, folder: Path) -> None:
+    """Save a small network, random images and its outputs for them."""
+    batch = make_images(2, side=small_side(name))
+    model.save(folder / f"{name}.keras")
+    np.savez(folder / f"{name}.npz", images=batch, outputs=np.asarray(model(batch)))
+
+
+def load_in_new_process(folder: Path, backend: str) -> list[str]:
+    """Load all saved networks in a process that imports only Keras and keras-cnns, and return their names in order.
+
+    Raises:
+        AssertionError: One of them cannot be loaded, or has other outputs.
+    """
+    fast_to_compile = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    loaded = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", LOAD, str(folder), str(BACKENDS[backend])],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **fast_to_compile},
+    )
+    assert loaded.returncode == 0, loaded.stderr[-2000:]
+    return sorted(loaded.stdout.split())
+
+
 @contextmanager
 def channels_first() -> Iterator[None]:
     """Set Keras's global image data format to channels first."""
@@ -324,17 +349,5 @@ class FamilyTests:
         """Networks with all types of layers are loaded in a new process with each installed backend."""
         names = covering_variants(self.families)
         for name in names:
-            batch = make_images(2, side=small_side(name))
-            model = build_small(name, classifier_activation=None)
-            model.save(tmp_path / f"{name}.keras")
-            np.savez(tmp_path / f"{name}.npz", images=batch, outputs=np.asarray(model(batch)))
-        fast_to_compile = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-        loaded = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", LOAD, str(tmp_path), str(BACKENDS[backend])],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, **fast_to_compile},
-        )
-        assert loaded.returncode == 0, loaded.stderr[-2000:]
-        assert sorted(loaded.stdout.split()) == sorted(names)
+            save_with_outputs(build_small(name, classifier_activation=None), name, tmp_path)
+        assert load_in_new_process(tmp_path, backend) == sorted(names)

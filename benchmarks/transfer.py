@@ -1,12 +1,15 @@
 """Linear probe, fine-tuning and training from scratch, cross-validated on the same folds.
 
     python benchmarks/transfer.py WEIGHTS SOURCE... [--model vgg16] [--set classifier=global_average] [--images 400]
+        [--ways probe finetune:learning_rate=3e-4,layer_decay=0.9 scratch]
 
-WEIGHTS fit the network, such as the convolutional base of VGG16 in an `.npz` file with the names of Keras. For each
-source, prints the AUC of the pooled out-of-fold predictions of each way with its 95 % interval (images of a patient are
-resampled together), the range over the folds, the seconds, and the paired differences of the AUC with interval and p
-(DeLong, or Obuchowski where patients have several images), pooled and as the mean over the folds with its t-interval. A
-test split is not used.
+WEIGHTS fit the network, such as the convolutional base of VGG16 in an `.npz` file with the names of Keras. A way is the
+name of a recipe, with changes after a colon; "probe" and "finetune" begin with the weights, others with random ones,
+and "scratch" is "modern" with a learning rate for deep networks without batch norm. For each source, prints the AUC of
+the pooled out-of-fold predictions of each way with its 95 % interval (images of a patient are resampled together), the
+range over the folds, the seconds, and the paired differences of the AUC with interval and p (DeLong, or Obuchowski
+where patients have several images), pooled and as the mean over the folds with its t-interval. A test split is not
+used.
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ from keras_cnns.comparing.paired_differences import paired_differences
 from keras_cnns.data.folds import pool_images
 from keras_cnns.evaluation.operating_point import OperatingPoint
 from keras_cnns.evaluation.results import LabelledPredictions
+from keras_cnns.networks.family import Family
 from keras_cnns.networks.registry import find_variant
-from keras_cnns.training.presets import get_recipe
+from keras_cnns.training.presets import NEED_WEIGHTS, get_recipe
 
-FOLDS = 5
+SCRATCH = "modern:epochs=25,learning_rate=3e-4,batch_size=32"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ class Way:
 
     recipe: Recipe
     pretrained: bool
+
+    @classmethod
+    def parse(cls, text: str, family: Family) -> Way:
+        """Parse `RECIPE:FIELD=VALUE,...`."""
+        name, _, changes = (SCRATCH if text == "scratch" else text).partition(":")
+        pretrained = name in NEED_WEIGHTS
+        pairs = dict(change.split("=", 1) for change in changes.split(",") if change)
+        parsed = {field: Recipe.domain(field).parse(value) for field, value in pairs.items()}
+        return cls(get_recipe(name, family, with_weights=pretrained).replace(parsed), pretrained)
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ def run(way: Way, dataset: Dataset, arguments: argparse.Namespace, settings: dic
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         result = keras_cnns.cross_validate(
-            arguments.model, dataset, folds=FOLDS, settings=settings, recipe=way.recipe,
+            arguments.model, dataset, folds=arguments.folds, settings=settings, recipe=way.recipe,
             weights=arguments.weights if way.pretrained else None, tracking_uri=f"sqlite:///{folder}/mlflow.db",
             folder=folder, progress=print if arguments.verbose else lambda _: None,
         )  # fmt: skip
@@ -116,23 +129,20 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--images", type=int)
-    parser.add_argument("--ways", default="probe,finetune,scratch")
-    parser.add_argument("--scratch-epochs", type=int, default=30)
-    parser.add_argument("--scratch-learning-rate", type=float, default=3e-4)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", default=["probe", "finetune", "scratch"])
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     family, variant = find_variant(arguments.model)
     settings = dict(text.split("=", 1) for text in arguments.settings)
     chosen = {name: variant.settings.domain(name).parse(text) for name, text in settings.items()}
-    scratch = get_recipe("modern", family).replace(
-        {"epochs": arguments.scratch_epochs, "learning_rate": arguments.scratch_learning_rate}
-    )
+    ways = {text: Way.parse(text, family) for text in arguments.ways}
     for source in arguments.sources:
         dataset = load(source, arguments.images, arguments.image_size)
-        print(f"{Path(source).name}: {len(pool_images(dataset).training)} images of {arguments.image_size} pixels")
+        images = len(pool_images(dataset).training)
+        print(f"{'/'.join(Path(source).parts[-2:])}: {images} images of {arguments.image_size} pixels")
         outcomes = {}
-        for name in arguments.ways.split(","):
-            way = Way(scratch, False) if name == "scratch" else Way(get_recipe(name, family), True)
+        for name, way in ways.items():
             found = outcomes[name] = run(way, dataset, arguments, chosen)
             folds = f"{found.by_fold.min():.3f} to {found.by_fold.max():.3f}"
             auc = found.predictions.compute().metrics["auc"]

@@ -20,10 +20,11 @@ MODERN = Recipe(
     monitor="val_auc",
     keep="last",
 )
-# A start that follows the literature (BEiT; Kumar et al. 2022, arXiv 2202.10054), not yet chosen by measurement.
+# Learning rate and `layer_decay` were chosen by cross-validation; see docs/transfer.md. The rest follows the literature
+# (BEiT; Kumar et al. 2022, arXiv 2202.10054).
 FINETUNE = Recipe(
-    epochs=15,
-    learning_rate=1e-3,
+    epochs=12,
+    learning_rate=1e-4,
     weight_decay=0.05,
     layer_decay=0.7,
     batch_norm_statistics="frozen",

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.lazy import register_layers
+from keras_cnns.lazy import import_needed, register_layers
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ register_layers()
 def __getattr__(name: str) -> Any:
     """Import a public name, or a block of a family, when it is first used: `import keras_cnns` loads no backend."""
     if name in _MODULES:
-        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        module = import_needed(f"{__name__}.{_MODULES[name]}")
         value = module if name == "weights" else getattr(module, name)
     elif name.startswith("_") or name not in _blocks():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,10 @@ class KerasCnnsError(ValueError):
     """Base class of all errors that a user of keras-cnns can cause."""
 
 
+class MissingPackageError(KerasCnnsError):
+    """A package that is needed is not installed."""
+
+
 class ModelNameError(KerasCnnsError):
     """No network, variant or family has this name."""
 

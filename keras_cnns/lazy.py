@@ -11,7 +11,26 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from keras_cnns.errors import MissingPackageError
+
 LAYERS = "keras_cnns.networks.layers"
+
+
+def import_needed(name: str) -> ModuleType:
+    """Import a module.
+
+    Raises:
+        MissingPackageError: A package that the module needs is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "keras_cnns", "tuning"):
+            raise
+        raise MissingPackageError(
+            f"{name} needs the package {missing}, which is not installed; install keras-cnns with its dependencies."
+        ) from None
 
 
 class LazyModule:
@@ -25,7 +44,7 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        value = getattr(importlib.import_module(self._name), attribute)
+        value = getattr(import_needed(self._name), attribute)
         setattr(self, attribute, value)
         return value
 
@@ -91,4 +110,4 @@ if TYPE_CHECKING:
 else:
     keras = LazyModule("keras")
 
-__all__ = ["LazyModule", "keras", "load_backend", "register_layers"]
+__all__ = ["LazyModule", "import_needed", "keras", "load_backend", "register_layers"]

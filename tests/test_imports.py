@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -191,3 +192,66 @@ def test_layers_are_registered_once_keras_is_imported(tmp_path: Path, monkeypatc
     assert awaited.steps == ["awaited", "following"]
     assert awaited.__spec__.loader is awaited.__loader__
     assert not isinstance(awaited.__loader__, ImportHook)
+
+
+ALONE = """
+import sys
+from importlib import metadata
+from importlib.abc import MetaPathFinder
+
+import numpy
+
+def packages_of(name, found):
+    if name not in found:
+        found.add(name)
+        for line in metadata.requires(name) or ():
+            if "extra ==" not in line:
+                needed = re.match(r"[\\w.-]+", line)[0].lower().replace("_", "-")
+                if needed in installed:
+                    packages_of(needed, found)
+    return found
+
+import re
+names = metadata.packages_distributions()
+installed = {name.lower().replace("_", "-") for found in names.values() for name in found}
+allowed = set()
+for name in ("keras", "numpy", sys.argv[1]):
+    packages_of(name, allowed)
+blocked = {module for module, found in names.items()
+           if not {name.lower().replace("_", "-") for name in found} & {*allowed, "keras-cnns", "setuptools"}}
+assert {"mlflow", "ray", "psutil", "sklearn"} <= blocked
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+import keras_cnns
+from keras_cnns.cli import main
+
+assert keras_cnns.count("resnet50").macs > 3e9
+assert keras_cnns.describe("densenet121").family == "densenet"
+model = keras_cnns.build("resnet-cifar-20", classes=2)
+assert keras_cnns.profile(model).total_parameters == model.count_params()
+keras_cnns.weights.from_state_dict(model, keras_cnns.weights.to_state_dict(model))
+assert model.predict(numpy.zeros((1, 32, 32, 3)), verbose=0).shape == (1, 2)
+assert main(("profile", "lenet5")) == 0
+try:
+    keras_cnns.train
+except keras_cnns.KerasCnnsError as error:
+    print(error)
+print(main(("train", "lenet5", "--data", "digits")))
+"""
+
+
+@pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.exhaustive), "jax"])
+def test_networks_need_only_keras_a_backend_and_numpy(backend: str) -> None:
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, backend], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    *_, message, code = done.stdout.splitlines()
+    assert code == "2", "the command train needs more"
+    assert "needs the package psutil, which is not installed; install keras-cnns with its dependencies" in message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import sys
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 
 from keras_cnns.cli.parsers import USER_ERROR, make_parser
 from keras_cnns.errors import KerasCnnsError
+from keras_cnns.lazy import import_needed
 from keras_cnns.plugins import PluginWarning
 
 INTERRUPTED = 130
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with plugin_warnings_in_one_line():
             arguments = make_parser().parse_args(argv)
-            command = importlib.import_module(f"keras_cnns.cli.{arguments.command}")
+            command = import_needed(f"keras_cnns.cli.{arguments.command}")
             code = command.run(arguments)
         sys.stdout.flush()
     except KerasCnnsError as error:

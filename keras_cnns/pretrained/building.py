@@ -7,15 +7,19 @@ import os
 from typing import TYPE_CHECKING
 
 from keras_cnns.errors import WeightsError
+from keras_cnns.lazy import LazyModule
 from keras_cnns.networks import registry
 from keras_cnns.networks.registry import build_for_pixels, make_plan
 from keras_cnns.networks.weights.loading import copy_weights
-from keras_cnns.pretrained.references import WAYS
-from keras_cnns.pretrained.runs import find_any_weights
-from keras_cnns.pretrained.starting_weights import StartingWeights, load_source
 
 if TYPE_CHECKING:
     from keras import Model
+
+    from keras_cnns.pretrained import references, runs, starting_weights
+else:  # random weights need no more packages than the network
+    references = LazyModule("keras_cnns.pretrained.references")
+    runs = LazyModule("keras_cnns.pretrained.runs")
+    starting_weights = LazyModule("keras_cnns.pretrained.starting_weights")
 
 LOGGER = logging.getLogger("keras_cnns")
 
@@ -70,15 +74,17 @@ def build(
             name, input_shape=input_shape, classes=classes, classifier_activation=classifier_activation, **settings
         )
     if not isinstance(weights, str | os.PathLike):
-        raise WeightsError(f"weights must be text or a path, not {type(weights).__name__}; give {WAYS}.")
+        raise WeightsError(f"weights must be text or a path, not {type(weights).__name__}; give {references.WAYS}.")
     shape = make_plan(name, input_shape=input_shape, classes=classes, settings=settings).input_shape
-    file = find_any_weights(weights, name, tracking_uri, settings)
-    source = load_source(file, name, shape, classes, settings)
+    file = runs.find_any_weights(weights, name, tracking_uri, settings)
+    source = starting_weights.load_source(file, name, shape, classes, settings)
     kernel, preprocessing = source.adapt(shape[2])
     model = build_for_pixels(
         name, preprocessing, shape, classes=classes, classifier_activation=classifier_activation, settings=settings
     )
     copy_weights(source.network, model, kernel)
-    starting = StartingWeights(file=file, preprocessing=preprocessing, initial=source.initial, library=source.library)
+    starting = starting_weights.StartingWeights(
+        file=file, preprocessing=preprocessing, initial=source.initial, library=source.library
+    )
     LOGGER.warning("%s: %s", name, starting.note())
     return model

@@ -10,20 +10,26 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors
 from numpy.lib import format as npy_format
 
-from keras_cnns.errors import WeightsError, first_line
+from keras_cnns.errors import KerasCnnsError, WeightsError, first_line
+from keras_cnns.lazy import LazyModule
 from keras_cnns.networks.weights.arrays import StoredArray
 from keras_cnns.networks.weights.hdf5 import KerasFileError, read_hdf5, read_keras
 from keras_cnns.networks.weights.pickles import PickleError
 from keras_cnns.networks.weights.pytorch import read_pytorch
 
-READ_ERRORS = (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, MemoryError, zipfile.BadZipFile,
-    zlib.error, safetensors.SafetensorError)  # fmt: skip
+if TYPE_CHECKING:
+    import safetensors
+else:
+    safetensors = LazyModule("safetensors")
+
+READ_ERRORS: tuple[type[Exception], ...] = (
+    OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 Reader = Callable[[Path, ExitStack], Mapping[str, Any]]
 
 
@@ -63,12 +69,17 @@ def guard(path: Path, values: StoredArray) -> StoredArray:
     return StoredArray(values.shape, read)
 
 
+def read_errors(path: Path) -> tuple[type[Exception], ...]:
+    """Return the errors that a broken file can cause; those of safetensors only for its files."""
+    return (*READ_ERRORS, safetensors.SafetensorError) if path.suffix.lower() == ".safetensors" else READ_ERRORS
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Raise a `WeightsError` for errors of reading a file."""
     try:
         yield
-    except WeightsError:
+    except KerasCnnsError:
         raise
     except PickleError as error:
         raise WeightsError(
@@ -76,7 +87,7 @@ def readable(path: Path) -> Iterator[None]:
         ) from None
     except KerasFileError as error:
         raise WeightsError(f"{path}: {error}.") from None
-    except READ_ERRORS as error:
+    except read_errors(path) as error:
         raise WeightsError(
             f"{path}: cannot be read; it is broken or not a {path.suffix.lower()} file ({first_line(error)})."
         ) from None

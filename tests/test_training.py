@@ -204,8 +204,10 @@ def test_monitoring_the_auc_needs_validation_images_of_every_class(digits: Datas
 
 def test_a_run_records_the_training_and_its_network(digits: Dataset, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    logged: list[float] = []
+    recorder = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logged.append(logs["val_accuracy"]))
     trained = train("densenet-bc-40", digits, settings=TINY, recipe=Recipe(epochs=3, learning_rate=5e-3),
-                    tracking_uri=uri, folder=tmp_path / "runs")  # fmt: skip
+                    tracking_uri=uri, folder=tmp_path / "runs", callbacks=[recorder])  # fmt: skip
     store = Store(uri)
     (run,) = store.runs(experiment="train")
     assert (run.id, run.status, run.model, run.family) == (trained.run_id, "finished", "densenet-bc-40", "densenet")
@@ -218,6 +220,7 @@ def test_a_run_records_the_training_and_its_network(digits: Dataset, tmp_path: P
     assert {"val_auc", "seconds"} <= set(run.metrics)
     curve = dict(store.curves(run.id)["val_accuracy"])
     assert curve == {epoch: m["val_accuracy"] for epoch, m in enumerate(trained.fitted.history, start=1)}
+    assert logged == list(curve.values())
 
     import mlflow
 

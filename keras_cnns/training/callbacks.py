@@ -162,7 +162,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             f"clip_norm=1. The checkpoint of the {epoch} epochs before is in {self.folder}."
         )
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Validate, save a checkpoint, report the metrics, and stop early if the recipe asks for it."""
         metrics = {name: float(value) for name, value in (logs or {}).items() if name != FIRST_NON_FINITE}
         rate = self.model.optimizer.learning_rate * 1.0  # a constant one is a variable, maybe on several devices
@@ -183,6 +183,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             history=(*self.progress.history, metrics),
         )
         save_checkpoint(self.folder, self.model, self.progress, new_best=best)
+        if logs is not None:
+            logs |= {name: value for name, value in metrics.items() if name.startswith("val_")}
         for callback in self.progress_callbacks:
             callback.epoch(epoch + 1, metrics)
         if should_stop(self.progress.history, self.recipe):

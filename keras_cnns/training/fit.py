@@ -64,7 +64,14 @@ class Fitted:
     best_model: Path
 
 
-def fit(job: Job, dataset: Dataset, folder: Path, *, progress_callbacks: Sequence[ProgressCallback] = ()) -> Fitted:
+def fit(
+    job: Job,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    progress_callbacks: Sequence[ProgressCallback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Fitted:
     """Train a network, from the last checkpoint in the folder if there is one.
 
     Trainings with equal arguments on the same machine give equal weights, interrupted or not. Several devices give
@@ -77,6 +84,7 @@ def fit(job: Job, dataset: Dataset, folder: Path, *, progress_callbacks: Sequenc
             last network. The test split is not used.
         folder: The folder of the checkpoints, which all workers have to share.
         progress_callbacks: Receive each step, and each epoch after its checkpoint is saved.
+        callbacks: Further callbacks of Keras, which are called after the checkpoint of an epoch is saved.
 
     Raises:
         SettingError: The network does not support the images, or the recipe is not possible.
@@ -90,7 +98,9 @@ def fit(job: Job, dataset: Dataset, folder: Path, *, progress_callbacks: Sequenc
     return train_within_memory(
         folder,
         batching.images_per_device,
-        lambda micro_batches: fit_micro_batches(job, dataset, batching, folder, micro_batches, progress_callbacks),
+        lambda micro_batches: fit_micro_batches(
+            job, dataset, batching, folder, micro_batches, progress_callbacks, callbacks
+        ),
     )
 
 
@@ -102,6 +112,7 @@ def fit_micro_batches(
     folder: Path,
     micro_batches: int,
     progress_callbacks: Sequence[ProgressCallback],
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> Fitted:
     """Train like `fit`, with this number of micro-batches per batch."""
     recipe = job.recipe
@@ -140,10 +151,10 @@ def fit_micro_batches(
             checkpoints.validate_once(model)
         elif start.epoch < recipe.epochs and not should_stop(start.history, recipe):
             fine_tuning = FineTuning(model, recipe, job.initial_layers)
-            callbacks = [UnfreezeCallback(fine_tuning), EpochSeedCallback(epoch, model), checkpoints]
+            all_callbacks = [UnfreezeCallback(fine_tuning), EpochSeedCallback(epoch, model), checkpoints, *callbacks]
             if cluster().workers > 1:
                 batches = strategy().experimental_distribute_dataset(batches)
-                callbacks.insert(0, BatchNormSyncCallback(model, strategy()))
+                all_callbacks.insert(0, BatchNormSyncCallback(model, strategy()))
             with warnings.catch_warnings():
                 # With several workers the number of steps is unknown until the first epoch ends; Keras warns then.
                 warnings.filterwarnings("ignore", "Your input ran out of data")
@@ -153,7 +164,7 @@ def fit_micro_batches(
                     epochs=recipe.epochs,
                     verbose=0,
                     shuffle=False,  # the batches are shuffled already
-                    callbacks=callbacks,
+                    callbacks=all_callbacks,
                 )
     history = checkpoints.progress.history
     best_model = checkpoint_path(folder, len(history)) / BEST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,6 +87,7 @@ def train(
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
     progress_callback: ProgressCallback | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainedRun:
     """Train a network on images and track the run in MLflow.
 
@@ -107,6 +108,8 @@ def train(
         tracking_uri: The store of the run; by default MLflow's environment variable, else `./mlflow.db`.
         folder: The folder for the checkpoints of all trainings.
         progress_callback: Receives each step and epoch.
+        callbacks: Callbacks of Keras, such as `keras.callbacks.TensorBoard` or those of W&B. Their logs of an epoch
+            contain the validation metrics. They are not restored when a training is resumed.
 
     Raises:
         KerasCnnsError: The model, settings, recipe, data or store are not valid, each in a subclass.
@@ -122,7 +125,7 @@ def train(
     identity = {**job.describe(), "data": dataset.fingerprint, "store": store.uri}
     if cluster().worker > 0:
         directory, record = wait_for_first_worker(Path(folder), JOB, identity)
-        fitted = fit(job, dataset, directory, progress_callbacks=own_callbacks)
+        fitted = fit(job, dataset, directory, progress_callbacks=own_callbacks, callbacks=callbacks)
         return TrainedRun(
             run_id=record["run_id"], folder=directory, costs=costs, fitted=fitted, operating_point={}, test={}
         )
@@ -138,8 +141,8 @@ def train(
         write_text(directory / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
         log_splits(dataset, directory, store, run_id)
         with store.mark_failure(run_id):
-            callbacks = [TrackingCallback(store, run_id), *own_callbacks]
-            fitted = fit(job, dataset, directory, progress_callbacks=callbacks)
+            progress_callbacks = [TrackingCallback(store, run_id), *own_callbacks]
+            fitted = fit(job, dataset, directory, progress_callbacks=progress_callbacks, callbacks=callbacks)
             network = keras.saving.load_model(fitted.best_model, compile=False)
             operating_point = log_validation(network, dataset, store, run_id)
             results = evaluate_test(network, dataset, operating_point.get("threshold"), store, run_id) if test else {}

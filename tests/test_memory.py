@@ -220,7 +220,7 @@ def train_large_batch(folder: Path) -> tuple[int, float]:
     return train_within_memory(folder, 2048, train)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # TensorFlow waits ten seconds for memory before it gives up
 def test_a_batch_that_does_not_fit_into_memory_is_split(tmp_path: Path) -> None:
     whole, split = train_large_batch(tmp_path / "whole"), call(train_with_limit, 64, tmp_path / "split")
     assert whole[0] == 1

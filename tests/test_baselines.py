@@ -18,7 +18,7 @@ from keras_cnns.networks import registry
 from keras_cnns.networks.baselines import code, functions
 from keras_cnns.networks.baselines.families import make_family
 from keras_cnns.networks.baselines.names import list_keras_networks
-from keras_cnns.networks.blocks import check_freeze, list_blocks
+from keras_cnns.networks.blocks import check_fine_tuning, list_blocks
 from keras_cnns.networks.registry import find_variant, network_settings
 from keras_cnns.training.fine_tuning import FineTuning
 from tuning.candidates.space import make_space
@@ -170,7 +170,7 @@ def test_blocks_of_a_baseline_can_be_frozen() -> None:
     model = build("nets.py:small", deep=True)
     assert list_blocks("nets.py:small", settings) == FineTuning(model, Recipe()).block_names
     with pytest.raises(SettingError, match=r"nets.py:small has no such block; use features or one of conv2d, "):
-        check_freeze("nets.py:small", settings, Recipe(freeze="stage1"))
+        check_fine_tuning("nets.py:small", settings, Recipe(freeze="stage1"))
 
 
 @pytest.mark.usefixtures("networks")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -136,8 +137,11 @@ def test_features_depend_on_the_seed_if_a_layer_before_the_classifier_is_random(
 
 
 def test_a_probe_needs_a_dense_classifier(digits: Dataset) -> None:
-    chosen = Job(model="nin-cifar-bn", settings=network_settings("nin-cifar-bn", small_settings("nin-cifar-bn")),
-                 recipe=Recipe(head="probe"))  # fmt: skip
+    arguments: dict[str, Any] = {"model": "nin-cifar-bn", "settings": network_settings("nin-cifar-bn", {})}
+    with pytest.raises(SettingError, match=r"head=probe: nin-cifar-bn .* does not end in a dense layer"):
+        Job(**arguments, recipe=Recipe(head="probe"))
+    arguments["settings"] = network_settings("nin-cifar-bn", small_settings("nin-cifar-bn"))
+    chosen = Job(**arguments, recipe=Recipe())
     with pytest.raises(SettingError, match=r"head=probe: nin-cifar-bn .* does not end in a dense layer"):
         probe.fit_classifier(chosen, replace(digits, splits=load("digits", image_size=32).splits))
 

@@ -13,11 +13,11 @@ from typing import Any
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.networks.counting import CostCounter, SymbolicTensor
 from keras_cnns.networks.graph import block_name
-from keras_cnns.networks.recipe import FEATURES, NOTHING, Recipe
+from keras_cnns.networks.recipe import FEATURES, NOTHING, PROBE, Recipe
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.networks.settings import Settings
 
-AUXILIARY = "auxiliary"
+AUXILIARY, CLASSIFIER = "auxiliary", "logits"
 LARGE_SIDE = 2**14  # pixels, large enough for any number of strides
 CACHED_NETWORKS = 1024
 
@@ -68,8 +68,8 @@ def count_layers(model: str, settings: Any) -> tuple[tuple[str, bool], ...]:
     return tuple(counter.layers.items())
 
 
-def check_freeze(model: str, settings: Settings, recipe: Recipe, initial: Collection[str] = ()) -> None:
-    """Check that a network has the block up to which a recipe freezes it.
+def check_fine_tuning(model: str, settings: Settings, recipe: Recipe, initial: Collection[str] = ()) -> None:
+    """Check that a network has the block up to which a recipe freezes it, and a classifier that can be probed.
 
     Args:
         model: The name of the variant.
@@ -80,6 +80,8 @@ def check_freeze(model: str, settings: Settings, recipe: Recipe, initial: Collec
     Raises:
         SettingError: It does not; the message lists the blocks.
     """
+    if recipe.head == PROBE and CLASSIFIER not in dict(count_layers(model, settings)):
+        raise SettingError(f"head={PROBE}: {model} with these settings does not end in a dense layer; use head=random.")
     if recipe.freeze in (NOTHING, FEATURES):
         return
     blocks = list_blocks(model, settings, initial)

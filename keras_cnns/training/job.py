@@ -13,7 +13,7 @@ import numpy as np
 from keras_cnns.data import Dataset
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.networks.baselines.code import CODE, Code
-from keras_cnns.networks.blocks import check_freeze
+from keras_cnns.networks.blocks import check_fine_tuning
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.recipe import Recipe
@@ -59,7 +59,7 @@ class Job:
             raise SettingError(
                 "standardization='weights' is for trainings that begin with weights; name them (weights)."
             )
-        check_freeze(self.model, self.settings, self.recipe, self.initial_layers)
+        check_fine_tuning(self.model, self.settings, self.recipe, self.initial_layers)
 
     @property
     def family(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.errors import SettingError
-from keras_cnns.networks.blocks import check_freeze
+from keras_cnns.networks.blocks import check_fine_tuning
 from keras_cnns.networks.counting import TooSmallError
 from keras_cnns.networks.family import Family
 from keras_cnns.networks.recipe import SEARCH as RECIPE_SEARCH
@@ -316,7 +316,7 @@ class Space:
             SettingError: The values contradict each other, or the network does not have a block that is to be frozen.
         """
         recipe = self.recipe.replace({name: values[name] for name in self.domains})
-        check_freeze(values["model"], settings, recipe, self.weights.initial if self.weights else ())
+        check_fine_tuning(values["model"], settings, recipe, self.weights.initial if self.weights else ())
         return recipe
 
     def excess(self, candidate: Candidate) -> float:

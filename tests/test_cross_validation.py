@@ -306,7 +306,7 @@ def test_a_name_of_several_cross_validations_needs_an_id(made: Made) -> None:
         evaluate("cross-validation-lenet5", made.data)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_cross_validation_is_resumed_and_trains_nothing_twice(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,7 +342,7 @@ def test_a_killed_cross_validation_is_resumed_and_trains_nothing_twice(
     assert "is finished, as run" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("own_ray")
 def test_folds_in_worker_processes_give_the_same_result(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

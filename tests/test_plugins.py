@@ -43,6 +43,7 @@ def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {"PYTHONPATH": os.pathsep.join([str(target), str(PLUGIN.parents[1])])}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.xdist_group("plugin")
 def test_the_family_of_an_installed_package_passes_the_tests_of_families(
     source: Path, installed: dict[str, str]

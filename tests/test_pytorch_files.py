@@ -125,7 +125,7 @@ PAYLOADS: dict[str, Callable[[str], bytes]] = {
     "long": lambda _: b"\x80\x02\x8b\xff\xff\xff\x7f.",
     "long text": lambda _: b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.",
     "long digits": lambda _: b"\x80\x02I" + b"9" * 10_000 + b"\n.",
-    "many lists": lambda _: b"\x80\x02(" + b"]" * 1_000_000 + b"t.",
+    "many lists": lambda _: b"\x80\x02(" + b"]" * 300_000 + b"t.",
     "many copies": lambda _: b"\x80\x02](" + b"(K\x01K\x02t" * 50_000 + b"eq\x01("
     + b"ccollections\nOrderedDict\nh\x01\x85R" * 20_000 + b"t.",
     "no end": lambda _: b"\x80\x02}",

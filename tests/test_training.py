@@ -310,7 +310,10 @@ def weights_of_one_device(tmp_path_factory: pytest.TempPathFactory) -> list[np.n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("devices", "workers"), [(2, 1), (1, 2)], ids=["two devices", "two workers"])
+@pytest.mark.parametrize(
+    ("devices", "workers"),
+    [pytest.param(2, 1, id="two devices"), pytest.param(1, 2, id="two workers", marks=pytest.mark.exhaustive)],
+)
 def test_several_devices_give_the_weights_of_one(
     weights_of_one_device: list[np.ndarray], tmp_path: Path, devices: int, workers: int
 ) -> None:

@@ -235,7 +235,7 @@ class FamilyTests:
     def test_any_legal_settings_build_a_network_with_the_counted_cost(self, family: Family) -> None:
         """Whatever `count` accepts can be built and has the counted cost; whatever it rejects, `build` rejects."""
 
-        @settings(max_examples=25, deadline=None)
+        @settings(max_examples=20, deadline=None)
         @given(
             network=small_networks(family),
             shape=st.tuples(st.integers(1, 90), st.integers(20, 90), st.integers(1, 4)),

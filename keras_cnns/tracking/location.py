@@ -138,7 +138,7 @@ def create_database(database: Path) -> None:
     temporary = database.with_name(f".{database.name}.new")
     temporary.unlink(missing_ok=True)
     with quiet_logging():
-        store = SqlAlchemyStore(f"{SQLITE}{temporary}", artifact_folder(database).as_uri())  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(f"{SQLITE}{temporary}", artifact_folder(database).as_uri())
     store.engine.dispose()
     temporary.replace(database)
 

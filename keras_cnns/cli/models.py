@@ -26,9 +26,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the names of the networks; at a terminal, a table with their sizes."""
     filters = {name: getattr(arguments, name) for name in ("family", "min_parameters", "max_parameters", "year")}
     names = [] if arguments.family == BASELINE else list_models(arguments.pattern, **filters)
-    only_baselines = {**dict.fromkeys(filters), "family": BASELINE}
-    is_shown = not any(filters.values()) or filters == only_baselines
-    baselines = fnmatch.filter(list_keras_networks(), arguments.pattern) if is_shown else []
+    are_listed = all(value in (None, BASELINE) for value in filters.values())
+    baselines = fnmatch.filter(list_keras_networks(), arguments.pattern) if are_listed else []
     if not names and not baselines:
         raise ModelNameError(explain_empty_list(arguments.pattern))
     if arguments.json:

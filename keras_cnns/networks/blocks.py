@@ -12,12 +12,11 @@ from typing import Any
 
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.networks.counting import CostCounter, SymbolicTensor
-from keras_cnns.networks.graph import block_name
+from keras_cnns.networks.graph import AUXILIARY, LOGITS, block_name
 from keras_cnns.networks.recipe import FEATURES, NOTHING, PROBE, Recipe
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.networks.settings import Settings
 
-AUXILIARY, CLASSIFIER = "auxiliary", "logits"
 LARGE_SIDE = 2**14  # pixels, large enough for any number of strides
 CACHED_NETWORKS = 1024
 
@@ -80,7 +79,7 @@ def check_fine_tuning(model: str, settings: Settings, recipe: Recipe, initial: C
     Raises:
         SettingError: It does not; the message lists the blocks.
     """
-    if recipe.head == PROBE and CLASSIFIER not in dict(count_layers(model, settings)):
+    if recipe.head == PROBE and LOGITS not in dict(count_layers(model, settings)):
         raise SettingError(f"head={PROBE}: {model} with these settings does not end in a dense layer; use head=random.")
     if recipe.freeze in (NOTHING, FEATURES):
         return

@@ -8,7 +8,7 @@ from typing import Any
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.lazy import keras
 from keras_cnns.networks.backend import auxiliary
-from keras_cnns.networks.graph import block_name, graph_nodes, model_inputs, raised_recursion_limit
+from keras_cnns.networks.graph import block_name, graph_nodes, model_inputs, raised_recursion_limit, weights_of
 
 
 def features(model: Any, names: Collection[str]) -> Any:
@@ -58,7 +58,7 @@ def with_feature_summary(model: Any) -> Any:
     main = auxiliary.strip_auxiliary(model)
     nodes = list(graph_nodes(main))
     ends = {block_name(layer.name): outputs[0] for layer, _, outputs in nodes if len(outputs[0].shape) == 4}
-    received = next(inputs[0] for layer, inputs, _ in reversed(nodes) if getattr(layer, "weights", ()))
+    received = next(inputs[0] for layer, inputs, _ in reversed(nodes) if weights_of(layer))
     with raised_recursion_limit():
         summary = [summarize(tensor, f"features_{number}") for number, tensor in enumerate((*ends.values(), received))]
         joined = keras.layers.Concatenate(name="features_joined", dtype="float32")(summary)

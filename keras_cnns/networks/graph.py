@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 from keras_cnns.lazy import keras
 
 RECURSION_LIMIT = 50_000
+LOGITS, AUXILIARY = "logits", "auxiliary"
+"""The name of the classifier, and what the names of the layers of auxiliary classifiers begin with."""
 Node: TypeAlias = tuple[Any, list[Any], list[Any]]
 """An operation with its input and output tensors."""
 
@@ -45,6 +47,11 @@ def graph_nodes(model: Any) -> Iterator[Node]:
         for node in nodes:
             if not node.is_input:
                 yield node.operation, node.input_tensors, node.output_tensors
+
+
+def weights_of(operation: Any) -> list[Any]:
+    """Return the weights of a layer; other operations have none."""
+    return list(getattr(operation, "weights", ()))
 
 
 def model_inputs(model: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from keras_cnns.errors import SettingError
 from keras_cnns.lazy import keras
 from keras_cnns.networks.counting import Counts
-from keras_cnns.networks.graph import Node, block_name, graph_nodes
+from keras_cnns.networks.graph import Node, block_name, graph_nodes, weights_of
 from keras_cnns.networks.receptive_fields import ReceptiveField, output_receptive_field, single_pixel, whole_image
 
 SUMMED = ("trainable_parameters", "parameters", "macs", "activations", "activation_bytes")
@@ -142,7 +142,7 @@ def profile_layers(model: Any, nodes: Sequence[Node]) -> Iterator[LayerProfile]:
     fields = propagate(nodes, model.inputs, starts, axes)
     counted: set[int] = set()
     for operation, inputs, outputs in nodes:
-        weights = [weight for weight in getattr(operation, "weights", ()) if id(weight) not in counted]
+        weights = [weight for weight in weights_of(operation) if id(weight) not in counted]
         counted.update(map(id, weights))
         trainable = {id(weight) for weight in getattr(operation, "trainable_weights", ())}
         yield LayerProfile(

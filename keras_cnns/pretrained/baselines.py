@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,17 @@ from keras_cnns.networks.baselines.graph_copy import (
     Copy,
     name_by_leaves,
     set_values,
-    weights_of,
 )
 from keras_cnns.networks.baselines.published import find_published_file, load_published
+from keras_cnns.networks.graph import weights_of
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.registry import build, find_variant
 from keras_cnns.networks.weights.entries import Entry, find_head, match_arrays, parent
 from keras_cnns.networks.weights.files import open_state
-from keras_cnns.networks.weights.loading import stem_layer
+from keras_cnns.networks.weights.loading import reorder_channels, stem_layer
 from keras_cnns.networks.weights.own import check_order
 from keras_cnns.pretrained.download import compute_checksum
+from keras_cnns.pretrained.source import Source
 
 if TYPE_CHECKING:
     from keras import Model
@@ -35,18 +35,9 @@ WHITE = 255.0
 RGB = 3
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LoadedBaseline:
-    """A baseline with the weights of a file; the attributes are those of `Source`."""
-
-    network: Model
-    preprocessing: Preprocessing
-    initial: tuple[str, ...]
-
-
 def load_baseline(
     path: Path, name: str, shape: tuple[int, int, int], classes: int | None, settings: Mapping[str, Any]
-) -> LoadedBaseline:
+) -> Source:
     """Build a baseline for RGB images and load the weights of a file that was saved from the function's own model.
 
     Args:
@@ -87,9 +78,8 @@ def load_baseline(
     stem = stem_layer(network)
     if source.readers != 1 or not isinstance(stem, keras.layers.Conv2D) or stem.groups != 1:
         raise WeightsError(f"{name}: weights need a network that begins with one convolution of the images.")
-    kernel, *others = stem.get_weights()
-    stem.set_weights([kernel[:, :, list(order)], *others])
-    return LoadedBaseline(network=network, preprocessing=preprocessing, initial=initial)
+    reorder_channels(network, order)
+    return Source(network=network, preprocessing=preprocessing, initial=initial)
 
 
 def is_published(path: Path, name: str, settings: Mapping[str, Any]) -> bool:

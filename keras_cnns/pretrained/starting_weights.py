@@ -6,23 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_cnns.errors import WeightsError
 from keras_cnns.networks.baselines.names import is_baseline
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.registry import build
-from keras_cnns.networks.weights.channels import adapt_channels
 from keras_cnns.networks.weights.files import open_state
-from keras_cnns.networks.weights.loading import copy_weights, load_state, stem_layer
+from keras_cnns.networks.weights.loading import copy_weights, load_state, reorder_channels
 from keras_cnns.networks.weights.own import check_structure
 from keras_cnns.pretrained.baselines import load_baseline
 from keras_cnns.pretrained.references import WeightsFile
+from keras_cnns.pretrained.source import Source
 
 if TYPE_CHECKING:
     from keras import Model
 
-RGB = 3
+RGB, BLUE_FIRST = 3, (2, 1, 0)
 CHECKSUM = "weights.sha256"
 """The tag of a run with the SHA-256 of the weights that it began with."""
 
@@ -65,28 +63,6 @@ class StartingWeights:
         return f"weights {self.file.reference}: {self.file.source}, licence {licence}{assumed}{kept}"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
-    """A network with the weights of a file, for as many channels as they were trained with.
-
-    Attributes:
-        network: The network, without preprocessing.
-        preprocessing: The preprocessing of the weights.
-        initial: Names of the layers that keep their initial values.
-        library: The library whose standardization is assumed, "" if it is known.
-    """
-
-    network: Model
-    preprocessing: Preprocessing
-    initial: tuple[str, ...]
-    library: str = ""
-
-    def adapt(self, channels: int) -> tuple[np.ndarray, Preprocessing]:
-        """Return the first kernel and the preprocessing for images with a number of channels."""
-        kernel = np.asarray(stem_layer(self.network).get_weights()[0])
-        return adapt_channels(kernel, self.preprocessing, channels)
-
-
 def load_source(
     file: WeightsFile, name: str, shape: tuple[int, int, int], classes: int | None, settings: Mapping[str, Any]
 ) -> Source:
@@ -104,7 +80,7 @@ def load_source(
         KerasCnnsError: The network is not valid.
     """
     if file.preprocessing is None and is_baseline(name):
-        return Source(**vars(load_baseline(file.path, name, shape, classes, settings)))
+        return load_baseline(file.path, name, shape, classes, settings)
     channels = RGB if file.preprocessing is None else file.preprocessing.input_channels
     network = build(name, input_shape=(*shape[:2], channels), classes=classes, classifier_activation=None, **settings)
     is_own = file.preprocessing is not None and file.path.suffix.lower() == ".keras"
@@ -116,10 +92,8 @@ def load_source(
         raise WeightsError(
             f"{file.path}: does not say how images were standardized for these weights; use the .keras file of a run."
         )
-    stem = stem_layer(network)
     if loaded.layout.blue_first:
-        kernel, *others = stem.get_weights()
-        stem.set_weights([kernel[:, :, ::-1], *others])
+        reorder_channels(network, BLUE_FIRST)
     return Source(
         network=network,
         preprocessing=file.preprocessing or loaded.layout.preprocessing,

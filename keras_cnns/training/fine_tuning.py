@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_cnns.networks.blocks import group_blocks
-from keras_cnns.networks.graph import graph_nodes
+from keras_cnns.networks.graph import graph_nodes, weights_of
 from keras_cnns.networks.recipe import FEATURES, NOTHING, Recipe
 from keras_cnns.training.variable_rates import VariableRates
 
@@ -26,7 +26,7 @@ class FineTuning:
     def __init__(self, model: keras.Model, recipe: Recipe, initial: Collection[str] = ()) -> None:
         self.model = model
         self.recipe = recipe
-        layers = {layer.name: layer for layer, _, _ in graph_nodes(model) if getattr(layer, "weights", ())}
+        layers = {layer.name: layer for layer, _, _ in graph_nodes(model) if weights_of(layer)}
         blocks = group_blocks({name: hasattr(layer, "kernel") for name, layer in layers.items()}, initial)
         self.block_names = list(blocks)
         self.blocks = [[layers[name] for name in names] for names in blocks.values()]

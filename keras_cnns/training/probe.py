@@ -28,8 +28,7 @@ from keras_cnns.data.folds import make_folds
 from keras_cnns.data.pipeline import evaluation_batches
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.networks.auxiliary import strip_auxiliary
-from keras_cnns.networks.blocks import AUXILIARY
-from keras_cnns.networks.graph import graph_nodes, model_inputs, raised_recursion_limit
+from keras_cnns.networks.graph import AUXILIARY, graph_nodes, model_inputs, raised_recursion_limit, weights_of
 from keras_cnns.networks.weights.transfer import CLASSIFIERS
 from keras_cnns.training.job import Job, assemble, class_weights, load_weights
 from keras_cnns.training.speed import dtype_policy
@@ -149,7 +148,7 @@ def feature_network(job: Job, dataset: Dataset) -> tuple[keras.Model, str]:
         model = assemble(job, dataset)
     load_weights(job, dataset, model)
     nodes = reversed(list(graph_nodes(strip_auxiliary(model))))
-    layer, inputs, _ = next(node for node in nodes if getattr(node[0], "weights", ()))
+    layer, inputs, _ = next(node for node in nodes if weights_of(node[0]))
     if not isinstance(layer, keras.layers.Dense):
         raise SettingError(
             f"head=probe: {job.model} with these settings does not end in a dense layer; use head=random."

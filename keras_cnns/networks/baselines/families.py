@@ -18,7 +18,7 @@ from keras_cnns.networks.baselines.functions import (
     NetworkFunction,
     find_code,
     find_function,
-    remember_file,
+    is_code_of,
     without_values,
 )
 from keras_cnns.networks.baselines.graph_copy import Copy, copy_graph
@@ -87,11 +87,8 @@ def restore_settings(name: str, code: Code | None, values: Mapping[str, Any]) ->
     Raises:
         ModelNameError: The file of the network has changed since.
     """
-    if code is not None:
-        remember_file(name, code.path)
-        found = find_code(name)
-        if found is None or found.sha256 != code.sha256:
-            raise ModelNameError(f"{code.path}: the file has changed since the training was started; restore it.")
+    if code is not None and not is_code_of(name, code):
+        raise ModelNameError(f"{code.path}: the file has changed since the training was started; restore it.")
     return find_baseline(name).variants[name].settings.replace(values)
 
 

@@ -123,7 +123,7 @@ class NetworkFunction:
 def find_code(name: str) -> Code | None:
     """Return the file that defines a baseline; None for networks of Keras, and for modules without a file.
 
-    A worker process of a sweep has another working folder. It finds the file where `remember_file` says.
+    A worker process of a sweep has another working folder. It finds the file where `is_code_of` remembers it.
 
     Raises:
         ModelNameError: The file cannot be read.
@@ -138,9 +138,14 @@ def find_code(name: str) -> Code | None:
     return read_code(path if path.exists() else FILES.get(name, path))
 
 
-def remember_file(name: str, path: Path) -> None:
-    """Remember where the file of a network is, for a process with another working folder than the user's."""
-    FILES[name] = path
+def is_code_of(name: str, code: Code) -> bool:
+    """Return whether a baseline is defined by this code, wherever the file is found.
+
+    The path of the code is remembered, for a process with another working folder than the user's.
+    """
+    FILES[name] = code.path
+    found = find_code(name)
+    return found is not None and found.sha256 == code.sha256
 
 
 def find_function(name: str, code: Code | None) -> NetworkFunction:
@@ -176,9 +181,7 @@ def check_recorded(name: str, recorded: Code | None) -> None:
     if not is_baseline(name) or is_of_keras(name):
         return
     code = check_executed_before(recorded)
-    remember_file(name, code.path)
-    found = find_code(name)
-    if found is None or found.sha256 != code.sha256:
+    if not is_code_of(name, code):
         raise ModelNameError(
             f"{code.path}: the file has changed, or is not the one that {name} names here; restore the recorded "
             f"version, and work in the folder that it was named in."

@@ -13,10 +13,9 @@ from typing import Any
 
 from keras_cnns.errors import SettingError
 from keras_cnns.lazy import keras
-from keras_cnns.networks.graph import graph_nodes, has_graph, run_graph
+from keras_cnns.networks.graph import LOGITS, graph_nodes, has_graph, run_graph, weights_of
 from keras_cnns.networks.preprocessing import CONSTANT, STANDARDIZE, STANDARDIZE_IMAGE
 
-LOGITS = "logits"
 RESERVED = (LOGITS, "images", "pixels", "predictions", "main_output", "with_constant", STANDARDIZE, STANDARDIZE_IMAGE,
     CONSTANT)  # fmt: skip
 """Names of layers that every network can have besides those of its function."""
@@ -262,11 +261,6 @@ def copy_operation(operation: Any, name: str, *, is_final: bool) -> Any:
         copied = operation
     copied.name = name
     return copied
-
-
-def weights_of(operation: Any) -> list[Any]:
-    """Return the weights of a layer; other operations have none."""
-    return list(getattr(operation, "weights", ()))
 
 
 def set_values(layer: Any, values: Sequence[Any]) -> None:

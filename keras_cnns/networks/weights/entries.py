@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_cnns.errors import WeightsError
-from keras_cnns.networks.graph import graph_nodes
+from keras_cnns.networks.graph import AUXILIARY, LOGITS, graph_nodes
 
 if TYPE_CHECKING:
     from keras import Model
 
-AUXILIARY = "auxiliary"
 MAX_PROBLEMS = 5
 
 
@@ -44,7 +43,7 @@ class Entry:
     @property
     def classifier(self) -> bool:
         """Whether the shape depends on the number of classes."""
-        return self.layer.endswith("logits")
+        return self.layer.endswith(LOGITS)
 
     def export_values(self, values: np.ndarray) -> np.ndarray:
         """Return values of our layer as a contiguous copy in the library's axis order."""
@@ -74,7 +73,7 @@ def find_head(model: Model) -> set[str]:
     main = [found for found in kernels if found[0] not in auxiliary]
     last = max((index for index, (_, axes, _) in enumerate(main) if axes == 4), default=-1)
     dense = {name for name, axes, input_axes in main[last + 1 :] if axes == 2 and input_axes == 2}
-    return {*auxiliary, *dense, *(layer.name for layer in model.layers if layer.name.endswith("logits"))}
+    return {*auxiliary, *dense, *(layer.name for layer in model.layers if layer.name.endswith(LOGITS))}
 
 
 def match_arrays(owner: str, entries: Sequence[Entry], state: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:

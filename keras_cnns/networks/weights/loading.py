@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,13 @@ def name_variables(state: Mapping[str, Any], entries: list[Entry]) -> dict[str, 
 def stem_layer(model: Model) -> Any:
     """Return the first layer of a network with a kernel, which receives the images."""
     return next(layer for layer in model.layers if len(getattr(getattr(layer, "kernel", None), "shape", ())) == 4)
+
+
+def reorder_channels(model: Model, order: Sequence[int]) -> None:
+    """Reorder the input channels of a network's first kernel: channel `i` takes the place of channel `order[i]`."""
+    stem = stem_layer(model)
+    kernel, *others = stem.get_weights()
+    stem.set_weights([kernel[:, :, list(order)], *others])
 
 
 def copy_weights(source: Model, target: Model, stem_kernel: np.ndarray) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_cnns.errors import WeightsError, nearest_or_all
 from keras_cnns.lazy import keras
-from keras_cnns.networks.graph import graph_nodes
+from keras_cnns.networks.graph import AUXILIARY, graph_nodes
 from keras_cnns.networks.layouts import KERAS, Layout
 from keras_cnns.networks.registry import all_families
 from keras_cnns.networks.weights.entries import Entry, find_head, match_arrays
@@ -139,7 +139,7 @@ def to_state_dict(model: Model, layout: str = "torchvision") -> dict[str, np.nda
 def select_arrays(model: Model, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state dict without batch counters and, if the network has none, without auxiliary classifiers."""
     arrays = {name: values for name, values in state.items() if not name.endswith(f".{BATCH_COUNTER}")}
-    if any(layer.name.startswith("auxiliary") for layer in model.layers):
+    if any(layer.name.startswith(AUXILIARY) for layer in model.layers):
         return arrays
     return {name: values for name, values in arrays.items() if not HEADS.match(name)}
 

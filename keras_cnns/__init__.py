@@ -11,10 +11,11 @@ from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
     from keras_cnns.comparing.model_comparison import ModelComparison, compare_models
-    from keras_cnns.data import Dataset, load
+    from keras_cnns.data import Dataset
     from keras_cnns.data.inspection import Inspection, inspect
     from keras_cnns.errors import KerasCnnsError
     from keras_cnns.evaluation import Evaluation, Explanations, Predictions, evaluate, explain, predict
+    from keras_cnns.evaluation.classifier import Classifier, load
     from keras_cnns.networks import weights
     from keras_cnns.networks.auxiliary import auxiliary_outputs, strip_auxiliary
     from keras_cnns.networks.counting import Counts
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from keras_cnns.writing.reproducing import Reproduction, reproduce
 
 _MODULES = {
+    "Classifier": "evaluation.classifier",
     "Counts": "networks.counting",
     "CrossValidation": "training.cross_validation",
     "Dataset": "data",
@@ -55,7 +57,7 @@ _MODULES = {
     "features": "networks.features",
     "inspect": "data.inspection",
     "list_models": "networks.registry",
-    "load": "data",
+    "load": "evaluation.classifier",
     "predict": "evaluation",
     "profile": "networks.profiling",
     "report": "writing.report",
@@ -66,6 +68,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Classifier",
     "Counts",
     "CrossValidation",
     "Dataset",

@@ -10,7 +10,7 @@ import keras
 
 from keras_cnns import Dataset
 from keras_cnns.tracking import RunDescription, Store
-from keras_cnns.training.logged_data import network_metadata
+from keras_cnns.training.logged_data import log_network
 from keras_cnns.training.run import log_validation
 
 
@@ -44,8 +44,7 @@ def save_run(
     )  # fmt: skip
     run_id = store.start(description, experiment="saved", parent=parent)
     operating_point = log_validation(network, data, store, run_id)
-    metadata = network_metadata(data, store)
-    store.log_model(run_id, network, data.splits["validation"].images[:2], metadata=metadata)
+    log_network(network, data, store, run_id, operating_point)
     store.finish(run_id, metrics={**operating_point, **more})
     return run_id
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from keras_cnns.errors import StoreError
+from keras_cnns.evaluation.classifier import describe_network
 from keras_cnns.tracking import RunDescription, Store
 
 DESCRIPTION = RunDescription(
@@ -172,12 +173,17 @@ def test_a_model_can_be_loaded_by_both_mlflow_flavors(
     import keras
 
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
-    images = np.arange(32, dtype=np.float32).reshape(2, 4, 4, 1)
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    model = keras.Sequential(layers)
+    images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
     expected = model.predict(images, verbose=0)
     run_id = store.start(DESCRIPTION, experiment=experiment)
     capfd.readouterr()
-    store.log_model(run_id, model, images)
+    description = describe_network(
+        class_names=("a", "b", "c"), positive=None, multi_label=False, image_shape=(4, 4, 1), reading={}, ranges={},
+        operating_point={}, rules={},
+    )  # fmt: skip
+    store.log_model(run_id, model, images, description=description)
     assert capfd.readouterr() == ("", "")
 
     before = mlflow.get_tracking_uri()
@@ -187,7 +193,10 @@ def test_a_model_can_be_loaded_by_both_mlflow_flavors(
         as_keras = mlflow.tensorflow.load_model(f"runs:/{run_id}/model")
     finally:
         mlflow.set_tracking_uri(before)
-    np.testing.assert_allclose(as_function.predict(images), expected, rtol=1e-5)
+    answers = as_function.predict(images)
+    assert list(answers) == ["predicted_class", "probability_a", "probability_b", "probability_c"]
+    np.testing.assert_allclose(answers.iloc[:, 1:].to_numpy(), expected, rtol=1e-5)
+    assert list(answers["predicted_class"]) == ["abc"[index] for index in expected.argmax(axis=1)]
     np.testing.assert_allclose(as_keras.predict(images, verbose=0), expected, rtol=1e-5)
     assert as_function.metadata.signature is not None
     assert as_function.metadata.saved_input_example_info is not None

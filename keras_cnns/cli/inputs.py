@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import keras_cnns
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import CHANNELS, CLASSES, SIDE, find_variant
@@ -32,7 +31,9 @@ def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def load_images(arguments: argparse.Namespace) -> Dataset:
     """Load the dataset of `add_data`."""
-    return keras_cnns.load(arguments.data, **reading_options(arguments))
+    from keras_cnns.data import load  # noqa: PLC0415 - imports pandas
+
+    return load(arguments.data, **reading_options(arguments))
 
 
 def read_network(arguments: argparse.Namespace) -> dict[str, Any]:

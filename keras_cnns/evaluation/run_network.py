@@ -178,17 +178,34 @@ def load_run_network(store: Store, run: Run) -> RunNetwork:
     """
     with tempfile.TemporaryDirectory() as folder:
         stored = store.fetch_network(run.id, Path(folder))
-        execute_code(run, stored.file)
-        try:
-            model = keras.saving.load_model(stored.file, compile=False, safe_mode=True)
-        except (OSError, TypeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise EvaluationError(
-                f"run {run.id}: its network cannot be loaded ({reason}); use the versions it was saved with, "
-                f"keras {run.tags.get('versions.keras', 'unknown')} and keras-cnns "
-                f"{run.tags.get('versions.keras_cnns', 'unknown')}."
-            ) from error
-    known, features = stored.metadata, read_arrays(store, run, FEATURES)
+        features = read_arrays(store, run, FEATURES)
+        return make_run_network(
+            run, stored.file, stored.metadata, None if features is None else Detector.from_arrays(features)
+        )
+
+
+def make_run_network(run: Run, file: Path, known: Mapping[str, Any], detector: Detector | None = None) -> RunNetwork:
+    """Load the network of a run from a file.
+
+    Args:
+        run: The run.
+        file: The `.keras` file.
+        known: Its `class_names`, and further attributes of `RunNetwork`.
+        detector: Detects images that are unlike the training images.
+
+    Raises:
+        EvaluationError: The file is not a network that can be loaded safely.
+    """
+    execute_code(run, file)
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EvaluationError(
+            f"run {run.id or file}: its network cannot be loaded ({reason}); use the versions it was saved with, "
+            f"keras {run.tags.get('versions.keras', 'unknown')} and keras-cnns "
+            f"{run.tags.get('versions.keras_cnns', 'unknown')}."
+        ) from error
     return RunNetwork(
         run=run,
         model=model,
@@ -197,7 +214,7 @@ def load_run_network(store: Store, run: Run) -> RunNetwork:
         source=known.get("source", ""),
         reading=known.get("reading", {}),
         ranges=known.get("ranges", {}),
-        detector=None if features is None else Detector.from_arrays(features),
+        detector=detector,
     )
 
 

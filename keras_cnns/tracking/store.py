@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow import entities
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
+from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
@@ -20,6 +20,8 @@ from keras_cnns.errors import StoreError, first_line, nearest
 from keras_cnns.tracking.conversion import all_pages, filter_string, from_mlflow
 from keras_cnns.tracking.database import read_runs
 from keras_cnns.tracking.location import artifact_folder, current_artifact_uri, download, open_location, quiet_logging
+from keras_cnns.tracking.mlflow_model import NETWORK, save_mlflow_model
+from keras_cnns.tracking.network_file import describe_run
 from keras_cnns.tracking.retry import RetryTimeout, retry
 from keras_cnns.tracking.runs import (
     FINGERPRINT,
@@ -30,11 +32,9 @@ from keras_cnns.tracking.runs import (
     Run,
     RunDescription,
     StoredNetwork,
-    installed_version,
     provenance,
     select_run,
 )
-from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,6 @@ GROUP = "keras_cnns.group"
 EPOCHS = "epochs"
 MODEL = "model"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages then show metrics first
-NETWORK = "data/model.keras"
 PAGE = 1000
 SAME_VERSIONS = ("versions.tensorflow", "versions.keras", "versions.keras_cnns")
 
@@ -162,38 +161,34 @@ class Store:
 
     @retry
     def log_model(
-        self, run_id: str, model: Any, example: np.ndarray, *, metadata: Mapping[str, Any] | None = None
+        self,
+        run_id: str,
+        model: Any,
+        example: np.ndarray,
+        *,
+        description: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Save a Keras model in a run, for `mlflow.pyfunc` and `mlflow.tensorflow`.
+        """Save a network in a run, for `mlflow.pyfunc` and `mlflow.tensorflow`.
 
         Args:
             run_id: The run; the model's URI is `runs:/RUN_ID/model`.
-            model: The model.
-            example: A few inputs, from which the model's signature is inferred.
-            metadata: JSON-compatible values to save with it, such as the `class_names` of its outputs.
+            model: The Keras model.
+            example: A few images.
+            description: What turns its outputs into answers, see `save_mlflow_model`.
+            metadata: More JSON-compatible values to save with it, such as how the images were read.
         """
-        import mlflow.tensorflow  # noqa: PLC0415 - imports TensorFlow
-
-        example = example.astype(model.inputs[0].dtype)
-        signature = infer_signature(example, model.predict(example, verbose=0))
-        requirements = [f"{name}=={installed_version(name)}" for name in ("tensorflow", "keras")]
         run = self._client.get_run(run_id)
+        facts = describe_run(run_id, run.info.run_name, run.info.start_time, run.data.params, run.data.tags)
         logged = self._client.create_logged_model(
             run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params
         )
         where, model_id = logged.artifact_location, logged.model_id
         mlflow_model = Model(where, run_id, model_uuid=model_id, model_id=model_id, metadata=dict(metadata or {}))
         with tempfile.TemporaryDirectory() as folder, quiet_logging():
-            path = str(Path(folder, MODEL))
-            mlflow.tensorflow.save_model(
-                model,
-                path,
-                mlflow_model=mlflow_model,
-                signature=signature,
-                input_example=example,
-                pip_requirements=[*requirements, f"keras-cnns=={__version__}"],
-            )
-            self._client.log_model_artifacts(model_id, path)
+            path = Path(folder, MODEL)
+            save_mlflow_model(path, model, mlflow_model, example, {"run": facts, **description})
+            self._client.log_model_artifacts(model_id, str(path))
         self._client.finalize_logged_model(model_id, entities.LoggedModelStatus.READY)
         self._client.log_outputs(run_id, [entities.LoggedModelOutput(model_id, step=0)])
 

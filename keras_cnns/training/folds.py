@@ -29,9 +29,9 @@ from keras_cnns.training.checkpoints import best_model_path, read_progress, sele
 from keras_cnns.training.devices import describe_hardware, strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
-from keras_cnns.training.logged_data import log_splits, network_metadata
+from keras_cnns.training.logged_data import log_network, log_splits
 from keras_cnns.training.reference import log_detector, log_training_images
-from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run
+from keras_cnns.training.run import TrackingCallback, describe_run
 from keras_cnns.training.run_directory import FINISHED
 
 PREDICTIONS = "out_of_fold.npy"
@@ -118,9 +118,8 @@ class RunningCrossValidation:
         folder, store, history = self.fold_folder(index), self.store, self.record_epochs(index, run_id)
         if not has_network(store, run_id):
             network = keras.saving.load_model(best_model_path(folder), compile=False)
-            examples = self.pooled.training.images[:INPUT_EXAMPLES]
             self.log_references(index, network, run_id)
-            store.log_model(run_id, network, examples, metadata=network_metadata(self.dataset, store))
+            log_network(network, self.dataset, store, run_id, {}, held_out=False)
         store.finish(run_id, metrics=selected_metrics(history, self.job.recipe), tags=describe_hardware())
         write_text(folder / FINISHED, run_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from keras_cnns.data import Dataset
 from keras_cnns.data.flow import describe_flow
 from keras_cnns.data.pseudonyms import load_pseudonyms
 from keras_cnns.data.splits import SPLIT_TABLE, split_table
+from keras_cnns.evaluation.classifier import describe_network, find_rules
+from keras_cnns.evaluation.run_network import is_multi_label
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.location import project_folder
 from keras_cnns.tracking.runs import installed_packages
+
+INPUT_EXAMPLES = 2
 
 
 def hide_patients(dataset: Dataset, store: Store) -> Dataset:
@@ -49,3 +54,34 @@ def network_metadata(dataset: Dataset, store: Store) -> dict[str, Any]:
         **describe_flow(dataset),
         "packages": dict(installed_packages()),
     }
+
+
+def log_network(
+    network: Any, dataset: Dataset, store: Store, run_id: str, operating_point: Mapping[str, float], *,
+    held_out: bool = True,
+) -> None:  # fmt: skip
+    """Save a network in a run, with all that turns images into decisions.
+
+    Args:
+        network: The Keras model.
+        dataset: The images that it was trained on.
+        store: The store.
+        run_id: The run, which has stored its predictions for validation images if there are any.
+        operating_point: Its threshold and temperature.
+        held_out: Whether it was not trained on the validation images, so that prediction sets can be calibrated.
+    """
+    metadata = network_metadata(dataset, store)
+    threshold = operating_point.get("threshold")
+    description = describe_network(
+        class_names=dataset.class_names,
+        positive=dataset.positive,
+        multi_label=is_multi_label(network),
+        image_shape=dataset.image_shape,
+        reading=dataset.reading,
+        ranges=metadata["ranges"],
+        operating_point=operating_point,
+        rules=find_rules(store, run_id, dataset.class_names, threshold) if held_out else {},
+    )
+    store.log_model(
+        run_id, network, dataset.training.images[:INPUT_EXAMPLES], description=description, metadata=metadata
+    )

@@ -35,13 +35,12 @@ from keras_cnns.training.callbacks import ProgressCallback
 from keras_cnns.training.devices import cluster, describe_hardware, strategy
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, count_costs
-from keras_cnns.training.logged_data import hide_patients, log_splits, log_text, network_metadata
+from keras_cnns.training.logged_data import hide_patients, log_network, log_splits, log_text
 from keras_cnns.training.presets import get_recipe
 from keras_cnns.training.reference import log_detector, log_training_images
 from keras_cnns.training.run_directory import FINISHED, create_directory, find_unfinished, wait_for_first_worker
 
 JOB = "job.json"
-INPUT_EXAMPLES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +145,7 @@ def train(
             network = keras.saving.load_model(fitted.best_model, compile=False)
             operating_point = log_validation(network, dataset, store, run_id)
             results = evaluate_test(network, dataset, operating_point.get("threshold"), store, run_id) if test else {}
-            store.log_model(
-                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
-            )
+            log_network(network, dataset, store, run_id, operating_point)
             store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results}, tags=describe_hardware())
         write_text(directory / FINISHED, run_id)
     return TrainedRun(

@@ -23,8 +23,8 @@ from keras_cnns.training.checkpoints import best_model_path, list_checkpoints
 from keras_cnns.training.devices import describe_hardware, strategy
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job
-from keras_cnns.training.logged_data import network_metadata
-from keras_cnns.training.run import INPUT_EXAMPLES, log_validation
+from keras_cnns.training.logged_data import log_network
+from keras_cnns.training.run import log_validation
 from tuning.finishing.finals import Finalist, Finals, States, compare_finalists, median_repeat
 from tuning.finishing.fold_finals import cross_validate_finalists
 from tuning.finishing.lead_intervals import add_lead_intervals
@@ -124,9 +124,8 @@ def save_best_network(sweep: SweepRun, best: Run, state: TrialState) -> dict[str
         return known
     store, dataset = sweep.store, sweep.config.dataset
     network = load_network(sweep, best, state)
-    metadata = network_metadata(dataset, store)
-    store.log_model(best.id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=metadata)
     operating_point = log_validation(network, dataset, store, best.id)
+    log_network(network, dataset, store, best.id, operating_point)
     store.log(best.id, metrics=operating_point)
     return operating_point
 

@@ -22,9 +22,9 @@ from keras_cnns.tracking.registry import RegisteredVersion, Registry
 from keras_cnns.tracking.runs import FINGERPRINT, TRAIN_AND_VALIDATION, TRAINED_ON
 from keras_cnns.training.fit import fit
 from keras_cnns.training.job import Job, count_costs
-from keras_cnns.training.logged_data import log_splits, network_metadata
+from keras_cnns.training.logged_data import log_network, log_splits
 from keras_cnns.training.reference import log_training_images
-from keras_cnns.training.run import INPUT_EXAMPLES, TrackingCallback, describe_run
+from keras_cnns.training.run import TrackingCallback, describe_run
 from keras_cnns.training.run_directory import FINISHED
 from tuning.candidates.space import Candidate
 from tuning.finishing.finals import Finalist
@@ -73,9 +73,7 @@ def refit(
             fitted = fit(job, dataset, folder, progress_callbacks=(TrackingCallback(store, run_id), progress))
             network = keras.saving.load_model(fitted.best_model, compile=False)
             check_finite(network, dataset, job.recipe.learning_rate)
-            store.log_model(
-                run_id, network, dataset.training.images[:INPUT_EXAMPLES], metadata=network_metadata(dataset, store)
-            )
+            log_network(network, dataset, store, run_id, operating_point, held_out=False)
             log_training_images(dataset.training.images, store, run_id)
             store.log(run_id, metrics={**fitted.metrics, **operating_point})
             write_text(folder / FINISHED, run_id)

@@ -43,12 +43,22 @@ def all_sources() -> tuple[SourceKind, ...]:
     return (*ours, *load_plugins("sources", SourceKind))
 
 
+def find_kind(source: str) -> SourceKind | None:
+    """Return the kind of a source; None if it does not exist or is not supported."""
+    text = expand_home(source)
+    return next((kind for kind in all_sources() if kind.matches(text)), None)
+
+
+def expand_home(source: str) -> str:
+    """Return a source with the home folder instead of `~`."""
+    return os.path.expanduser(source)  # noqa: PTH111 - a Path would change texts that are not paths
+
+
 def read_source(source: str) -> Dataset | ImageFiles:
     """Read the arrays of a source, or list its files; raise a `DataError` if it does not exist or is not valid."""
-    text = os.path.expanduser(source)  # noqa: PTH111 - a Path would change texts that are not paths
-    for kind in all_sources():
-        if kind.matches(text):
-            return kind.read(text)
+    text, kind = expand_home(source), find_kind(source)
+    if kind is not None:
+        return kind.read(text)
     problem = "is not a supported source" if Path(text).exists() else "does not exist"
     *usages, last = (kind.usage for kind in all_sources())
     raise DataError(f"{source}: {problem}; use {', '.join(usages)} or {last}.")

@@ -1,0 +1,1 @@
+"""Answers of networks for other programs: as MLflow models, and on a page."""

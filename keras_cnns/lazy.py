@@ -73,7 +73,8 @@ class ImportHook(Loader, MetaPathFinder):
     def __init__(self, first: str, then: str) -> None:
         self._first = first
         self._then = then
-        self._loader: Loader | None = None
+        self._loader: Any = None
+        self._spec = ModuleSpec(first, None)
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
         """Return the specification of the module that is waited for, with this object as its loader."""
@@ -83,18 +84,32 @@ class ImportHook(Loader, MetaPathFinder):
         spec = importlib.util.find_spec(name)
         if spec is not None:
             self._loader, spec.loader = spec.loader, self
+            self._spec = spec
         return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Create the module as its own loader does."""
-        return None if self._loader is None else self._loader.create_module(spec)
+        """Create the module as its own loader does; hooks such as MLflow's only know Python's old protocol."""
+        is_new = hasattr(self._loader, "exec_module")
+        created: ModuleType | None = self._loader.create_module(spec) if is_new else self._loader.load_module(spec.name)
+        return created
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the module, and import the other one."""
-        if self._loader is not None and module.__spec__ is not None:
-            module.__spec__.loader = module.__loader__ = self._loader
+        if hasattr(self._loader, "exec_module"):
+            self._spec.loader = module.__loader__ = self._loader
             self._loader.exec_module(module)
-            importlib.import_module(self._then)
+        importlib.import_module(self._then)
+
+    def load_module(self, name: str) -> ModuleType:
+        """Load the module for importers of the old protocol."""
+        module = importlib.util.module_from_spec(self._spec)
+        sys.modules[name] = module
+        try:
+            self.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
 
 
 def register_layers() -> None:

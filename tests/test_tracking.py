@@ -347,3 +347,32 @@ def test_mlflow_errors_are_reported_in_one_line(store: Store) -> None:
         store.curves("0" * 32)
     assert "\n" not in str(caught.value)
     assert store.location in str(caught.value)
+
+
+AUTOLOG = """
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+mlflow.autolog(silent=True)
+import numpy as np
+import keras_cnns
+generator = np.random.default_rng(0)
+images = generator.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+np.savez("images.npz", train_images=images, train_labels=np.arange(40) % 2)
+with mlflow.start_run() as active:
+    small = {"blocks": (1,), "growth_rate": 2}
+    trained = keras_cnns.train("densenet-bc-40", "images.npz", settings=small, recipe=keras_cnns.Recipe(epochs=1))
+client = mlflow.MlflowClient()
+experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+runs = {run.info.run_id: run for run in client.search_runs(experiments)}
+assert set(runs) == {active.info.run_id, trained.run_id}, runs
+assert runs[trained.run_id].data.tags["mlflow.parentRunId"] == active.info.run_id
+assert not runs[active.info.run_id].data.metrics and not runs[active.info.run_id].data.params
+(model,) = client.search_logged_models(experiments)
+assert model.source_run_id == trained.run_id
+"""
+
+
+@pytest.mark.slow
+def test_autologging_adds_nothing_to_a_training_which_is_nested_in_the_active_run(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", AUTOLOG], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from keras_cnns.errors import StoreError, first_line, nearest
 from keras_cnns.tracking.conversion import all_pages, filter_string, from_mlflow
 from keras_cnns.tracking.database import read_runs
+from keras_cnns.tracking.fluent import find_active_run
 from keras_cnns.tracking.location import artifact_folder, current_artifact_uri, download, open_location, quiet_logging
 from keras_cnns.tracking.mlflow_model import NETWORK, save_mlflow_model
 from keras_cnns.tracking.network_file import describe_run
@@ -363,6 +364,8 @@ class Store:
 
     def _create(self, name: str, experiment: str, tags: Mapping[str, str]) -> str:
         experiment_id = self._experiment_id(experiment)
+        if PARENT not in tags and (active := find_active_run(self.uri)):
+            tags = {**tags, PARENT: active}
         run = self._client.create_run(experiment_id, tags={**self._provenance, **tags}, run_name=name)
         self._recorded_epochs[run.info.run_id] = set()
         return str(run.info.run_id)

@@ -23,6 +23,7 @@ from keras_cnns.errors import SettingError
 from keras_cnns.evaluation.metrics import compute_scores
 from keras_cnns.lazy import LazyModule
 from keras_cnns.networks.recipe import FINE_TUNING, PROBE, Recipe
+from keras_cnns.tracking import without_autologging
 from keras_cnns.training.batch_norm import without_relu_fusion
 from keras_cnns.training.callbacks import CheckpointCallback, EpochSeedCallback, ProgressCallback, UnfreezeCallback
 from keras_cnns.training.checkpoints import (
@@ -95,13 +96,14 @@ def fit(
     check_monitor(job.recipe, dataset)
     check_workers(job.recipe)
     batching = make_batching(job, dataset)
-    return train_within_memory(
-        folder,
-        batching.images_per_device,
-        lambda micro_batches: fit_micro_batches(
-            job, dataset, batching, folder, micro_batches, progress_callbacks, callbacks
-        ),
-    )
+    with without_autologging():
+        return train_within_memory(
+            folder,
+            batching.images_per_device,
+            lambda micro_batches: fit_micro_batches(
+                job, dataset, batching, folder, micro_batches, progress_callbacks, callbacks
+            ),
+        )
 
 
 @without_relu_fusion()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras_cnns.errors import KerasCnnsError
     from keras_cnns.evaluation import Evaluation, Explanations, Predictions, evaluate, explain, predict
     from keras_cnns.evaluation.classifier import Classifier, load
+    from keras_cnns.exporting.export import Export, Exports, export
     from keras_cnns.networks import weights
     from keras_cnns.networks.auxiliary import auxiliary_outputs, strip_auxiliary
     from keras_cnns.networks.counting import Counts
@@ -38,6 +39,8 @@ _MODULES = {
     "Description": "networks.description",
     "Evaluation": "evaluation",
     "Explanations": "evaluation",
+    "Export": "exporting.export",
+    "Exports": "exporting.export",
     "Inspection": "data.inspection",
     "KerasCnnsError": "errors",
     "ModelComparison": "comparing.model_comparison",
@@ -54,6 +57,7 @@ _MODULES = {
     "describe": "networks.description",
     "evaluate": "evaluation",
     "explain": "evaluation",
+    "export": "exporting.export",
     "features": "networks.features",
     "inspect": "data.inspection",
     "list_models": "networks.registry",
@@ -75,6 +79,8 @@ __all__ = [
     "Description",
     "Evaluation",
     "Explanations",
+    "Export",
+    "Exports",
     "Inspection",
     "KerasCnnsError",
     "ModelComparison",
@@ -92,6 +98,7 @@ __all__ = [
     "describe",
     "evaluate",
     "explain",
+    "export",
     "features",
     "inspect",
     "list_models",

@@ -61,6 +61,10 @@ class EvaluationError(KerasCnnsError):
     """A run's network and the images do not fit, a metric cannot be computed, or a report cannot be written."""
 
 
+class ExportError(KerasCnnsError):
+    """A network cannot be exported to a format, or what was exported computes something else."""
+
+
 class ReportError(KerasCnnsError):
     """A write-up cannot be written, or a lock file cannot be read or repeated."""
 

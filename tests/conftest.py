@@ -188,3 +188,11 @@ def browser() -> Iterator[Browser]:
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="session")
+def grey_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a `SavedRun`."""
+    from saved_networks import SavedRun
+
+    return SavedRun(tmp_path_factory.mktemp("grey_run"))

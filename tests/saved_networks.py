@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_cnns import Dataset
+from keras_cnns import Classifier, Dataset, load
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.training.logged_data import log_network
 from keras_cnns.training.run import log_validation
@@ -53,3 +54,27 @@ def copy_store(store: Path, to: Path) -> None:
     """Copy only a store and its files into another folder."""
     shutil.copytree(store / "mlartifacts", to / "mlartifacts")
     shutil.copyfile(store / "mlflow.db", to / "mlflow.db")
+
+
+class SavedRun:
+    """A run of two classes of grey images that a small network cannot tell apart with certainty.
+
+    Args:
+        folder: The folder of the store and of the images.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        generator = np.random.default_rng(0)
+        labels = np.arange(300) % 2
+        brightness = 12 * labels + generator.integers(0, 40, 300)
+        pixels = (generator.integers(0, 160, (300, 16, 16)) + brightness[:, None, None]).astype(np.uint8)
+        arrays = {"train": slice(0, 150), "val": slice(150, 300)}
+        images = {f"{name}_images": pixels[part] for name, part in arrays.items()}
+        np.savez(folder / "grey.npz", **images, **{f"{name}_labels": labels[part] for name, part in arrays.items()})
+        self.data = load(folder / "grey.npz")
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+        self.store = Store(self.uri)
+        self.id = save_run(self.store, train_network(self.data, epochs=3), self.data)
+        self.model = Path(self.store.logged_model(self.id).artifact_location.removeprefix("file://"))
+        self.classifier: Classifier = load(self.id, tracking_uri=self.uri)
+        self.images = self.data.splits["validation"].images[:6]

@@ -29,10 +29,11 @@ BELOW = {
     "training": {"pretrained", "evaluation", "data", "tracking", "networks", "shared"},
     "writing": {"comparing", "training", "pretrained", "evaluation", "data", "tracking", "networks", "shared"},
     "comparing": {"evaluation", "data", "tracking", "networks", "shared"},
+    "exporting": {"evaluation", "data", "tracking", "networks", "shared"},
     "serving": {"evaluation", "data", "tracking", "networks", "shared"},
     "tuning": {"comparing", "training", "pretrained", "evaluation", "data", "tracking", "networks", "shared"},
-    "cli": {"tuning", "serving", "writing", "comparing", "training", "pretrained", "evaluation", "data", "tracking",
-            *NETWORKS},
+    "cli": {"tuning", "serving", "exporting", "writing", "comparing", "training", "pretrained", "evaluation", "data",
+            "tracking", *NETWORKS},
 }  # fmt: skip
 BELOW_IN_TUNING = {
     "candidates": set[str](),

@@ -63,6 +63,7 @@ def make_parser() -> Parser:
     add_evaluate(commands)
     add_predict(commands)
     add_explain(commands)
+    add_export(commands)
     add_report(commands)
     add_reproduce(commands)
     add_inspect(commands)
@@ -284,6 +285,46 @@ def add_explain(commands: Commands) -> None:
         "--layer", metavar="NAME", help="layer to explain (default: the last one with more than one position)"
     )
     parser.add_argument("--check", action="store_true", help="sanity check: compare with heatmaps of random weights")
+    add_json(parser)
+
+
+def add_export(commands: Commands) -> None:
+    """Add `keras-cnns export`."""
+    parser = add_command(
+        commands,
+        "export",
+        "export the network of a run to other formats, with a certificate of what the files compute",
+        "The files take pixel values from 0 to 255 and return calibrated probabilities. They contain the class names, "
+        "the threshold, the preprocessing, the licence and the run. Each is executed in its runtime and compared with "
+        "the run's network.",
+    )
+    parser.add_argument("reference", metavar="RUN", help=RUN)
+    add_tracking_uri(parser)
+    parser.add_argument(
+        "--format",
+        action="append",
+        metavar="FORMAT",
+        help="keras (default), savedmodel, onnx, litert, openvino, state-dict, or all that are installed; repeatable",
+    )
+    parser.add_argument(
+        "--fold-batch-norm", action="store_true", help="fold batch normalization into convolutions: smaller and faster"
+    )
+    parser.add_argument(
+        "--quantize", metavar="int8", help="int8: weights and activations of 8 bits, calibrated on training images"
+    )
+    parser.add_argument(
+        "--check", metavar="SOURCE", help="images of the certificate (default: the validation images of the run)"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="X",
+        help="largest accepted difference of a probability (default: 1e-5) or, for int8, loss of accuracy (0.02)",
+    )
+    parser.add_argument(
+        "--benchmark", action="store_true", help="measure latency and throughput of each file on this machine"
+    )
+    parser.add_argument("--folder", default="exports", help="folder of the files (default: exports)")
     add_json(parser)
 
 

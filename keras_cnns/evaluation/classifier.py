@@ -238,21 +238,36 @@ def load(reference: str | Path = "digits", *, tracking_uri: str | None = None, *
         EvaluationError: The network cannot be loaded safely, or there are several, as of a cross-validation.
     """
     text = str(reference)
-    if text.endswith(SUFFIX):
-        return read_classifier(Path(reference))
-    if text.startswith(MODELS):
-        store = Store(tracking_uri, create=False)
-        return load_from_store(store, store.run(Registry(store).find_run(text)))
-    if reading or find_kind(text) is not None or Path(text).exists():
+    is_network = text.endswith(SUFFIX) or text.startswith(MODELS)
+    if not is_network and (reading or find_kind(text) is not None or Path(text).exists()):
         return data.load(reference, **reading)
     try:
-        store = Store(tracking_uri, create=False)
-        runs, _ = find_runs(store, text)
+        return load_classifier(text, tracking_uri=tracking_uri)
     except StoreError as error:
-        raise DataError(f"{text} is not a source of images (keras-cnns inspect --help lists them), and {error}") from None
+        if is_network:
+            raise
+        raise DataError(
+            f"{text} is not a source of images (keras-cnns inspect --help lists them), and {error}"
+        ) from None
+
+
+def load_classifier(reference: str, *, tracking_uri: str | None = None) -> Classifier:
+    """Load a trained network; the arguments are those of `load` for networks.
+
+    Raises:
+        DataError: The file does not exist or is not a network.
+        StoreError: There is no such run or registered model, or it has no saved network.
+        EvaluationError: The network cannot be loaded safely, or there are several, as of a cross-validation.
+    """
+    if reference.endswith(SUFFIX):
+        return read_classifier(Path(reference))
+    store = Store(tracking_uri, create=False)
+    if reference.startswith(MODELS):
+        return load_from_store(store, store.run(Registry(store).find_run(reference)))
+    runs, _ = find_runs(store, reference)
     if len(runs) > 1:
         ids = ", ".join(run.id for run in runs)
-        raise EvaluationError(f"{text} is a cross-validation of {len(runs)} networks; load one of its runs: {ids}.")
+        raise EvaluationError(f"{reference} is a cross-validation of {len(runs)} networks; use one of its runs: {ids}.")
     return load_from_store(store, runs[0])
 
 

@@ -17,6 +17,7 @@ from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.decoding.window import find_window
 from keras_cnns.data.pipeline import evaluation_batches
 from keras_cnns.errors import EvaluationError, ModelNameError, WeightsError
+from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPoint, Threshold
 from keras_cnns.evaluation.out_of_distribution import Detector
 from keras_cnns.evaluation.reference_files import FEATURES, read_arrays
@@ -66,6 +67,8 @@ class RunNetwork:
         reading: The options of `load` with which they were read.
         ranges: The ranges of their values, as in `Dataset.ranges`.
         detector: Detects images that are unlike the training images; None if the run does not have one.
+        applied_temperature: The temperature that the outputs of the network have been scaled with, as in an exported
+            file; None for those of the run.
     """
 
     run: Run
@@ -76,6 +79,7 @@ class RunNetwork:
     reading: Mapping[str, Any] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     detector: Detector | None = None
+    applied_temperature: float | None = None
 
     @cached_property
     def with_features(self) -> Any:
@@ -156,6 +160,8 @@ class RunNetwork:
                 copies = augment_views(pixels, self.tta_augmentation, views=tta - 1, seed=begin)
                 of_copies = predict_probabilities(self.model, copies.reshape(-1, *pixels.shape[1:]))
                 total = (total + of_copies.reshape(tta - 1, len(pixels), -1).sum(axis=0)) / tta
+            if self.applied_temperature is not None:
+                total = apply_temperature(total, 1 / self.applied_temperature, multi_label=self.multi_label)
             chunks.append(total)
         probabilities = np.concatenate(chunks)
         broken = int((~np.isfinite(probabilities).all(axis=1)).sum())
@@ -215,6 +221,7 @@ def make_run_network(run: Run, file: Path, known: Mapping[str, Any], detector: D
         reading=known.get("reading", {}),
         ranges=known.get("ranges", {}),
         detector=detector,
+        applied_temperature=known.get("applied_temperature"),
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keras_cnns.networks.profiling import Profile, profile
     from keras_cnns.networks.recipe import Recipe
     from keras_cnns.networks.registry import count, list_models
+    from keras_cnns.pretrained.applications import decode_predictions, preprocess_input
     from keras_cnns.pretrained.building import build
     from keras_cnns.training.cross_validation import CrossValidation, cross_validate
     from keras_cnns.training.run import train
@@ -54,6 +55,7 @@ _MODULES = {
     "compare_models": "comparing.model_comparison",
     "count": "networks.registry",
     "cross_validate": "training.cross_validation",
+    "decode_predictions": "pretrained.applications",
     "describe": "networks.description",
     "evaluate": "evaluation",
     "explain": "evaluation",
@@ -63,6 +65,7 @@ _MODULES = {
     "list_models": "networks.registry",
     "load": "evaluation.classifier",
     "predict": "evaluation",
+    "preprocess_input": "pretrained.applications",
     "profile": "networks.profiling",
     "report": "writing.report",
     "reproduce": "writing.reproducing",
@@ -95,6 +98,7 @@ __all__ = [
     "compare_models",
     "count",
     "cross_validate",
+    "decode_predictions",
     "describe",
     "evaluate",
     "explain",
@@ -104,6 +108,7 @@ __all__ = [
     "list_models",
     "load",
     "predict",
+    "preprocess_input",
     "profile",
     "report",
     "reproduce",

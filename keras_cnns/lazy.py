@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -22,15 +24,22 @@ def import_needed(name: str) -> ModuleType:
     Raises:
         MissingPackageError: A package that the module needs is not installed.
     """
-    try:
+    with missing_packages_in_one_line(name):
         return importlib.import_module(name)
+
+
+@contextmanager
+def missing_packages_in_one_line(user: str) -> Iterator[None]:
+    """Raise a `ModuleNotFoundError` of a package as a `MissingPackageError` that says what needs the package."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "keras_cnns", "tuning"):
             raise
-        raise MissingPackageError(
-            f"{name} needs the package {missing}, which is not installed; install keras-cnns with its dependencies."
-        ) from None
+        need = f"{user} needs the package {missing}" if user != missing else f"this needs the package {missing}"
+        message = f"{need}, which is not installed; install keras-cnns with its dependencies."
+        raise MissingPackageError(message) from None
 
 
 class LazyModule:
@@ -125,4 +134,11 @@ if TYPE_CHECKING:
 else:
     keras = LazyModule("keras")
 
-__all__ = ["LazyModule", "import_needed", "keras", "load_backend", "register_layers"]
+__all__ = [
+    "LazyModule",
+    "import_needed",
+    "keras",
+    "load_backend",
+    "missing_packages_in_one_line",
+    "register_layers",
+]

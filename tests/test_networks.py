@@ -60,7 +60,7 @@ def test_the_name_of_a_family_is_not_a_network() -> None:
         ({"stem": "Cifar"}, "stem must be one of imagenet, cifar, not Cifar"),
         ({"classes": 0}, "classes must be a whole number"),
         ({"input_shape": (32, 32)}, "input_shape must be .height, width, channels."),
-        ({"input_shape": (32, None, 3)}, "input_shape must be .height, width, channels."),
+        ({"input_shape": (32, 32, None)}, "input_shape must be .height, width, channels."),
         ({"classifier_activation": "softmaxx"}, "classifier_activation must be the name of a Keras activation"),
     ],
 )

@@ -21,6 +21,7 @@ from keras_cnns import Dataset, Recipe, build, cross_validate, train
 from keras_cnns.cli import main
 from keras_cnns.errors import ResumeError, SettingError, WeightsError
 from keras_cnns.networks import registry
+from keras_cnns.networks.heads import Head
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.pretrained import CAFFE, SYMMETRIC, TORCH, Pretrained
 from keras_cnns.networks.registry import all_families
@@ -251,9 +252,9 @@ def test_weights_that_do_not_exist_are_reported_in_one_line(
 def test_a_run_with_other_strides_is_another_network(tmp_path: Path) -> None:
     settings = {**SMALL, "units": (1, 1)}
     arguments: dict[str, Any] = {"input_shape": SHAPE, "weights": tmp_path / "run.keras", **settings}
-    registry.build_for_pixels(
-        "resnet50", TORCH, SHAPE, classes=5, classifier_activation="softmax", settings=settings
-    ).save(tmp_path / "run.keras")
+    registry.build_for_pixels("resnet50", TORCH, SHAPE, classes=5, head=Head(), settings=settings).save(
+        tmp_path / "run.keras"
+    )
     assert build("resnet50", classes=2, classifier_activation=None, **arguments).output_shape == (None, 2)
     with pytest.raises(WeightsError, match=r"its network is another one: stage2_unit1_layer1_conv has "):
         build("resnet50-v1.5", classes=5, **arguments)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from keras_cnns.lazy import import_needed
 
 if TYPE_CHECKING:
     from tuning.cross_validation import cross_validate
@@ -18,5 +19,5 @@ __all__ = ["SweepResult", "cross_validate", "sweep"]
 def __getattr__(name: str) -> Any:
     """Import Ray at the first use of a public name."""
     if name in _MODULES:
-        return getattr(importlib.import_module(f"tuning.{_MODULES[name]}"), name)
+        return getattr(import_needed(f"tuning.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

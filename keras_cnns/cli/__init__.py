@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 import warnings
@@ -12,7 +13,7 @@ from typing import Any
 
 from keras_cnns.cli.parsers import USER_ERROR, make_parser
 from keras_cnns.errors import KerasCnnsError
-from keras_cnns.lazy import import_needed
+from keras_cnns.lazy import missing_packages_in_one_line
 from keras_cnns.plugins import PluginWarning
 
 INTERRUPTED = 130
@@ -32,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with plugin_warnings_in_one_line():
             arguments = make_parser().parse_args(argv)
-            command = import_needed(f"keras_cnns.cli.{arguments.command}")
-            code = command.run(arguments)
+            with missing_packages_in_one_line(f"the command {arguments.command}"):
+                command = importlib.import_module(f"keras_cnns.cli.{arguments.command}")
+                code = command.run(arguments)
         sys.stdout.flush()
     except KerasCnnsError as error:
         return report_error(" ".join(str(error).split()))

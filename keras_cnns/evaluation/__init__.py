@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from keras_cnns.lazy import import_needed
 
 if TYPE_CHECKING:
     from keras_cnns.evaluation.evaluation import evaluate
@@ -28,5 +29,5 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that importing one module of this package does not import all."""
     if name in _MODULES:
-        return getattr(importlib.import_module(f"keras_cnns.evaluation.{_MODULES[name]}"), name)
+        return getattr(import_needed(f"keras_cnns.evaluation.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,38 +8,69 @@ from typing import Any
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.lazy import keras
 from keras_cnns.networks.backend import auxiliary
+from keras_cnns.networks.feature_maps import feature_maps_by_stride
 from keras_cnns.networks.graph import block_name, graph_nodes, model_inputs, raised_recursion_limit, weights_of
 
 
-def features(model: Any, names: Collection[str]) -> Any:
-    """Return a network that outputs the feature maps of some layers; it shares all weights with `model`.
+def features(model: Any, names: Collection[str] | None = None, *, strides: Collection[int] | None = None) -> Any:
+    """Return a network that outputs feature maps of inner layers; it shares all weights with `model`.
+
+    Either `names` or `strides` selects them.
 
     Args:
         model: A functional or sequential network, built or trained. Auxiliary classifiers are removed.
         names: Names of layers, or prefixes of layer names that end before an underscore. A prefix stands for the last
             layer that it matches: "block1" for the end of block 1, "block1_layer2" for the end of its second layer.
             A layer with exactly this name takes precedence.
+        strides: Distances in pixels of the image between adjacent values of feature maps, such as (4, 8, 16, 32) for a
+            feature pyramid. The last feature maps at each stride are those at the end of its last block, such as a
+            stage of a ResNet or a dense block; at the largest stride, those that the classifier receives.
 
     Returns:
-        A `keras.Model` from the network's inputs to a dictionary of feature maps with `names` as keys.
+        A `keras.Model` from the network's inputs to a dictionary of feature maps. Its keys are `names`, or "stride4",
+        "stride8", ... in the order of `strides`.
 
     Raises:
-        SettingError: The network has no such layer; the message suggests similar names.
+        SettingError: The network has no such layer or stride; the message suggests similar names, or lists the strides.
 
     Example:
         >>> import keras_cnns
         >>> network = keras_cnns.features(keras_cnns.build("densenet121"), ["block1", "block4"])
         >>> {name: output.shape for name, output in network.output.items()}
         {'block1': (None, 56, 56, 256), 'block4': (None, 7, 7, 1024)}
+        >>> backbone = keras_cnns.build("resnet50", include_top=False, input_shape=(None, None, 3))
+        >>> pyramid = keras_cnns.features(backbone, strides=(4, 8, 16, 32))
+        >>> pyramid.output["stride8"].shape
+        (None, None, None, 512)
     """
-    if isinstance(names, str) or not names:
-        raise SettingError(f"names must be a list of layers, such as ['block1'], not {names!r}.")
     if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
         raise SettingError(f"features needs a functional Keras model, not {type(model).__name__}.")
-    outputs = {layer.name: tensors[0] for layer, _, tensors in graph_nodes(auxiliary.strip_auxiliary(model))}
-    chosen = {name: outputs[find_layer(name, outputs)] for name in names}
+    if (names is None) == (strides is None):
+        raise SettingError("features needs either names of layers, such as ['block1'], or strides, such as (8, 16).")
+    main = auxiliary.strip_auxiliary(model)
+    chosen = select_layers(main, names) if names is not None else select_strides(main, strides)
     with raised_recursion_limit():
         return keras.Model(model_inputs(model), chosen, name=f"{model.name}_features")
+
+
+def select_layers(model: Any, names: Any) -> dict[str, Any]:
+    """Return the outputs of layers by the given names, see `features`."""
+    if isinstance(names, str) or not names:
+        raise SettingError(f"names must be a list of layers, such as ['block1'], not {names!r}.")
+    outputs = {layer.name: tensors[0] for layer, _, tensors in graph_nodes(model)}
+    return {name: outputs[find_layer(name, outputs)] for name in names}
+
+
+def select_strides(model: Any, strides: Any) -> dict[str, Any]:
+    """Return the last feature maps at strides, see `features`."""
+    if not isinstance(strides, Collection) or isinstance(strides, str) or not strides:
+        raise SettingError(f"strides must be a list of whole numbers, such as (4, 8, 16, 32), not {strides!r}.")
+    found = feature_maps_by_stride(model)
+    for stride in strides:
+        if stride not in found:
+            known = f"it has {', '.join(map(str, sorted(found)))}" if found else "it has none at any stride"
+            raise SettingError(f"{model.name} has no feature maps at stride {stride!r}; {known}.")
+    return {f"stride{stride}": found[stride] for stride in strides}
 
 
 def with_feature_summary(model: Any) -> Any:

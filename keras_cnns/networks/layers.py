@@ -67,6 +67,57 @@ class TrainableSubsampling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class CeilPooling2D(keras.layers.Layer):
+    """Pool feature maps of any size; the last window may extend beyond the border, as in Caffe.
+
+    For feature maps of a known size, layers of Keras do the same with one of their kinds of padding. Averages are taken
+    over the pixels inside. Shapes: (batch, h, w, c) -> (batch, ceil((h - size) / strides) + 1, ..., c).
+
+    Args:
+        kind: "max" or "average".
+        size: Side of the windows.
+        strides: Stride of the windows.
+    """
+
+    def __init__(self, kind: str, size: int, strides: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.pool_size = (size, size)
+        self.strides = (strides, strides)
+
+    def call(self, inputs: Any) -> Any:
+        """Return the pooled feature maps."""
+
+        def pool(values: Any, operation: Any, outside: float) -> Any:
+            overhang = (0, self.pool_size[0] - 1)
+            padded = ops.pad(values, ((0, 0), overhang, overhang, (0, 0)), constant_values=outside)
+            pooled = operation(padded, self.pool_size, self.strides, "valid", data_format="channels_last")
+            rows, columns = map(self.count_windows, ops.shape(values)[1:3])
+            return pooled[:, :rows, :columns]
+
+        if self.kind == "max":
+            return pool(inputs, ops.max_pool, -float("inf"))
+        inside = pool(ops.ones_like(inputs[..., :1]), ops.average_pool, 0.0)
+        return pool(inputs, ops.average_pool, 0.0) / inside
+
+    def count_windows(self, side: Any) -> Any:
+        """Return the number of windows along an axis; its length is a tensor in graphs of TensorFlow."""
+        beyond_first = side - self.pool_size[0]
+        beyond_first = max(beyond_first, 0) if isinstance(beyond_first, int) else ops.maximum(beyond_first, 0)
+        return (beyond_first + self.strides[0] - 1) // self.strides[0] + 1
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the shape of the pooled feature maps."""
+        batch, *sides, channels = input_shape
+        return batch, *(None if side is None else self.count_windows(side) for side in sides), channels
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the layer."""
+        arguments = {"kind": self.kind, "size": self.pool_size[0], "strides": self.strides[0]}
+        return {**super().get_config(), **arguments}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class PartiallyConnectedConv2D(keras.layers.Layer):
     """A "valid" convolution in which each filter reads only some of the input channels.
 

@@ -10,14 +10,45 @@ Every layer sets `data_format="channels_last"`, so that a network does not depen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from keras_cnns.errors import ImageSizeError
 from keras_cnns.lazy import keras
 from keras_cnns.networks.backend import layers, weight_init
 from keras_cnns.networks.counting import SymbolicTensor
 
 CHANNELS_LAST = "channels_last"
+WITHOUT_CLASSIFIER: ContextVar[bool] = ContextVar("WITHOUT_CLASSIFIER", default=False)
+
+
+class VariableSizeError(ImageSizeError):
+    """The layers of a network need images of one size."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """The output of layers that are left out of a network without its classifier; operations on it do nothing.
+
+    Attributes:
+        inputs: The tensor that the first of these layers would receive.
+    """
+
+    inputs: Any
+    shape: ClassVar[tuple[None, int]] = (None, 1)
+
+
+@contextmanager
+def without_classifier() -> Iterator[None]:
+    """Leave out `flatten` and `dense` of the network that is built, and all operations that follow them."""
+    token = WITHOUT_CLASSIFIER.set(True)
+    try:
+        yield
+    finally:
+        WITHOUT_CLASSIFIER.reset(token)
 
 
 def apply(x: Any, *, count: Callable[[SymbolicTensor], SymbolicTensor], build: Callable[[Any], Any]) -> Any:
@@ -28,11 +59,17 @@ def apply(x: Any, *, count: Callable[[SymbolicTensor], SymbolicTensor], build: C
         count: Returns the output of the operation on a symbolic tensor, usually by `SymbolicTensor.layer_output`.
         build: Applies the Keras layers of the operation to a tensor. Keras is loaded when it is called.
     """
-    return count(x) if isinstance(x, SymbolicTensor) else build(x)
+    if isinstance(x, SymbolicTensor):
+        return count(x)
+    return x if isinstance(x, LeftOut) else build(x)
 
 
 def apply_layer(
-    x: Any, make_layer: Callable[[], Any], *, count: Callable[[SymbolicTensor], SymbolicTensor] = lambda x: x
+    x: Any,
+    make_layer: Callable[[], Any],
+    *,
+    count: Callable[[SymbolicTensor], SymbolicTensor] = lambda x: x,
+    of_classifier: bool = False,
 ) -> Any:
     """Apply a Keras layer to a Keras tensor, or count its cost on a symbolic tensor.
 
@@ -40,9 +77,12 @@ def apply_layer(
         x: The input.
         make_layer: Returns the layer. Keras is loaded when it is called.
         count: As in `apply`; by default the layer has no cost and does not change the shape.
+        of_classifier: Leave the layer out of a network without its classifier.
     """
 
     def build(x: Any) -> Any:
+        if of_classifier and WITHOUT_CLASSIFIER.get():
+            return LeftOut(x)
         layer = make_layer()
         return layer(x)
 
@@ -132,7 +172,7 @@ def dense(
         return x.layer_output(1, 1, units, trainable=weights + units, macs=weights, name=name)
 
     options = {"kernel_initializer": initializer, "bias_initializer": bias_initializer, "name": name}
-    return apply_layer(x, lambda: keras.layers.Dense(units, **options), count=count)
+    return apply_layer(x, lambda: keras.layers.Dense(units, **options), count=count, of_classifier=True)
 
 
 def batch_norm(x: Any, epsilon: float, *, name: str) -> Any:
@@ -198,7 +238,8 @@ def pool(x: Any, kind: str, size: int, strides: int, *, name: str, rounding: str
         padding: Zero padding in pixels on each side, for inputs without negative values; only with "floor".
     """
     overhangs = [0, 0]
-    if rounding == "ceil":
+    variable = rounding == "ceil" and None in x.shape[1:3]
+    if rounding == "ceil" and not variable:
         overhangs = [(size - side) % strides if side > size else size - side for side in x.shape[1:3]]
 
     def count(x: SymbolicTensor) -> SymbolicTensor:
@@ -209,6 +250,8 @@ def pool(x: Any, kind: str, size: int, strides: int, *, name: str, rounding: str
     def build(x: Any) -> Any:
         if padding:
             x = keras.layers.ZeroPadding2D(padding, data_format=CHANNELS_LAST, name=f"{name}_pad")(x)
+        if variable:
+            return layers.CeilPooling2D(kind, size, strides, name=name)(x)
         layer = keras.layers.MaxPooling2D if kind == "max" else keras.layers.AveragePooling2D
         rows, columns = ("same" if overhang else "valid" for overhang in overhangs)
         if rows == columns:
@@ -243,11 +286,24 @@ def subsample(x: Any, strides: int, *, name: str) -> Any:
 
 
 def flatten(x: Any, *, name: str) -> Any:
-    """Flatten feature maps to a vector: (h, w, c) -> (h * w * c,)."""
+    """Flatten feature maps to a vector: (h, w, c) -> (h * w * c,).
+
+    Raises:
+        VariableSizeError: The size of the feature maps is not fixed.
+    """
+
+    def make_layer() -> Any:
+        if None in x.shape[1:3]:
+            raise VariableSizeError(
+                "its dense layers need feature maps of one size; give a height and a width, or use include_top=False"
+            )
+        return keras.layers.Flatten(data_format=CHANNELS_LAST, name=name)
+
     return apply_layer(
         x,
-        lambda: keras.layers.Flatten(data_format=CHANNELS_LAST, name=name),
+        make_layer,
         count=lambda x: x.layer_output(1, 1, x.height * x.width * x.channels),
+        of_classifier=True,
     )
 
 

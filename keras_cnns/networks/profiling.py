@@ -115,8 +115,7 @@ def profile(model: Any) -> Profile:
         model: A functional or sequential `keras.Model` with a fixed input size.
 
     Raises:
-        SettingError: `model` is not a built model, such as the name of a network.
-        ValueError: The input size is not fixed.
+        SettingError: `model` is not a built model, such as the name of a network, or its input size is not fixed.
 
     Example:
         >>> profile(build("lenet5")).blocks[0].macs
@@ -137,9 +136,7 @@ def profile(model: Any) -> Profile:
 
 def profile_layers(model: Any, nodes: Sequence[Node]) -> Iterator[LayerProfile]:
     """Yield the cost of each node of a model's graph."""
-    axes = max(len(tensor.shape) for tensor in model.inputs) - 2
-    starts = [single_pixel(axes) if len(tensor.shape) == axes + 2 else whole_image(axes) for tensor in model.inputs]
-    fields = propagate(nodes, model.inputs, starts, axes)
+    fields = find_receptive_fields(model, nodes)
     counted: set[int] = set()
     for operation, inputs, outputs in nodes:
         weights = [weight for weight in weights_of(operation) if id(weight) not in counted]
@@ -170,6 +167,13 @@ def sum_layers(name: str, layers: Sequence[LayerProfile]) -> BlockProfile:
     )
 
 
+def find_receptive_fields(model: Any, nodes: Sequence[Node]) -> dict[int, ReceptiveField]:
+    """Return the receptive field of each tensor of a model's graph by the tensor's id."""
+    axes = max(len(tensor.shape) for tensor in model.inputs) - 2
+    starts = [single_pixel(axes) if len(tensor.shape) == axes + 2 else whole_image(axes) for tensor in model.inputs]
+    return propagate(nodes, model.inputs, starts, axes)
+
+
 def propagate(
     nodes: Iterable[Node], inputs: Sequence[Any], starts: Sequence[ReceptiveField], axes: int
 ) -> dict[int, ReceptiveField]:
@@ -194,9 +198,12 @@ def dtype_bytes(dtype: str) -> int:
 
 
 def count_values(tensor: Any) -> int:
-    """Return the number of values of a tensor for one image, or raise a `ValueError` if its size is not fixed."""
+    """Return the number of values of a tensor for one image, or raise a `SettingError` if its size is not fixed."""
     if None in tensor.shape[1:]:
-        raise ValueError(f"{tensor.name} has no fixed size {tensor.shape}: build the network with an input_shape.")
+        raise SettingError(
+            f"{tensor.name} has no fixed size, and costs depend on it; build the network with an input_shape that has "
+            f"a height and a width."
+        )
     return math.prod(tensor.shape[1:])
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import fnmatch
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from keras_cnns.networks.baselines.names import KERAS, is_baseline, list_keras_n
 from keras_cnns.networks.counting import CostCounter, Counts, SymbolicTensor, TooSmallError
 from keras_cnns.networks.family import Family, Variant
 from keras_cnns.networks.graph import raised_recursion_limit
+from keras_cnns.networks.heads import Head, ImageShape, read_image_shape
+from keras_cnns.networks.operations import LeftOut, VariableSizeError, without_classifier
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.settings import IntRange, Settings, check_argument
 from keras_cnns.plugins import import_modules, load_plugins
@@ -32,15 +35,15 @@ SIDE = IntRange(1, 65_536)
 CHANNELS = IntRange(1, 4_096)
 
 WEIGHTS = "it is an argument of keras_cnns.build and of training, and does not change the costs"
-FEATURES = "use keras_cnns.features(model, [...]) for the outputs of layers before the classifier"
+OF_BUILD = "it is an argument of keras_cnns.build only; keras_cnns.profile counts the network that this returns"
 HINTS = {
     "weights": WEIGHTS,
     "pretrained": "use weights='imagenet' for published weights",
     "num_classes": "use classes",
-    "include_top": FEATURES,
-    "features_only": FEATURES,
-    "pooling": FEATURES + " and add a pooling layer",
-    "input_tensor": "call the network on the tensor: build(...)(tensor)",
+    "include_top": OF_BUILD,
+    "features_only": "use keras_cnns.features(model, strides=(4, 8, 16, 32)), or build(..., include_top=False)",
+    "pooling": OF_BUILD,
+    "input_tensor": OF_BUILD,
     "in_chans": "use input_shape, which is (height, width, channels)",
     "data_format": "networks take images as (height, width, channels)",
     "drop_rate": "use dropout for networks that have this setting",
@@ -158,36 +161,27 @@ def network_settings(name: str, changes: Mapping[str, object]) -> Settings:
 def build(
     name: str,
     *,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: ImageShape | None = None,
     classes: int | None = None,
     classifier_activation: str | None = "softmax",
+    include_top: bool = True,
+    pooling: str | None = None,
+    input_tensor: KerasTensor | None = None,
     **settings: object,
 ) -> Model:
     """Build a network with random initial weights.
 
-    Args:
-        name: Name of a variant, one of `list_models()`.
-        input_shape: Height, width and channels of the images; by default those of the variant.
-        classes: Number of classes; by default that of the variant.
-        classifier_activation: Activation of the classifier, as in `keras.applications`: `"softmax"` for probabilities,
-            None for logits.
-        **settings: Settings of the family that differ from the variant's.
-
-    Returns:
-        A functional `keras.Model` from (batch, height, width, channels) to (batch, classes).
-
-    Raises:
-        ModelNameError: There is no such network.
-        ImageSizeError: The images are too small for the network, or `input_shape` is not (height, width, channels).
-        SettingError: A setting is unknown or not legal.
+    Takes the arguments of `keras_cnns.build`, except those of weights, and raises the same errors.
 
     Example:
         >>> build("densenet121", growth_rate=24, input_shape=(64, 64, 1), classes=2).output_shape
         (None, 2)
     """
-    plan = make_plan(name, input_shape=input_shape, classes=classes, settings=settings)
-    images = keras.Input(plan.input_shape, name="images")
-    return build_model(plan, images, images, classifier_activation)
+    head = Head(activation=classifier_activation, include_top=include_top, pooling=pooling)
+    shape = read_image_shape(name, input_shape, input_tensor)
+    plan = make_plan(name, input_shape=choose_fixed_shape(name, shape), classes=classes, settings=settings)
+    images = keras.Input(shape or plan.input_shape, name="images") if input_tensor is None else input_tensor
+    return build_model(plan, images, images, head)
 
 
 def count(
@@ -263,48 +257,91 @@ def smallest_side(family: Family, settings: Settings) -> int:
     return bisect.bisect_left(range(high), x=True, lo=high // 2 + 1, key=works)
 
 
-def build_model(plan: Plan, inputs: KerasTensor, images: KerasTensor, classifier_activation: str | None) -> Model:
-    """Build a network on a tensor of images and return the model from `inputs` to its classifier."""
-    with weight_init.sampling_ahead(plan.counts.trainable_parameters):
-        outputs = plan.family.network(images, plan.settings, plan.classes)
+def choose_fixed_shape(name: str, input_shape: ImageShape | None) -> tuple[int, int, int] | None:
+    """Return a shape of images whose height and width are those of the variant where they are None."""
+    if not isinstance(input_shape, list | tuple) or len(input_shape) != 3:
+        return input_shape
+    defaults = find_variant(name)[1].input_shape
+    height, width = (
+        own if own is not None else default for own, default in zip(input_shape[:2], defaults, strict=False)
+    )
+    return height, width, input_shape[2]
+
+
+def build_model(plan: Plan, inputs: KerasTensor, images: KerasTensor, head: Head) -> Model:
+    """Build a network on a tensor of images.
+
+    Args:
+        plan: The network.
+        inputs: The tensor of which `images` was computed. The model begins with the inputs of its graph.
+        images: The tensor that the network receives.
+        head: What the network ends in.
+
+    Raises:
+        VariableSizeError: The size of the images is not fixed, and the network needs that.
+        SettingError: The network has no features without its classifier.
+    """
+    sources = keras.utils.get_source_inputs(inputs)
+    sources = sources[0] if len(sources) == 1 else sources
+    context = contextlib.nullcontext() if head.include_top else without_classifier()
+    try:
+        with weight_init.sampling_ahead(plan.counts.trainable_parameters), context:
+            outputs = plan.family.network(images, plan.settings, plan.classes)
+    except VariableSizeError as error:
+        raise VariableSizeError(f"{plan.name}: images of any size do not work: {error}.") from None
     outputs = outputs if isinstance(outputs, list) else [outputs]
-    if classifier_activation is not None:
-        names = ["predictions", *(f"auxiliary{head}_predictions" for head in range(1, len(outputs)))]
-        outputs = [activate(logits, classifier_activation, name) for logits, name in zip(outputs, names, strict=True)]
+    if not isinstance(outputs[0], LeftOut):
+        check_counts(plan, inputs, outputs)
+    if not head.include_top:
+        features = head.select_features(plan.name, sources, outputs[0])
+        with raised_recursion_limit():
+            return keras.Model(sources, features, name=to_file_name(plan.name))
+    if head.activation is not None:
+        names = ["predictions", *(f"auxiliary{number}_predictions" for number in range(1, len(outputs)))]
+        outputs = [activate(logits, head.activation, name) for logits, name in zip(outputs, names, strict=True)]
     with raised_recursion_limit():
         if len(outputs) == 1:
-            model = keras.Model(inputs, outputs[0], name=to_file_name(plan.name))
-        else:
-            main = auxiliary.MainOutput(plan.settings.auxiliary_weight, dtype="float32", name="main_output")(outputs)
-            model = auxiliary.AuxiliaryModel(inputs, main, name=to_file_name(plan.name))
-    check_counts(plan, model)
-    return model
+            return keras.Model(sources, outputs[0], name=to_file_name(plan.name))
+        main = auxiliary.MainOutput(plan.settings.auxiliary_weight, dtype="float32", name="main_output")(outputs)
+        return auxiliary.AuxiliaryModel(sources, main, name=to_file_name(plan.name))
 
 
 def build_for_pixels(
     name: str,
     preprocessing: Preprocessing,
-    shape: tuple[int, int, int],
+    shape: ImageShape,
     *,
     classes: int | None,
-    classifier_activation: str | None,
+    head: Head,
     settings: Mapping[str, object],
+    pixels: KerasTensor | None = None,
 ) -> Model:
-    """Build a network that begins with a preprocessing, for images of this shape with pixel values from 0 to 255."""
-    input_shape = (*shape[:2], preprocessing.input_channels)
+    """Build a network that begins with a preprocessing, for images of this shape with pixel values from 0 to 255.
+
+    Takes the arguments of `build`; `pixels` is its `input_tensor`.
+    """
+    input_shape = choose_fixed_shape(name, (*shape[:2], preprocessing.input_channels))
     plan = make_plan(name, input_shape=input_shape, classes=classes, settings=settings)
-    pixels = keras.Input(shape, name="pixels")
-    return build_model(plan, pixels, preprocessing.apply(pixels), classifier_activation)
+    if pixels is None:
+        pixels = keras.Input(shape, name="pixels")
+    return build_model(plan, pixels, preprocessing.apply(pixels), head)
 
 
-def check_counts(plan: Plan, model: Model) -> None:
+def check_counts(plan: Plan, inputs: KerasTensor, outputs: Sequence[KerasTensor]) -> None:
     """Check that a network has the parameters that its operations count.
 
     Raises:
+        VariableSizeError: It has not, and the size of the images is not fixed, so the layers depend on that.
         CountError: It has not, so an operation of the family counts its layer incorrectly.
     """
+    with raised_recursion_limit():
+        model = keras.Model(inputs, outputs)
     built = (sum(math.prod(weight.shape) for weight in model.trainable_weights), model.count_params())
     counted = (plan.counts.trainable_parameters, plan.counts.total_parameters)
+    if built != counted and None in inputs.shape[1:]:
+        raise VariableSizeError(
+            f"{plan.name}: images of any size do not work: its layers depend on the size; give a height and a width."
+        )
     if built != counted:
         raise CountError(
             f"{plan.name}: the built network has {built[1]:,} parameters ({built[0]:,} trainable), but the operations "
@@ -323,6 +360,11 @@ def activate(logits: KerasTensor, activation: str, name: str) -> KerasTensor:
 
 def check_image_shape(name: str, input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return the shape of images, or raise an `ImageSizeError` if it is not (height, width, channels)."""
+    if isinstance(input_shape, list | tuple) and None in input_shape[:2]:
+        message = (
+            f"{name}: costs and training need a fixed height and width; {input_shape} is for keras_cnns.build only."
+        )
+        raise ImageSizeError(message)
     try:
         height, width, channels = input_shape
         return SIDE.check(height), SIDE.check(width), CHANNELS.check(channels)

@@ -24,12 +24,13 @@ def is_offline() -> bool:
     return any(os.environ.get(name, "0") not in ("", "0") for name in OFFLINE)
 
 
-def download(url: str, checksum: str) -> Path:
-    """Return a file of weights, downloaded unless it is in the cache.
+def download(url: str, checksum: str, *, otherwise: str = "name your own file: weights=FILE") -> Path:
+    """Return a file, such as one of weights, downloaded unless it is in the cache.
 
     Args:
         url: The address of the file.
         checksum: Its SHA-256 or the first digits of it, or its MD5; "" if none is published.
+        otherwise: What the user can do without the file, for error messages.
 
     Raises:
         WeightsError: The file cannot be downloaded, or is not the one with this checksum.
@@ -44,30 +45,29 @@ def download(url: str, checksum: str) -> Path:
     if is_offline():
         raise WeightsError(
             f"{name} is not in the cache, and {' or '.join(OFFLINE)} forbids downloads; download {url} elsewhere and "
-            f"copy it to {path}, or name your own file."
+            f"copy it to {path}, or {otherwise}."
         )
     with catch_write_errors(path.parent), filelock.FileLock(path.with_name(f".{path.name}.lock")):
         if not path.exists():
-            fetch(url, checksum, path)
+            fetch(url, checksum, path, otherwise)
     return path
 
 
-def fetch(url: str, checksum: str, path: Path) -> None:
+def fetch(url: str, checksum: str, path: Path, otherwise: str) -> None:
     """Download a file, and rename it to its path when it is complete and has the checksum."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
         try:
             keras.utils.get_file(path.name, origin=url, cache_dir=folder, cache_subdir="")
         except Exception as error:  # noqa: BLE001 - Keras raises `Exception` itself
             raise WeightsError(
-                f"{url} cannot be downloaded ({first_line(error)}); check the network connection, or download the file "
-                f"elsewhere and name it: weights=FILE."
+                f"{url} cannot be downloaded ({first_line(error)}); check the network connection, or {otherwise}."
             ) from None
         downloaded = Path(folder, path.name)
         found = compute_checksum(downloaded, checksum)
         if found != checksum:
             raise WeightsError(
                 f"{url}: the checksum is {found[:12]} instead of {checksum[:12]}, so the file is incomplete or not the "
-                f"published one; try again, or name your own file: weights=FILE."
+                f"published one; try again, or {otherwise}."
             )
         downloaded.replace(path)
 

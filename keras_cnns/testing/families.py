@@ -23,6 +23,8 @@ from keras_cnns.lazy import keras
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.description import DIFFERENCES, IDEA, describe_settings, find_paragraph
 from keras_cnns.networks.family import Family
+from keras_cnns.networks.feature_maps import feature_maps_by_stride
+from keras_cnns.networks.features import features
 from keras_cnns.networks.layouts import KERAS
 from keras_cnns.networks.profiling import profile
 from keras_cnns.networks.recipe import Recipe
@@ -295,6 +297,51 @@ class FamilyTests:
         batch = make_images(2, side=small_side(name))
         expected = np.asarray(keras.ops.softmax(logits(batch)))
         np.testing.assert_allclose(np.asarray(model(batch)), expected, rtol=1e-4, atol=1e-6)
+
+    def test_without_its_classifier_it_has_feature_maps_for_images_of_any_size(self, family: Family) -> None:
+        """`include_top=False` with `(None, None, 3)` gives what a network of a fixed size pools."""
+        name, side = family.search.base, small_side(family.search.base) + 1
+        any_size = build_small(name, input_shape=(None, None, 3), include_top=False)
+        pooled = build_small(name, side=side, include_top=False, pooling="avg")
+        pooled.set_weights(any_size.get_weights())
+        names = [{layer.name for layer in model.layers if layer.weights} for model in (any_size, shared_small(name))]
+        assert names[0] < names[1]
+        batch = make_images(2, side=side)
+        maps = np.asarray(any_size(batch))
+        assert maps.ndim == 4
+        np.testing.assert_allclose(np.asarray(pooled(batch)), maps.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+
+    def test_the_classifier_works_for_images_of_any_size_or_is_refused(self, family: Family) -> None:
+        """Networks without dense layers on feature maps give the same outputs; others name the alternative."""
+        name = family.search.base
+        fixed, batch = shared_small(name), make_images(2, side=small_side(name))
+        if any(isinstance(layer, keras.layers.Flatten) for layer in fixed.layers):
+            with pytest.raises(
+                ImageSizeError, match=rf"{name}: images of any size do not work: .* include_top=False\.$"
+            ):
+                build_small(name, input_shape=(None, None, 3))
+            return
+        model = build_small(name, input_shape=(None, None, 3))
+        model.set_weights(fixed.get_weights())
+        np.testing.assert_allclose(np.asarray(model(batch)), np.asarray(fixed(batch)), rtol=1e-4, atol=1e-6)
+
+    def test_has_a_feature_pyramid_through_which_gradients_flow(self, family: Family) -> None:
+        """The feature maps at each stride have this resolution, and the loss on them trains all layers before them."""
+        import tensorflow as tf  # noqa: PLC0415 - only this test and those of training need a gradient tape
+
+        model, side = shared_small(family.search.base), small_side(family.search.base)
+        strides = sorted(feature_maps_by_stride(model))
+        pyramid = features(model, strides=strides)
+        with tf.GradientTape() as tape:
+            outputs = pyramid(make_images(2, side=side), training=True)
+            loss = sum(tf.reduce_sum(maps * maps) for maps in outputs.values())
+        gradients = tape.gradient(loss, pyramid.trainable_variables)
+        assert strides
+        assert all(gradient is not None for gradient in gradients)
+        for stride in strides:
+            assert 0 < outputs[f"stride{stride}"].shape[1] <= math.ceil(side / stride) + 1
+        with pytest.raises(SettingError, match=f"at stride 7; it has {', '.join(map(str, strides))}"):
+            features(model, strides=(*strides, 7))
 
     def test_accepts_the_smallest_image_size_that_it_reports_and_no_smaller_one(self, family: Family) -> None:
         """The reported size is exact."""

@@ -78,7 +78,8 @@ def small_side(name: str) -> int:
 def build_small(name: str, *, channels: int = 3, side: int | None = None, **arguments: Any) -> Any:
     """Build a small version of a network for three classes."""
     side = side or small_side(name)
-    return build(name, input_shape=(side, side, channels), classes=CLASSES, **(small_settings(name) | arguments))
+    options = {"input_shape": (side, side, channels), "classes": CLASSES, **small_settings(name), **arguments}
+    return build(name, **options)
 
 
 @functools.lru_cache(maxsize=64)

@@ -15,6 +15,7 @@ from keras_cnns.errors import DataError, SettingError
 from keras_cnns.networks.baselines.code import CODE, Code
 from keras_cnns.networks.blocks import check_fine_tuning
 from keras_cnns.networks.counting import Counts
+from keras_cnns.networks.heads import Head
 from keras_cnns.networks.preprocessing import Preprocessing
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.registry import build_for_pixels, count, find_variant
@@ -146,7 +147,7 @@ def assemble(job: Job, dataset: Dataset) -> keras.Model:
         job.preprocessing(dataset),
         dataset.image_shape,
         classes=dataset.classes,
-        classifier_activation="sigmoid" if dataset.task == "multi-label" else "softmax",
+        head=Head(activation="sigmoid" if dataset.task == "multi-label" else "softmax"),
         settings=job.settings.as_dict(),
     )
 

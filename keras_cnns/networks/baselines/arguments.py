@@ -25,12 +25,10 @@ from keras_cnns.networks.settings import (
 REQUIRED = ("input_shape", "classes")
 ACTIVATION = "classifier_activation"
 NOT_SETTINGS = frozenset({
-    *REQUIRED, ACTIVATION, "weights", "include_top", "include_preprocessing", "input_tensor", "name", "tracking_uri",
-    "model",
+    *REQUIRED, ACTIVATION, "weights", "include_top", "include_preprocessing", "input_tensor", "pooling", "name",
+    "tracking_uri", "model",
 })  # fmt: skip
 """Arguments that are not searched: those that every network has, and those of `keras.applications` that are fixed."""
-OF_FEATURES = frozenset({"pooling"})
-"""Arguments of `keras.applications` that have no effect on networks with a classifier."""
 LARGEST_INTEGER, LARGEST_NUMBER, MAX_LENGTH = 2**31 - 1, 1e12, 64
 WORDS: Mapping[str, Any] = {"none": None, "true": True, "false": False}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_cnns.errors import ModelNameError, SettingError, first_line
 from keras_cnns.lazy import keras
-from keras_cnns.networks.baselines.arguments import OF_FEATURES, make_settings_class, read_arguments
+from keras_cnns.networks.baselines.arguments import make_settings_class, read_arguments
 from keras_cnns.networks.baselines.code import Code
 from keras_cnns.networks.baselines.functions import (
     NetworkFunction,
@@ -26,6 +26,7 @@ from keras_cnns.networks.baselines.names import BASELINE
 from keras_cnns.networks.counting import CostCounter, SymbolicTensor, TooSmallError
 from keras_cnns.networks.family import Family, SearchSpace, Variant
 from keras_cnns.networks.graph import graph_nodes, raised_recursion_limit
+from keras_cnns.networks.operations import VariableSizeError
 from keras_cnns.networks.profiling import multiply_accumulates
 from keras_cnns.networks.settings import Settings
 
@@ -49,8 +50,6 @@ def make_family(name: str, code: Code | None) -> Family:
     """Return the family of a baseline."""
     function = find_function(name, code)
     arguments = read_arguments(name, function.function)
-    if function.of_keras:
-        arguments = {argument: value for argument, value in arguments.items() if argument not in OF_FEATURES}
 
     def reduce(settings: Settings) -> tuple[Any, ...]:
         return restore_settings, (name, function.code, settings.as_dict())
@@ -116,12 +115,22 @@ class BaselineNetwork:
         self.counts: dict[tuple[Settings, tuple[int, int, int], int], CostCounter] = {}
 
     def __call__(self, images: Any, settings: Settings, classes: int) -> Any:
-        """Return the logits of a network, or its cost if `images` is a `SymbolicTensor`."""
+        """Return the logits of a network, or its cost if `images` is a `SymbolicTensor`.
+
+        Raises:
+            VariableSizeError: The size of the images is not fixed, and the function fails.
+        """
         if isinstance(images, SymbolicTensor):
             cost = self.count(settings, (images.height, images.width, images.channels), classes)
             images.counter.layers |= cost.layers
             return images.layer_output(1, 1, classes, trainable=cost.trainable, fixed=cost.fixed, macs=cost.macs)
-        return self.apply(images, settings, classes).logits
+        try:
+            return self.apply(images, settings, classes).logits
+        except SettingError as error:
+            if None in images.shape[1:]:
+                reason = first_line(error).removeprefix(f"{self.function.name}: ").rstrip(".")
+                raise VariableSizeError(f"{reason}; give a height and a width") from None
+            raise
 
     def apply(self, images: Any, settings: Settings, classes: int) -> Copy:
         """Apply the network to a tensor of images."""

@@ -78,7 +78,10 @@ class NetworkFunction:
         Raises:
             SettingError: The function fails, or does not return a model with layers that are known.
         """
-        arguments = {"input_shape": shape, "classes": classes}
+        arguments: dict[str, Any] = {"input_shape": shape, "classes": classes}
+        if self.of_keras and shape is not None and None in shape:
+            # Keras accepts images of any size only without the classifier, or as a tensor.
+            arguments = {"input_tensor": keras.Input(shape), "classes": classes}
         given = {name: value for name, value in arguments.items() if value is not None}
         fixed = {ACTIVATION: None} if ACTIVATION in inspect.signature(self.function).parameters else {}
         if self.of_keras:

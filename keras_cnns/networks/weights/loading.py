@@ -107,10 +107,10 @@ def reorder_channels(model: Model, order: Sequence[int]) -> None:
 
 
 def copy_weights(source: Model, target: Model, stem_kernel: np.ndarray) -> None:
-    """Copy all weights of a network to one with the same layers, except the first kernel, which is given."""
-    stem = stem_layer(target).name
+    """Copy the weights of a network to one with the same layers or without the last ones; the first kernel is given."""
+    stem, kept = stem_layer(source).name, {layer.name for layer in target.layers}
     for layer in source.layers:
-        if layer.weights:
+        if layer.weights and layer.name in kept:
             values = layer.get_weights()
             if layer.name == stem:
                 values = [stem_kernel, *values[1:]]

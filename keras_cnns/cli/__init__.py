@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from keras_cnns.cli.parsers import USER_ERROR, make_parser
+from keras_cnns.cli.command_parser import USER_ERROR
+from keras_cnns.cli.parsers import make_parser
 from keras_cnns.errors import KerasCnnsError
 from keras_cnns.lazy import import_needed
 from keras_cnns.plugins import PluginWarning
@@ -31,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         with plugin_warnings_in_one_line():
-            arguments = make_parser().parse_args(argv)
+            parser = make_parser()
+            if "_ARGCOMPLETE" in os.environ:
+                import_needed("keras_cnns.cli.completion").complete(parser)
+            arguments = parser.parse_args(argv)
             command = import_needed(f"keras_cnns.cli.{arguments.command}")
             code = command.run(arguments)
         sys.stdout.flush()

@@ -24,7 +24,8 @@ from keras_cnns.tracking.runs import COMPLETE, CROSS_VALIDATION, FOLD, FOLDS, TR
 from keras_cnns.writing.config import make_config, to_toml
 
 OPTIONS = (
-    "--set", "hidden_width=8", "--set", "learning_rate=0.0071", "--epochs", "1", "--batch-size", "8", "--seed", "5",
+    "--set", "hidden_width=8", "--set", "learning_rate=0.0071234567890123", "--epochs", "1", "--batch-size", "8",
+    "--seed", "5",
     "--image-size", "28", "--split-seed", "3", "--positive", "0", "--value-range", "0", "255",
 )  # fmt: skip
 DESCRIPTION = RunDescription(
@@ -97,7 +98,7 @@ def test_a_file_has_all_settings_and_the_whole_recipe_but_only_reading_options_t
     assert (config["model"], config["seed"]) == ("lenet5", 5)
     assert config["settings"].keys() == network_settings("lenet5", {}).as_dict().keys()
     assert config["recipe"].keys() == Recipe().as_dict().keys()
-    assert (config["recipe"]["learning_rate"], config["recipe"]["clip_norm"]) == (0.0071, "none")
+    assert (config["recipe"]["learning_rate"], config["recipe"]["clip_norm"]) == (0.0071234567890123, "none")
     given = {"source", "image_size", "split_seed", "positive", "value_range"}
     assert config["data"].keys() == {*given, "resize", "leaks", "skip_broken", "keep_ids"}
 
@@ -132,7 +133,7 @@ def test_the_file_of_a_cross_validation_has_its_folds(params: dict[str, object],
     config, notes = make_config(store, parent)
     expected = {"fold_by": "site"} if "fold_by" in params else {"folds": 2}
     assert {name: config[name] for name in ("folds", "fold_by") if name in config} == expected
-    assert "2 networks" in notes[0]
+    assert len(notes) == 1, "on the images"
     with pytest.raises(ReportError, match=f"fold 2 of a cross-validation; name the cross-validation: {parent}"):
         make_config(store, run)
 

@@ -41,6 +41,7 @@ def make_config(store: Store, reference: str) -> tuple[dict[str, Any], list[str]
     if others:
         params = store.params(run.cross_validation)
         folds = {"fold_by": params["fold_by"]} if "fold_by" in params else {"folds": int(params["folds"])}
+        notes = []  # that of a cross-validation is about predictions
     elif run.trained_on_validation:
         refuse_other_training(run)
     data = find_data(store, run)

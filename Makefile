@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: demo test test-all lint pytest docs clean
+.PHONY: demo test test-all lint pytest stubs docs clean
 
 demo: $(ENVIRONMENT)/installed
 	$(BIN)/keras-cnns sweep densenet --data digits --trials 10 --epochs 8 --experiment demo --plot demo.png
@@ -23,6 +23,10 @@ lint: $(ENVIRONMENT)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What editors and type checkers know about the public API; a test compares it with the code.
+stubs: $(ENVIRONMENT)/tested
+	$(BIN)/python scripts/stubs.py
 
 docs: $(ENVIRONMENT)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

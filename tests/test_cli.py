@@ -20,7 +20,7 @@ IMAGES = np.random.default_rng(0).integers(0, 255, (20, 28, 28), np.uint8)
 LABELS = np.arange(20) % 2
 SWEEP = ("sweep", "densenet")
 TRAIN = ("train", "densenet-bc-40")
-(COMMANDS,) = (action.choices for action in make_parser()._actions if isinstance(action.choices, dict))
+COMMANDS = make_parser().commands()
 
 
 def make_files() -> None:
@@ -149,7 +149,7 @@ def test_train_prints_the_result_and_nothing_else(capsys: pytest.CaptureFixture[
     done = run_command(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "No test split" in done.stdout
-    assert "keras-cnns compare train" in done.stdout
+    assert " -m keras_cnns compare train\n" in done.stdout.partition("next:\n")[2]
     assert main((*arguments, "--seed", "1", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
     assert Path(found["model"]).is_file()

@@ -89,9 +89,9 @@ def with_results(markdown: str, page: Path) -> str:
 def commands() -> str:
     """Return the help text of each command."""
     os.environ["COLUMNS"] = "82"
-    (choices,) = (action.choices for action in make_parser()._actions if isinstance(action.choices, dict))  # noqa: SLF001
     return "\n\n".join(
-        f"## keras-cnns {name}\n\n```text\n{parser.format_help().strip()}\n```" for name, parser in choices.items()
+        f"## keras-cnns {name}\n\n```text\n{parser.format_help().strip()}\n```"
+        for name, parser in make_parser().commands().items()
     )
 
 

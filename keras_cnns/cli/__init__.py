@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from keras_cnns.cli.parsers import USER_ERROR, make_parser
+from keras_cnns.cli.command_parser import USER_ERROR
+from keras_cnns.cli.completion import complete
+from keras_cnns.cli.parsers import make_parser
 from keras_cnns.errors import KerasCnnsError
 from keras_cnns.lazy import missing_packages_in_one_line
 from keras_cnns.plugins import PluginWarning
@@ -32,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         with plugin_warnings_in_one_line():
-            arguments = make_parser().parse_args(argv)
+            parser = make_parser()
+            if "_ARGCOMPLETE" in os.environ:
+                complete(parser)
+            arguments = parser.parse_args(argv)
             with missing_packages_in_one_line(f"the command {arguments.command}"):
                 command = importlib.import_module(f"keras_cnns.cli.{arguments.command}")
                 code = command.run(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from keras_cnns.cli.completers import complete_assignments, complete_models, complete_with
 from keras_cnns.networks.recipe import RECIPE_NAMES
 from keras_cnns.units import parse_number
 
@@ -74,7 +75,7 @@ def add_tracking_uri(parser: argparse._ActionsContainer, **options: Any) -> None
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add a network, its settings and the shape of its input and output."""
-    parser.add_argument("model", help=MODEL_HELP)
+    complete_with(complete_models, parser.add_argument("model", help=MODEL_HELP))
     add_assignments(parser, "set a setting of the network, such as growth_rate=8; repeatable")
     default = "(default: the network's own)"
     parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help=f"height and width {default}")
@@ -84,7 +85,12 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 
 def add_assignments(parser: argparse._ActionsContainer, meaning: str) -> None:
     """Add `--set NAME=VALUE`."""
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help=meaning)
+    complete_with(
+        complete_assignments,
+        parser.add_argument(
+            "--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help=meaning
+        ),
+    )
 
 
 def add_data(parser: argparse.ArgumentParser, *, default: str | None = "digits") -> None:

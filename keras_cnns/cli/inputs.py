@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_cnns.errors import SettingError, nearest
@@ -27,6 +29,22 @@ def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `add_reading` and `add_data` that were given, as keyword arguments of `load`."""
     options = {name: getattr(arguments, name, None) for name in READING} | {"seed": arguments.split_seed}
     return {name: value for name, value in options.items() if value is not None}
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        SettingError: The file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{path} is not UTF-8 text, which TOML requires.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{path} is not TOML: {error}.".replace("\n", " ")) from None
 
 
 def load_images(arguments: argparse.Namespace) -> Dataset:

@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from keras_cnns.cli.arguments import (
     LARGE_NUMBER,
     MODEL_HELP,
     NUMBER,
     RUN,
-    SOURCES,
     add_abstention,
     add_data,
     add_groups_and_class_map,
     add_json,
-    add_network,
     add_output,
-    add_reading,
     add_recipe,
     add_resources,
     add_run_and_images,
     add_tracking_uri,
     add_tta,
-    list_sources,
     positive_number,
 )
-from keras_cnns.networks.augmentations import AUGMENTATIONS
+from keras_cnns.cli.command_parser import Parser, add_command
+from keras_cnns.cli.completers import complete_models, complete_searches, complete_with
+from keras_cnns.cli.network_parsers import add_completion, add_describe, add_inspect, add_models, add_profile
 from keras_cnns.version import __version__
 
-USER_ERROR = 2
-COSTS = ("parameters", "macs", "seconds")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one line."""
-
-    def format_help(self) -> str:
-        """Return the help text, with the kinds of sources."""
-        for action in self._actions:
-            if action.help and SOURCES in action.help:
-                action.help = action.help.replace(SOURCES, list_sources())
-        return super().format_help()
-
-    def error(self, message: str) -> NoReturn:
-        """Print the mistake and exit with code 2."""
-        self.exit(USER_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001 - argparse has no public name for it
+    from keras_cnns.cli.command_parser import Commands
+
+COSTS = ("parameters", "macs", "seconds")
 
 
 def make_parser() -> Parser:
@@ -66,16 +46,13 @@ def make_parser() -> Parser:
     add_export(commands)
     add_report(commands)
     add_reproduce(commands)
+    add_config(commands)
     add_inspect(commands)
     add_models(commands)
     add_describe(commands)
     add_profile(commands)
+    add_completion(commands)
     return parser
-
-
-def add_command(commands: Commands, name: str, summary: str, details: str = "") -> Parser:
-    """Add a command with a summary for the list of commands, and details for its own help."""
-    return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
 
 
 def add_train(commands: Commands) -> None:
@@ -83,15 +60,21 @@ def add_train(commands: Commands) -> None:
     parser = add_command(
         commands, "train", "train one network, or one for each fold of a cross-validation, and log the run to MLflow"
     )
-    parser.add_argument("model", help=MODEL_HELP)
+    complete_with(
+        complete_models, parser.add_argument("model", nargs="?", help=f"{MODEL_HELP}; optional with --config")
+    )
+    parser.add_argument(
+        "--config", metavar="FILE.toml", help="file of `keras-cnns config`; options given here override its values"
+    )
     add_data(parser)
+    parser.set_defaults(data=None)  # that of the file
     group = add_recipe(parser, epochs="those of the recipe")
     group.add_argument(
         "--probe",
         action="store_true",
         help="with --weights: fit only the classifier, by logistic regression on features, in seconds (--recipe probe)",
     )
-    group.add_argument("--seed", **NUMBER, default=0, help="random seed (default: 0)")
+    group.add_argument("--seed", **NUMBER, help="random seed (default: 0)")
     group.add_argument("--test", action="store_true", help="evaluate on the test split after training")
     group = parser.add_argument_group(
         "cross-validation", "Trains a network for each fold, and evaluates it on the fold."
@@ -113,11 +96,8 @@ def add_sweep(commands: Commands) -> None:
         "search for good architectures and hyperparameters with Ray Tune",
         "Every trial is logged to MLflow as a run, and the trials are compared at the end.",
     )
-    parser.add_argument(
-        "model",
-        nargs="?",
-        help="a family (densenet, ...), all families (all) or a network to vary; optional with --from-run",
-    )
+    meaning = "a family (densenet, ...), all families (all) or a network to vary; optional with --from-run"
+    complete_with(complete_searches, parser.add_argument("model", nargs="?", help=meaning))
     add_data(parser)
     group = add_recipe(parser, epochs="10")
     group.add_argument(
@@ -364,56 +344,14 @@ def add_reproduce(commands: Commands) -> None:
     add_json(parser)
 
 
-def add_inspect(commands: Commands) -> None:
-    """Add `keras-cnns inspect`."""
+def add_config(commands: Commands) -> None:
+    """Add `keras-cnns config`."""
     parser = add_command(
         commands,
-        "inspect",
-        "summarise a dataset and report its problems",
-        "Problems are files that cannot be read, leaks between splits, duplicate and near-duplicate images, "
-        "contradictory labels, and facts such as the device or the image size that tell the class. They do not change "
-        "the exit code.",
+        "config",
+        "write the arguments of the training of a run as a TOML file",
+        "For `keras-cnns train --config`: the network, the images and how they are read, all settings, the whole "
+        "recipe, seed, weights and folds.",
     )
-    parser.add_argument("source", metavar="SOURCE", help=f"images to read: {SOURCES}")
-    add_reading(parser)
-    parser.add_argument(
-        "--write", metavar="FILE.csv", help="write a table without duplicates, leaks and broken files, for --data"
-    )
-    parser.add_argument("--sheet", metavar="FILE.png", help="save a contact sheet of each class and of duplicates")
-    presets = ", ".join(AUGMENTATIONS)
-    parser.add_argument("--augmentation", metavar="PRESET", help=f"show augmented images on it, too: {presets}")
-    add_json(parser)
-
-
-def add_models(commands: Commands) -> None:
-    """Add `keras-cnns models`."""
-    parser = add_command(commands, "models", "list the networks")
-    parser.add_argument("pattern", nargs="?", default="*", help="wildcard pattern, such as 'resnet*' (default: all)")
-    parser.add_argument("--family", help="only networks of this family: densenet, lenet, resnet, ...")
-    parser.add_argument("--min-parameters", **LARGE_NUMBER, help="minimum number of parameters, such as 100K")
-    parser.add_argument("--max-parameters", **LARGE_NUMBER, help="maximum number of parameters, such as 1M")
-    parser.add_argument("--year", **NUMBER, help="only networks published in this year")
-    add_json(parser)
-
-
-def add_describe(commands: Commands) -> None:
-    """Add `keras-cnns describe`."""
-    parser = add_command(
-        commands, "describe", "describe a network: papers, published results, settings and costs", "Nothing is built."
-    )
-    add_network(parser)
-    add_json(parser)
-
-
-def add_profile(commands: Commands) -> None:
-    """Add `keras-cnns profile`."""
-    parser = add_command(
-        commands,
-        "profile",
-        "count parameters, MACs and activation memory per block or layer",
-        "Builds the network and counts for one image; also computes receptive fields.",
-    )
-    add_network(parser)
-    parser.add_argument("--by", choices=("block", "layer"), default="block", help="rows of the table (default: block)")
-    parser.add_argument("--plot", metavar="FILE.png", help="save a plot of the costs of the blocks")
-    add_json(parser)
+    parser.add_argument("reference", metavar="RUN", help=f"{RUN}, that of a cross-validation for all of it")
+    add_tracking_uri(parser)

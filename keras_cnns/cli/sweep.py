@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from rich.table import Table
 
 import tuning
 from keras_cnns.cli.compare import render
-from keras_cnns.cli.inputs import load_images, split_assignment
+from keras_cnns.cli.inputs import load_images, read_toml, split_assignment
+from keras_cnns.cli.next_steps import command, show_in_mlflow, tracking_option
 from keras_cnns.cli.printing import make_console, print_lines
 from keras_cnns.cli.sweep_view import CallbackList, JsonLines, LiveView
 from keras_cnns.comparing.formatting import format_count
@@ -97,14 +97,7 @@ def read_space_file(path: str | Path) -> dict[str, object]:
     Raises:
         SettingError: The file cannot be read, is not TOML, or sets a name twice.
     """
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingError(f"cannot read {path}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise SettingError(f"{path} is not UTF-8 text, which TOML requires.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path} is not TOML: {error}.".replace("\n", " ")) from None
+    content = read_toml(path)
     entries: dict[str, object] = {}
     for name, value in content.items():
         table: Mapping[str, object] = {name: value}
@@ -168,12 +161,12 @@ def print_result(result: SweepResult, arguments: argparse.Namespace, outcome: Pa
             f"version {version.version} ({version.alias})"
         )
     if result.best is not None:
-        uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
         monitor, other = result.config.monitor, "parameters" if result.comparison.cost == "macs" else "macs"
+        options = ("--sort", monitor, "--cost", other, "--plot", f"{other}.png")
         lines += [
             "next:",
-            f"  keras-cnns compare {arguments.experiment}{uri} --sort {monitor} --cost {other} --plot {other}.png",
-            f"  mlflow ui --backend-store-uri {result.store}    # the best network is in run {result.best.id}",
+            f"  {command('compare', arguments.experiment, *tracking_option(arguments), *options)}",
+            f"  {show_in_mlflow(result.store, result.best.id, 'the best network')}",
         ]
     print_lines(console, lines)
 

@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import keras_cnns
+from keras_cnns.cli.config_file import apply_config
 from keras_cnns.cli.inputs import load_images, read_assignments
+from keras_cnns.cli.next_steps import command, show_in_mlflow, tracking_option
 from keras_cnns.data.inspection.shortcuts import shortcut_notes
 from keras_cnns.errors import SettingError
 from keras_cnns.lazy import LazyModule, load_backend
 from keras_cnns.networks.recipe import PROBE
 from keras_cnns.networks.registry import find_variant
+from keras_cnns.tracking import Store
 from keras_cnns.training.presets import get_recipe
 
 if TYPE_CHECKING:
@@ -34,11 +37,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Train the network and print the result."""
     if arguments.probe and arguments.recipe not in (None, PROBE):
         raise SettingError(f"--probe is the recipe {PROBE}, --recipe {arguments.recipe} another one; omit one of them.")
+    config = apply_config(arguments)
     family, variant = find_variant(arguments.model)
-    recipe_changes, settings = read_assignments(arguments, type(variant.settings))
+    recipe_changes, changes = read_assignments(arguments, type(variant.settings))
+    settings = {**config.settings, **changes}
     name = PROBE if arguments.probe else arguments.recipe or "plain"
     recipe = get_recipe(name, family, with_weights=arguments.weights is not None)
-    recipe = recipe.replace(recipe_changes)
+    recipe = recipe.replace({**config.recipe, **recipe_changes})
     check_cross_validation(arguments)
     dataset = load_images(arguments)
     dataset = replace(dataset, notes=(*dataset.notes, *shortcut_notes(dataset)))
@@ -140,7 +145,6 @@ def report(trained: TrainedRun, images: str, arguments: argparse.Namespace) -> s
         f"{name.removeprefix('best_')} {value:.4f}" for name, value in metrics.items() if name.startswith("best_val_")
     ]
     figures += [f"{name} {value:.4f}" for name, value in trained.test.items()]
-    uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
     micro_batches = metrics.get("micro_batches", 1)
     split = f", each batch in {micro_batches:.0f} micro-batches to fit into memory" if micro_batches > 1 else ""
     return "\n".join((
@@ -149,5 +153,8 @@ def report(trained: TrainedRun, images: str, arguments: argparse.Namespace) -> s
         *([] if trained.weights is None else [trained.weights.note()]),
         f"kept the weights of epoch {metrics['best_epoch']:.0f} of {len(trained.fitted.history)}: {', '.join(figures)}",
         f"{metrics['seconds']:.1f} s of training{split}; network: {trained.fitted.best_model}",
-        f"run {trained.run_id}; to compare it: keras-cnns compare {arguments.experiment}{uri}",
+        f"run {trained.run_id}",
+        "next:",
+        f"  {command('compare', arguments.experiment, *tracking_option(arguments))}",
+        f"  {show_in_mlflow(Store(arguments.tracking_uri).uri, trained.run_id, 'the network')}",
     ))  # fmt: skip

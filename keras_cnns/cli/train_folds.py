@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tuning
 from keras_cnns.cli.evaluate import print_evaluation
+from keras_cnns.cli.next_steps import command, tracking_option
 from keras_cnns.cli.printing import make_console, print_lines
 from keras_cnns.cli.status import show_status
 from keras_cnns.evaluation.record import to_record
@@ -61,11 +62,10 @@ def print_result(result: CrossValidation, dataset: Dataset, arguments: argparse.
     weights = [] if result.weights is None else [result.weights.note()]
     print_lines(console, [*dataset.describe().splitlines()[:1], f"{arguments.model}: {costs}", *weights])
     print_evaluation(result.evaluation)
-    uri = f" --tracking-uri {arguments.tracking_uri}" if arguments.tracking_uri else ""
-    use = "evaluate" if "test" in dataset.splits else "predict"
-    images = "" if "test" in dataset.splits else " IMAGES"
+    run_id, store = result.run_id[:8], tracking_option(arguments)
+    use = ["evaluate", run_id, *store] if "test" in dataset.splits else ["predict", run_id, *store, "IMAGES"]
     lines = [
         f"run {result.run_id}, with a run for each of {len(result.folds)} folds",
-        f"their networks as one ensemble: keras-cnns {use} {result.run_id[:8]}{uri}{images}",
+        f"their networks as one ensemble: {command(*use)}",
     ]
     print_lines(console, lines)

@@ -31,8 +31,7 @@ def load_for_run(network: RunNetwork, source: str | None, changes: Mapping[str, 
         source = source or network.source
         if not source:
             raise EvaluationError(f"run {network.run.id} does not record its images; name them with --data (data).")
-        path = source.partition("?")[0]
-        if os.sep in path and not Path(path).exists():
+        if path := missing_path(source):
             raise EvaluationError(
                 f"{path}, with the images of run {network.run.id}, does not exist; name them with --data (data)."
             )
@@ -42,6 +41,12 @@ def load_for_run(network: RunNetwork, source: str | None, changes: Mapping[str, 
     height, width, channels = network.image_shape
     options = {"image_size": (height, width), "channels": channels, "ranges": network.ranges, **drop_none(options)}
     return load(source, **{**options, **drop_none(changes)})
+
+
+def missing_path(source: str) -> str:
+    """Return the path of a recorded source if it does not exist, else ""; sources without a path are never missing."""
+    path = source.partition("?")[0]
+    return path if os.sep in path and not Path(path).exists() else ""
 
 
 def is_same_source(source: str, other: str) -> bool:

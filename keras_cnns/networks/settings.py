@@ -219,7 +219,7 @@ def setting(default: Any, domain: Domain) -> Any:
 
 
 def format_value(value: object) -> str:
-    """Return the value of a setting as it is written on the command line."""
+    """Return the value of a setting as it is written on the command line, from which it is read without a change."""
     match value:
         case None:
             return "none"
@@ -228,7 +228,8 @@ def format_value(value: object) -> str:
         case tuple() | list():
             return ",".join(map(format_value, value))
         case float():
-            return f"{value:g}"
+            short = f"{value:g}"
+            return short if float(short) == value else repr(value)
         case _:
             return str(value)
 

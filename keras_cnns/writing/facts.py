@@ -74,11 +74,9 @@ def make_facts(
     store: Store, run: Run, evaluation: dict[str, Any], external: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """Return the facts of a run, given the records of its evaluations."""
-    with tempfile.TemporaryDirectory() as folder:
-        network = order_splits(store.fetch_network(run.id, Path(folder)).metadata)
     return {
         "run": describe_run(run),
-        "network": network,
+        "network": order_splits(read_metadata(store, run.id)),
         "evaluation": evaluation,
         "external": list(external),
         "methods": describe_methods(run),
@@ -111,6 +109,12 @@ def describe_missing(store: Store, run: Run, split: str) -> str:
     if read_record(store, run.id, "evaluation/validation") is not None:
         other = ", or choose its evaluation on validation images, which is optimistic, with --split validation (split)"
     return f"run {run.id} has no stored evaluation on a test split; run `keras-cnns evaluate {run.id}` first{other}."
+
+
+def read_metadata(store: Store, run_id: str) -> dict[str, Any]:
+    """Return what training saved with the network of a run, or raise a `StoreError` if it has none."""
+    with tempfile.TemporaryDirectory() as folder:
+        return dict(store.fetch_network(run_id, Path(folder)).metadata)
 
 
 def order_splits(network: Mapping[str, Any]) -> dict[str, Any]:

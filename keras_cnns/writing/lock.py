@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_cnns.errors import ReportError
 from keras_cnns.networks.baselines.code import CHECKSUM_TAG, PATH_TAG
-from keras_cnns.tracking.runs import WEIGHTS, strip_prefix
+from keras_cnns.tracking.runs import TRAINED_ON, WEIGHTS, strip_prefix
 
 LOCK_FILE = "lock.json"
 FORMAT = 1
@@ -41,16 +41,7 @@ def make_lock(facts: Mapping[str, Any]) -> dict[str, Any]:
             "reading": network.get("reading", {}),
             "ranges": network.get("ranges", {}),
         },
-        "training": {
-            "model": run["model"],
-            "settings": run["settings"],
-            "recipe": run["recipe"],
-            "seed": run["seed"],
-            "weights": {"reference": tags[WEIGHTS], **strip_prefix(tags, f"{WEIGHTS}.")} if WEIGHTS in tags else None,
-            "code": {name: tags[name] for name in (PATH_TAG, CHECKSUM_TAG) if name in tags},
-            "trained_on": tags.get("trained_on", "train"),
-            "cross_validation": facts.get("cross_validation"),
-        },
+        "training": {**describe_training(run), "cross_validation": facts.get("cross_validation")},
         "evaluation": {
             name: evaluation.get(name)
             for name in (
@@ -79,6 +70,20 @@ def make_lock(facts: Mapping[str, Any]) -> dict[str, Any]:
             "uncommitted_changes": tags.get("git.dirty"),
             "hardware": strip_prefix(tags, "hardware."),
         },
+    }
+
+
+def describe_training(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the training of a run, given what the store knows about it."""
+    tags = run["tags"]
+    return {
+        "model": run["model"],
+        "settings": run["settings"],
+        "recipe": run["recipe"],
+        "seed": run["seed"],
+        "weights": {"reference": tags[WEIGHTS], **strip_prefix(tags, f"{WEIGHTS}.")} if WEIGHTS in tags else None,
+        "code": {name: tags[name] for name in (PATH_TAG, CHECKSUM_TAG) if name in tags},
+        "trained_on": tags.get(TRAINED_ON, "train"),
     }
 
 

@@ -155,8 +155,8 @@ def reproduce(
     )  # fmt: skip
 
 
-def parse_settings(file: str | Path, training: Mapping[str, Any]) -> tuple[Settings, Recipe]:
-    """Return the settings and the recipe of a lock file.
+def parse_settings(recorded: str | Path, training: Mapping[str, Any]) -> tuple[Settings, Recipe]:
+    """Return the settings and the recipe of a training, given the lock file or the run that recorded it.
 
     Raises:
         ReportError: This version lacks them, or the file with the network is missing, has changed, or has not been
@@ -167,9 +167,9 @@ def parse_settings(file: str | Path, training: Mapping[str, Any]) -> tuple[Setti
         _, variant = find_variant(training["model"])
         return variant.settings.replace_strings(training["settings"]), Recipe().replace_strings(training["recipe"])
     except SettingError as error:
-        raise ReportError(f"{file}: {error} Use the version of keras-cnns in the lock file.") from None
+        raise ReportError(f"{recorded}: {error} Use the version of keras-cnns that recorded it.") from None
     except ModelNameError as error:
-        raise ReportError(f"{file}: {error}") from None
+        raise ReportError(f"{recorded}: {error}") from None
 
 
 def find_recorded_weights(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -49,13 +52,27 @@ class LazyModule:
         return value
 
 
-def load_backend() -> None:
-    """Import Keras and its backend and suppress what their native libraries print on import."""
-    sys.stderr.flush()
+def prepare_keras() -> None:
+    """Make the import of Keras quiet, and register our layers with Keras once it is imported, or now if it is.
+
+    What the user has set in the environment or in the logger of TensorFlow stays.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" in sys.modules:
+        importlib.import_module(LAYERS)
+    else:
+        sys.meta_path.insert(0, ImportHook("keras", LAYERS))
+
+
+@contextmanager
+def without_native_messages() -> Iterator[None]:
+    """Discard what is written to the standard error of the process, where native libraries print when imported."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
     stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
-        importlib.import_module("keras")
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
@@ -63,7 +80,7 @@ def load_backend() -> None:
 
 
 class ImportHook(Loader, MetaPathFinder):
-    """Imports a module as soon as another one has been imported.
+    """Imports a module without messages of its native libraries, and as soon as it is imported another module.
 
     Args:
         first: Name of the module that is waited for.
@@ -93,16 +110,12 @@ class ImportHook(Loader, MetaPathFinder):
         """Execute the module, and import the other one."""
         if self._loader is not None and module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self._loader
-            self._loader.exec_module(module)
+            with without_native_messages():
+                self._loader.exec_module(module)
+            logger = logging.getLogger("tensorflow")
+            if logger.level in (logging.NOTSET, logging.INFO):  # INFO is set by TensorFlow itself in a notebook
+                logger.setLevel(logging.ERROR)  # no warnings that functions are retraced for each network
             importlib.import_module(self._then)
-
-
-def register_layers() -> None:
-    """Register our layers with Keras, so that `keras.saving.load_model` finds them, now or once Keras is imported."""
-    if "keras" in sys.modules:
-        importlib.import_module(LAYERS)
-    else:
-        sys.meta_path.insert(0, ImportHook("keras", LAYERS))
 
 
 if TYPE_CHECKING:
@@ -110,4 +123,4 @@ if TYPE_CHECKING:
 else:
     keras = LazyModule("keras")
 
-__all__ = ["LazyModule", "import_needed", "keras", "load_backend", "register_layers"]
+__all__ = ["LazyModule", "import_needed", "keras", "prepare_keras"]

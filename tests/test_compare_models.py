@@ -24,8 +24,8 @@ from keras_cnns.comparing.paired_differences import PairedDifference, correct_fo
 from keras_cnns.comparing.readers import read_readers
 from keras_cnns.errors import DataError, EvaluationError
 from keras_cnns.evaluation.calibration import binary_probabilities
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import OperatingPoint
-from keras_cnns.evaluation.results import LabelledPredictions
 from keras_cnns.evaluation.statistics.paired_tests import compare_areas, mcnemar
 from keras_cnns.tracking import Store
 

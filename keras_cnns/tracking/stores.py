@@ -60,5 +60,9 @@ class Stores:
 
     def run_url(self, run: Run) -> str:
         """Return the address of a run's page on its MLflow server, or "" if its store is a file."""
-        uri = self.store_of(run).uri
-        return f"{uri}/#/runs/{run.id}" if uri.startswith(("http://", "https://")) else ""
+        return run_url(self.store_of(run).uri, run.id)
+
+
+def run_url(uri: str, run_id: str) -> str:
+    """Return the address of a run's page on an MLflow server, or "" if the store is a file."""
+    return f"{uri}/#/runs/{run_id}" if uri.startswith(("http://", "https://")) else ""

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -58,6 +59,7 @@ def prepare_keras() -> None:
     What the user has set in the environment or in the logger of TensorFlow stays.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, imported by others, in notebooks
     if "keras" in sys.modules:
         importlib.import_module(LAYERS)
     else:
@@ -69,7 +71,12 @@ def without_native_messages() -> Iterator[None]:
     """Discard what is written to the standard error of the process, where native libraries print when imported."""
     if sys.stderr is not None:
         sys.stderr.flush()
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # the process has no standard error
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
         yield

@@ -28,6 +28,7 @@ from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import OperatingPoint
 from keras_cnns.evaluation.statistics.paired_tests import compare_areas, mcnemar
 from keras_cnns.tracking import Store
+from tests.progress_lines import without_progress
 
 TEST_IMAGES = 120
 CLASSES = ("low", "high")
@@ -168,7 +169,7 @@ def test_a_comparison_is_printed_and_exported(compared: ModelComparison, capsys:
 def test_the_command_evaluates_and_compares(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(("compare", "first", "second", "--split", "validation", "--csv")) == 0
     out, err = capfd.readouterr()
-    assert err == ""
+    assert without_progress(err) == ""
     rows = {row["metric"]: row for row in csv.DictReader(io.StringIO(out))}
     stored = [Store().run(name).metrics["validation_auc"] for name in ("first", "second")]
     assert [float(rows["auc"][name]) for name in ("first_value", "second_value")] == pytest.approx(stored)

@@ -223,7 +223,9 @@ class NotebookProgress(LiveProgress):
         if self.state is not None and self.has_trials:
             rows = [trial_cells(row, self.state) for row in select_rows(self.state, MAX_ROWS)]
             tables = [SummaryTable(columns=trial_columns(self.state), rows=rows, text_columns=0)]
-        bar = self.bar
-        first, *more = ("", *(self.lines if self.text else ())) if bar else self.lines
-        shown = Summary(title=first, notes=more, bar=bar, tables=tables)
+        bar, lines = self.bar, self.lines
+        if bar:
+            lines = lines if self.text else []
+        title = lines.pop(0) if tables else ""
+        shown = Summary(title=title, notes=lines, bar=bar, tables=tables)
         return {"text/plain": to_text(shown), "text/html": to_html(shown)}

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from keras_cnns.display.tables import make_table
@@ -114,8 +115,8 @@ def to_text(summary: Summary) -> str:
 
 def table_to_text(table: SummaryTable) -> str:
     """Return a table as text."""
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
-    made = make_table([str(Text(column)) for column in table.columns], text_columns=table.text_columns)
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_jupyter=False)
+    made = make_table([escape(column) for column in table.columns], text_columns=table.text_columns)
     for row in table.rows:
         made.add_row(*map(Text, row))
     with console.capture() as captured:

@@ -157,6 +157,10 @@ def test_a_comparison_is_printed_and_exported(compared: ModelComparison, capsys:
     for part in ("test: 120 images of cases", "positive class: high", "careful minus first (", "AUC", "p, corrected",
                  "DeLong", "McNemar", "evaluation on this test set"):  # fmt: skip
         assert part in out
+    shown = repr(compared)
+    assert "comparison on 120 images of cases, test" in shown
+    assert all(f"{pair.names[1]} minus {pair.names[0]}, {pair.images} images" in shown for pair in compared.pairs)
+    assert shown.count("p, corrected") == len(compared.pairs)
     found = json.loads(json.dumps(compared.as_dict(), allow_nan=False))
     assert len(found["pairs"]) == 9
     assert found["pairs"][0]["differences"]["auc"]["test"] == "DeLong"

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.metric import Metric
 from keras_cnns.evaluation.metrics import all_metrics, compute_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint
-from keras_cnns.evaluation.results import LabelledPredictions
 
 MANY_IMAGES = 4_000_000
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from keras_cnns.comparing.paired_differences import paired_differences
 from keras_cnns.evaluation.calibration import binary_probabilities
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint
-from keras_cnns.evaluation.results import LabelledPredictions
 
 MANY_IMAGES = 1_000_000
 NAMES = ("auc", "accuracy", "sensitivity", "specificity", "brier")

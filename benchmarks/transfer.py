@@ -28,8 +28,8 @@ import keras_cnns
 from keras_cnns import Dataset, Recipe
 from keras_cnns.comparing.paired_differences import paired_differences
 from keras_cnns.data.folds import pool_images
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import OperatingPoint
-from keras_cnns.evaluation.results import LabelledPredictions
 from keras_cnns.networks.family import Family
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.training.presets import NEED_WEIGHTS, get_recipe
@@ -85,7 +85,7 @@ def run(way: Way, dataset: Dataset, arguments: argparse.Namespace, settings: dic
         result = keras_cnns.cross_validate(
             arguments.model, dataset, folds=arguments.folds, settings=settings, recipe=way.recipe,
             weights=arguments.weights if way.pretrained else None, tracking_uri=f"sqlite:///{folder}/mlflow.db",
-            folder=folder, progress=print if arguments.verbose else lambda _: None,
+            folder=folder, progress=arguments.verbose,
         )  # fmt: skip
         seconds = time.perf_counter() - begun
     found = result.evaluation

@@ -21,8 +21,9 @@ import keras_cnns
 from experiments.reporting import report, share
 from experiments.training import digits
 from keras_cnns import Recipe, train
-from keras_cnns.comparing.comparison import Comparison, Row
+from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.comparing.pareto_plots import pareto_figure
+from keras_cnns.comparing.rows import Row
 from keras_cnns.comparing.significance import confidence_interval
 from keras_cnns.data import Dataset, Split
 from keras_cnns.tracking import Store

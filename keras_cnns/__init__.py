@@ -6,13 +6,14 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from keras_cnns.lazy import import_needed, register_layers
+from keras_cnns.lazy import import_needed, prepare_keras
 from keras_cnns.version import __version__
 
 if TYPE_CHECKING:
     from keras_cnns.comparing.model_comparison import ModelComparison, compare_models
     from keras_cnns.data import Dataset
     from keras_cnns.data.inspection import Inspection, inspect
+    from keras_cnns.display.progress import Progress
     from keras_cnns.errors import KerasCnnsError
     from keras_cnns.evaluation import Evaluation, Explanations, Predictions, evaluate, explain, predict
     from keras_cnns.evaluation.classifier import Classifier, load
@@ -47,6 +48,7 @@ _MODULES = {
     "ModelComparison": "comparing.model_comparison",
     "Predictions": "evaluation",
     "Profile": "networks.profiling",
+    "Progress": "display.progress",
     "Recipe": "networks.recipe",
     "Report": "writing.report",
     "Reproduction": "writing.reproducing",
@@ -89,6 +91,7 @@ __all__ = [
     "ModelComparison",
     "Predictions",
     "Profile",
+    "Progress",
     "Recipe",
     "Report",
     "Reproduction",
@@ -117,7 +120,7 @@ __all__ = [
     "weights",
 ]
 
-register_layers()
+prepare_keras()
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from keras_cnns.comparing.model_comparison import compare_models as compare_mode
 from keras_cnns.data.dataset import Dataset as Dataset
 from keras_cnns.data.inspection.inspecting import inspect as inspect
 from keras_cnns.data.inspection.report import Inspection as Inspection
+from keras_cnns.display.progress import Progress as Progress
 from keras_cnns.errors import KerasCnnsError as KerasCnnsError
 from keras_cnns.evaluation.classifier import Classifier as Classifier
 from keras_cnns.evaluation.classifier import load as load
@@ -22,7 +23,6 @@ from keras_cnns.evaluation.explanation import explain as explain
 from keras_cnns.evaluation.prediction import Predictions as Predictions
 from keras_cnns.evaluation.prediction import predict as predict
 from keras_cnns.evaluation.results import Evaluation as Evaluation
-from keras_cnns.evaluation.run_network import Progress
 from keras_cnns.exporting.export import Export as Export
 from keras_cnns.exporting.export import Exports as Exports
 from keras_cnns.exporting.export import export as export
@@ -44,7 +44,6 @@ from keras_cnns.networks.recipe import Recipe as Recipe
 from keras_cnns.networks.registry import list_models as list_models
 from keras_cnns.pretrained.applications import decode_predictions as decode_predictions
 from keras_cnns.pretrained.applications import preprocess_input as preprocess_input
-from keras_cnns.training.callbacks import ProgressCallback
 from keras_cnns.training.cross_validation import CrossValidation as CrossValidation
 from keras_cnns.training.run import TrainedRun
 from keras_cnns.writing.report import Report as Report
@@ -478,7 +477,7 @@ def cross_validate(
     experiment: str = ...,
     tracking_uri: str | None = ...,
     folder: str | Path = ...,
-    progress: Progress = ...,
+    progress: bool | Progress = ...,
 ) -> CrossValidation: ...
 @overload
 def cross_validate(
@@ -495,7 +494,7 @@ def cross_validate(
     experiment: str = ...,
     tracking_uri: str | None = ...,
     folder: str | Path = ...,
-    progress: Progress = ...,
+    progress: bool | Progress = ...,
 ) -> CrossValidation: ...
 @overload
 def describe(
@@ -652,7 +651,7 @@ def train(
     experiment: str = ...,
     tracking_uri: str | None = ...,
     folder: str | Path = ...,
-    progress_callback: ProgressCallback | None = ...,
+    progress: bool | Progress = ...,
     callbacks: Sequence[keras.callbacks.Callback] = ...,
 ) -> TrainedRun: ...
 @overload
@@ -669,6 +668,6 @@ def train(
     experiment: str = ...,
     tracking_uri: str | None = ...,
     folder: str | Path = ...,
-    progress_callback: ProgressCallback | None = ...,
+    progress: bool | Progress = ...,
     callbacks: Sequence[keras.callbacks.Callback] = ...,
 ) -> TrainedRun: ...

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -58,13 +60,33 @@ class LazyModule:
         return value
 
 
-def load_backend() -> None:
-    """Import Keras and its backend and suppress what their native libraries print on import."""
-    sys.stderr.flush()
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def prepare_keras() -> None:
+    """Make the import of Keras quiet, and register our layers with Keras once it is imported, or now if it is.
+
+    What the user has set in the environment or in the logger of TensorFlow stays.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, imported by others, in notebooks
+    if "keras" in sys.modules:
+        importlib.import_module(LAYERS)
+    else:
+        sys.meta_path.insert(0, ImportHook("keras", LAYERS))
+
+
+@contextmanager
+def without_native_messages() -> Iterator[None]:
+    """Discard what is written to the standard error of the process, where native libraries print when imported."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        stderr = os.dup(2)
+    except OSError:  # the process has no standard error
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
-        importlib.import_module("keras")
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
@@ -72,7 +94,7 @@ def load_backend() -> None:
 
 
 class ImportHook(Loader, MetaPathFinder):
-    """Imports a module as soon as another one has been imported.
+    """Imports a module without messages of its native libraries, and as soon as it is imported another module.
 
     Args:
         first: Name of the module that is waited for.
@@ -106,7 +128,11 @@ class ImportHook(Loader, MetaPathFinder):
         """Execute the module, and import the other one."""
         if hasattr(self._loader, "exec_module"):
             self._spec.loader = module.__loader__ = self._loader
-            self._loader.exec_module(module)
+            with without_native_messages():
+                self._loader.exec_module(module)
+        logger = logging.getLogger("tensorflow")
+        if logger.level in (logging.NOTSET, logging.INFO):  # INFO is set by TensorFlow itself in a notebook
+            logger.setLevel(logging.ERROR)  # no warnings that functions are retraced for each network
         importlib.import_module(self._then)
 
     def load_module(self, name: str) -> ModuleType:
@@ -121,24 +147,9 @@ class ImportHook(Loader, MetaPathFinder):
         return module
 
 
-def register_layers() -> None:
-    """Register our layers with Keras, so that `keras.saving.load_model` finds them, now or once Keras is imported."""
-    if "keras" in sys.modules:
-        importlib.import_module(LAYERS)
-    else:
-        sys.meta_path.insert(0, ImportHook("keras", LAYERS))
-
-
 if TYPE_CHECKING:
     import keras
 else:
     keras = LazyModule("keras")
 
-__all__ = [
-    "LazyModule",
-    "import_needed",
-    "keras",
-    "load_backend",
-    "missing_packages_in_one_line",
-    "register_layers",
-]
+__all__ = ["LazyModule", "import_needed", "keras", "missing_packages_in_one_line", "prepare_keras"]

@@ -24,6 +24,7 @@ from keras_cnns.evaluation.report.page import write_report
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import TRAIN_AND_VALIDATION, TRAINED_ON
 from keras_cnns.training.reference import log_training_images
+from tests.progress_lines import without_progress
 
 pytestmark = pytest.mark.usefixtures("fresh", "quick_evaluations")
 
@@ -175,7 +176,7 @@ def test_images_unlike_the_training_images_cause_one_line_of_warning_and_are_not
     assert all(unusual[30:])
     assert sum(unusual[:30]) <= 3
     assert [row["abstained"] for row in rows] == [str(value).lower() for value in unusual]
-    warning, *_ = err.splitlines()
+    warning, *_ = without_progress(err).splitlines()
     assert warning.startswith(f"warning: {sum(unusual)} of 33 images are out of distribution")
     metrics = Store().run("first").metrics
     assert metrics["false_alarm_rate_low"] <= metrics["false_alarm_rate"] <= metrics["false_alarm_rate_high"] < 0.1

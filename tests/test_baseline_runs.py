@@ -15,6 +15,7 @@ from keras_cnns.cache import CACHE_VARIABLE
 from keras_cnns.cli import main
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.data import Split
+from keras_cnns.display.progress import Progress
 from keras_cnns.errors import EvaluationError, ReportError, ResumeError, SettingError
 from keras_cnns.networks.baselines import code
 from keras_cnns.networks.registry import find_variant
@@ -105,11 +106,8 @@ def test_features_for_a_probe_are_those_of_the_code(networks: Path, squares: Dat
     assert key() != before
 
 
-class Stop:
-    """A progress callback that interrupts a training after its first epoch."""
-
-    def step(self, *_: Any) -> None:
-        """Ignore steps."""
+class Stop(Progress):
+    """Interrupts a training after its first epoch."""
 
     def epoch(self, *_: Any) -> None:
         """Interrupt the training."""
@@ -120,7 +118,7 @@ def test_changed_code_is_not_resumed(networks: Path, squares: Dataset) -> None:
     uri = f"sqlite:///{networks.parent}/mlflow.db"
     recipe = Recipe(epochs=2, batch_size=8)
     with pytest.raises(KeyboardInterrupt):
-        train("nets.py:small", squares, recipe=recipe, tracking_uri=uri, progress_callback=Stop())
+        train("nets.py:small", squares, recipe=recipe, tracking_uri=uri, progress=Stop())
     code_before = networks.read_text("utf-8")
     networks.write_text(code_before + "\n", "utf-8")
     with pytest.raises(ResumeError, match=r"the file of the network has changed since .* was started"):

@@ -24,10 +24,11 @@ from keras_cnns.comparing.paired_differences import PairedDifference, correct_fo
 from keras_cnns.comparing.readers import read_readers
 from keras_cnns.errors import DataError, EvaluationError
 from keras_cnns.evaluation.calibration import binary_probabilities
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import OperatingPoint
-from keras_cnns.evaluation.results import LabelledPredictions
 from keras_cnns.evaluation.statistics.paired_tests import compare_areas, mcnemar
 from keras_cnns.tracking import Store
+from tests.progress_lines import without_progress
 
 TEST_IMAGES = 120
 CLASSES = ("low", "high")
@@ -156,6 +157,10 @@ def test_a_comparison_is_printed_and_exported(compared: ModelComparison, capsys:
     for part in ("test: 120 images of cases", "positive class: high", "careful minus first (", "AUC", "p, corrected",
                  "DeLong", "McNemar", "evaluation on this test set"):  # fmt: skip
         assert part in out
+    shown = repr(compared)
+    assert "comparison on 120 images of cases, test" in shown
+    assert all(f"{pair.names[1]} minus {pair.names[0]}, {pair.images} images" in shown for pair in compared.pairs)
+    assert shown.count("p, corrected") == len(compared.pairs)
     found = json.loads(json.dumps(compared.as_dict(), allow_nan=False))
     assert len(found["pairs"]) == 9
     assert found["pairs"][0]["differences"]["auc"]["test"] == "DeLong"
@@ -168,7 +173,7 @@ def test_a_comparison_is_printed_and_exported(compared: ModelComparison, capsys:
 def test_the_command_evaluates_and_compares(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(("compare", "first", "second", "--split", "validation", "--csv")) == 0
     out, err = capfd.readouterr()
-    assert err == ""
+    assert without_progress(err) == ""
     rows = {row["metric"]: row for row in csv.DictReader(io.StringIO(out))}
     stored = [Store().run(name).metrics["validation_auc"] for name in ("first", "second")]
     assert [float(rows["auc"][name]) for name in ("first_value", "second_value")] == pytest.approx(stored)

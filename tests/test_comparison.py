@@ -108,6 +108,14 @@ def test_the_pareto_front_depends_on_the_cost(cost: str, expected: set[str]) -> 
     assert pareto_names(Comparison([SMALL, WORSE, LARGE], cost=cost)) == expected
 
 
+def test_a_comparison_shows_its_first_rows_and_their_settings() -> None:
+    comparison = Comparison([WORSE, SMALL, LARGE, FAILED] + [make_run(f"more-{number}") for number in range(8)])
+    shown, html = repr(comparison), comparison._repr_html_()
+    for part in ("12 runs on", "validation accuracy", "and 2 more", "Pareto front", "Failed: 1 of 12 runs."):
+        assert part in shown
+        assert part in html
+
+
 def test_failed_and_running_runs_are_listed_but_never_on_the_front() -> None:
     comparison = Comparison([FAILED, RUNNING, SMALL])
     assert run_names(comparison) == ["running", "small", "failed"]

@@ -94,6 +94,14 @@ def fresh(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_cross_validation_shows_its_metrics_folds_and_files(made: Made) -> None:
+    shown = repr(made.result)
+    assert shown.startswith(f"cross-validation of lenet5 on halves.npz, {FOLDS} folds\nrun ")
+    accuracy, interval = made.result.evaluation.overall.format("accuracy")
+    for part in (made.result.run_id, accuracy, interval, "fold", str(made.result.folder), "report.html"):
+        assert part in shown
+
+
 def pooled_predictions(made: Made, table: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return labels, probabilities and the fold of each image, given the table of folds."""
     labels = pool_images(made.data).training.labels

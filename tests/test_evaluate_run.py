@@ -33,6 +33,7 @@ from keras_cnns.evaluation.metrics import METRICS
 from keras_cnns.evaluation.run_network import load_run_network
 from keras_cnns.tracking import EvaluationCounts, Store
 from keras_cnns.training.run import TrainedRun
+from tests.progress_lines import without_progress
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def test_another_machine_needs_only_the_store(made: Made, fresh: Path) -> None:
         )  # fmt: skip
     finally:
         original.rename(made.folder)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, without_progress(done.stderr)) == (0, "")
     found = json.loads(done.stdout)
     assert found["test_set_evaluations"] == {"by_run": 1, "total": 1, "runs": 1}
     assert Path(found["report"], "report.html").is_file()
@@ -239,7 +240,7 @@ def test_a_run_with_many_classes_is_evaluated(fresh: Path, capfd: pytest.Capture
     capfd.readouterr()
     assert main(("evaluate", trained.run_id, "--image-size", "28", "--split", "validation")) == 0
     out, err = capfd.readouterr()
-    assert err == ""
+    assert without_progress(err) == ""
     for part in ("balanced accuracy", "0.9", " to ", "too optimistic for new images", "the most probable class"):
         assert part in out
     metrics = Store(f"sqlite:///{fresh}/mlflow.db").run(trained.run_id).metrics
@@ -260,7 +261,9 @@ def test_images_are_predicted_as_csv_and_json(made: Made, fresh: Path, capfd: py
     Image.fromarray(images[0]).convert("RGB").resize((60, 50)).save("large.jpg")
     assert main(("predict", made.id[:6], "images", "large.jpg")) == 0
     out, err = capfd.readouterr()
-    assert err.startswith("1 of 4 images have another aspect ratio than the image size and were padded")
+    assert without_progress(err).startswith(
+        "1 of 4 images have another aspect ratio than the image size and were padded"
+    )
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["file"] for row in rows] == ["images/a.png", "images/b.bmp", "images/inner/c.png", "large.jpg"]
     assert list(rows[0]) == ["file", "predicted", "0", "1", "threshold 1", "out of distribution"]
@@ -285,11 +288,12 @@ def test_a_broken_file_is_named_and_does_not_prevent_other_predictions(
     Path("images/b.bmp").write_bytes(b"BM no image")
     assert main(("predict", "lenet5", "images")) == 2
     out, err = capfd.readouterr()
+    err = without_progress(err)
     assert [row["file"] for row in csv.DictReader(io.StringIO(out))] == ["images/a.png", "images/inner/c.png"]
     assert err.startswith("keras-cnns: 1 of 3 files cannot be read and have no prediction: images/b.bmp: ")
     assert err.count("\n") == 1
     assert main(("predict", "lenet5", "images", "--skip-broken")) == 0
-    assert capfd.readouterr().err.startswith("skipped images/b.bmp: ")
+    assert without_progress(capfd.readouterr().err).startswith("skipped images/b.bmp: ")
     assert [file.file for file in predict("lenet5", [fresh / "images"]).broken] == [str(fresh / "images" / "b.bmp")]
 
 
@@ -326,6 +330,7 @@ def test_a_mistake_is_reported_in_one_line_and_not_counted(
     Path("empty").mkdir()
     assert main(arguments) == 2
     out, err = capfd.readouterr()
+    err = without_progress(err)
     assert out == ""
     assert err.startswith("keras-cnns: ")
     assert err.count("\n") == 1

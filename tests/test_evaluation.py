@@ -20,6 +20,7 @@ from keras_cnns.evaluation.calibration import (
     reliability_diagram,
 )
 from keras_cnns.evaluation.intervals import bootstrap_intervals
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.metric import sum_terms
 from keras_cnns.evaluation.metrics import METRICS, all_metrics, compute_metrics, compute_scores, make_weighted_metrics
 from keras_cnns.evaluation.operating_point import (
@@ -28,7 +29,7 @@ from keras_cnns.evaluation.operating_point import (
     fit_operating_point,
     predict_classes,
 )
-from keras_cnns.evaluation.results import LabelledPredictions, MetricResult
+from keras_cnns.evaluation.results import MetricResult
 from keras_cnns.evaluation.statistics.proportions import clopper_pearson
 
 CLOSE = 1e-9

@@ -20,6 +20,7 @@ from keras_cnns.cli.evaluate import print_evaluation
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation import metrics as registry
 from keras_cnns.evaluation.caveats import note_intervals, note_metrics
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.metric import Metric
 from keras_cnns.evaluation.metrics import METRICS, all_metrics, compute_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold
@@ -27,7 +28,7 @@ from keras_cnns.evaluation.outcomes import WeightedOutcomes
 from keras_cnns.evaluation.record import to_record
 from keras_cnns.evaluation.report.formatting import metric_rows
 from keras_cnns.evaluation.report.page import render
-from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
+from keras_cnns.evaluation.results import Evaluation
 from keras_cnns.evaluation.subgroups import compute_subgroups
 from keras_cnns.plugins import PluginWarning
 from keras_cnns.tracking import Run

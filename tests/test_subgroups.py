@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cnns.errors import EvaluationError
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.metrics import compute_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint
-from keras_cnns.evaluation.results import LabelledPredictions, MetricResult, name_metrics, to_metric_name
+from keras_cnns.evaluation.results import MetricResult, name_metrics, to_metric_name
 from keras_cnns.evaluation.subgroups import (
     UNKNOWN,
     compute_subgroups,

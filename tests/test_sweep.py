@@ -152,6 +152,10 @@ def test_every_trial_is_a_child_run_of_the_sweep_even_a_failed_one_and_the_best_
     assert max(run.metrics["epochs"] for run in finished) == 4
     assert result.best.metrics["val_accuracy"] == max(run.metrics["val_accuracy"] for run in finished)
     assert 0 < result.utilization <= 1
+    shown = repr(result)
+    assert shown.startswith("sweep of densenet on digits, 3 trials")
+    assert f"best run    {result.best.name}, {result.best.id}" in shown
+    assert all(part in shown for part in ("settings    learning_rate 0.01", str(result.outcome), "Failed: "))
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store.uri)
     try:

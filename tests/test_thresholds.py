@@ -19,6 +19,7 @@ from keras_cnns import Dataset, evaluate, load
 from keras_cnns.data import Split
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.calibration import apply_temperature, binary_probabilities
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import (
     AT_SENSITIVITY,
     AT_SPECIFICITY,
@@ -30,7 +31,6 @@ from keras_cnns.evaluation.operating_point import (
 from keras_cnns.evaluation.patient_level import COMBINATIONS, compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
 from keras_cnns.evaluation.recalibration import recalibrate
-from keras_cnns.evaluation.results import LabelledPredictions
 from keras_cnns.evaluation.validation import VALIDATION_CASES
 from keras_cnns.tracking import Store
 

@@ -6,9 +6,11 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from keras_cnns.data import Dataset
-from keras_cnns.evaluation.run_network import Progress, no_progress
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.retry import RETRY_SECONDS
@@ -18,6 +20,7 @@ from tuning.running.cluster import ClusterConfig, check_cluster
 from tuning.running.folds import train_folds
 
 
+@shows_progress
 def cross_validate(
     model: str,
     data: str | Dataset = "digits",
@@ -37,7 +40,7 @@ def cross_validate(
     experiment: str = "train",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
-    progress: Progress = no_progress,
+    progress: bool | Progress = True,
 ) -> CrossValidation:
     """Cross-validate a network like `keras_cnns.cross_validate`, with several folds at a time.
 
@@ -63,11 +66,12 @@ def cross_validate(
         experiment: Name of the MLflow experiment.
         tracking_uri: MLflow store.
         folder: Folder for the checkpoints.
-        progress: Called with a description of each step.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         KerasCnnsError: An argument is not valid, or the data, the store or the cluster cannot be used.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     available = cores or os.cpu_count() or 1
     cluster = ClusterConfig(
         ray_address=ray_address,

@@ -8,11 +8,12 @@ from typing import Any
 
 from ray import tune
 
+from keras_cnns.display.progress import Progress
 from keras_cnns.errors import ResumeError
 from tuning.finishing.finals import States, count_unfinished, count_unfinished_search, record_repeats
 from tuning.running.cluster import connect
 from tuning.running.journal import MAX_DEATHS, REPEAT, JournalCallback
-from tuning.running.reporting import MlflowLogger, ProgressReporter, SweepProgressCallback
+from tuning.running.reporting import MlflowLogger, ProgressReporter
 from tuning.running.shared_dataset import share_dataset
 from tuning.running.sweep_run import SweepRun
 from tuning.running.trial import run_trial
@@ -25,7 +26,7 @@ from tuning.searching.suggester import Suggester
 MAX_WORKER_GROWTH = 2**30  # bytes
 
 
-def run_trials(sweep: SweepRun, progress_callback: SweepProgressCallback | None) -> tuple[float, float, States]:
+def run_trials(sweep: SweepRun, progress: Progress) -> tuple[float, float, States]:
     """Run the unfinished trials of a sweep.
 
     Returns:
@@ -39,7 +40,7 @@ def run_trials(sweep: SweepRun, progress_callback: SweepProgressCallback | None)
     before = journal.trials()
     start, slots = time.perf_counter(), 1
     logger = MlflowLogger(sweep)
-    with ProgressReporter(logger, progress_callback) as reporter, logger:
+    with ProgressReporter(logger, progress) as reporter, logger:
         if count_unfinished(config, before):
             with connect(config.cluster):
                 reporter.slots = slots = config.cluster.count_trial_slots()

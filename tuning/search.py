@@ -8,14 +8,15 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from keras_cnns.atomic import write_text
 from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.folds import MAX_FOLDS, make_folds, pool_images
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
 from keras_cnns.errors import SettingError
-from keras_cnns.lazy import load_backend
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.networks.settings import SEED, Choice, IntRange, NoneOr, check_argument
 from keras_cnns.pretrained.runs import find_any_weights
@@ -32,7 +33,6 @@ from tuning.execution import run_trials
 from tuning.finishing.result import SweepResult
 from tuning.outcome.files import write_outcome
 from tuning.running.cluster import ClusterConfig, check_cluster
-from tuning.running.reporting import SweepProgressCallback
 from tuning.running.starting_point import find_starting_point
 from tuning.running.sweep_directory import SWEEP, open_directory, resolve_trials
 from tuning.running.sweep_run import SweepConfig, SweepRun, start_sweep
@@ -47,6 +47,7 @@ SEARCH, SCHEDULER, COST = Choice(SEARCHES), Choice(SCHEDULERS), Choice(("paramet
 LIMIT = NoneOr(IntRange(1, 2**63 - 1))
 
 
+@shows_progress
 def sweep(
     model: str | None = None,
     data: str | Dataset | Callable[[], Dataset] = "digits",
@@ -77,7 +78,7 @@ def sweep(
     experiment: str = "sweep",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
-    progress_callback: SweepProgressCallback | None = None,
+    progress: bool | Progress = True,
 ) -> SweepResult:
     """Search for the best settings of a family of networks and of the training recipe.
 
@@ -132,11 +133,12 @@ def sweep(
         experiment: Name of the MLflow experiment.
         tracking_uri: MLflow store: MLflow's environment variable or `./mlflow.db` by default.
         folder: Folder for the journals and checkpoints of sweeps.
-        progress_callback: Receives the progress of the trials.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         KerasCnnsError: An argument is not valid, or the data, the store or the cluster cannot be used.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     if extend is not None and resume:
         raise SettingError("extend continues a finished sweep, and resume an unfinished one: give one of them.")
     trials = None if trials is None else check_argument("trials", TRIALS, trials)
@@ -193,7 +195,7 @@ def sweep(
         Path(folder) / "sweeps", config, store, resume=resume, extend=extend, seed=seed, trials=trials
     )
     with lock:
-        return run_sweep(start_run(config, store, experiment, directory, record), progress_callback)
+        return run_sweep(start_run(config, store, experiment, directory, record), progress)
 
 
 def resolve_start(
@@ -235,7 +237,6 @@ def begin_with(space: Space, dataset: Dataset, weights: str | os.PathLike[str], 
     if len(space.branches) > 1:
         raise SettingError("weights belong to one network: name a variant, such as resnet50-v1.5, to search with them.")
     ((model, branch),) = space.branches.items()
-    load_backend()
     settings = branch.settings.replace(branch.fixed).as_dict()
     file = find_any_weights(weights, model, tracking_uri, settings)
     return space.begin_with(check_weights(file, model, dataset.image_shape, dataset.classes, settings))
@@ -264,16 +265,14 @@ def start_run(
     return SweepRun(config=config, folder=directory, store=store, experiment=experiment, run_id=run_id)
 
 
-def run_sweep(sweep_run: SweepRun, progress_callback: SweepProgressCallback | None) -> SweepResult:
+def run_sweep(sweep_run: SweepRun, progress: Progress) -> SweepResult:
     """Run the trials, find the best one, and compare the trials."""
     config, store, folder = sweep_run.config, sweep_run.store, sweep_run.folder
-    status = (lambda _: None) if progress_callback is None else progress_callback.status
     with store.mark_failure(sweep_run.run_id):
-        seconds, utilization, states = run_trials(sweep_run, progress_callback)
-        load_backend()
+        seconds, utilization, states = run_trials(sweep_run, progress)
         from tuning.finishing.finish import finish_sweep  # noqa: PLC0415 - needs the backend, unlike the trials' driver
 
-        runs, best, finals, refitted = finish_sweep(sweep_run, states, status)
+        runs, best, finals, refitted = finish_sweep(sweep_run, states, progress)
     store.log_files(sweep_run.run_id, write_outcome(states, config.space, runs, folder, cost=config.cost))
     write_text(folder / FINISHED, sweep_run.run_id)
     return SweepResult(

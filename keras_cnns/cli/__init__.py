@@ -30,8 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or that of the command, such as 1 if a run is not reproduced; 2 for a user's mistake, which is
         reported in one line; 130 after Ctrl-C; 1 if the output is a pipe that was closed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         with plugin_warnings_in_one_line():
             parser = make_parser()

@@ -11,12 +11,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from keras_cnns.cli.parsers import COSTS
 from keras_cnns.cli.printing import make_console
 from keras_cnns.cli.status import show_status
-from keras_cnns.comparing.comparison import SCORES, Comparison, group_by_data
+from keras_cnns.comparing.comparison import MARK, Comparison, group_by_data
 from keras_cnns.comparing.filtering import filter_runs
-from keras_cnns.comparing.formatting import format_count, format_metric, format_setting
+from keras_cnns.comparing.formatting import format_count
 from keras_cnns.errors import SettingError, StoreError, nearest
 from keras_cnns.lazy import LazyModule
 from keras_cnns.plotting import save
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
     from keras_cnns.cli import compare_images, compare_two
     from keras_cnns.comparing import pareto_plots
-    from keras_cnns.comparing.comparison import Row
     from keras_cnns.comparing.page import writing
+    from keras_cnns.comparing.rows import Row
     from keras_cnns.tracking import Run
 else:  # the table needs no plots, which take a second to import
     compare_images = LazyModule("keras_cnns.cli.compare_images")
@@ -37,7 +36,6 @@ else:  # the table needs no plots, which take a second to import
     pareto_plots = LazyModule("keras_cnns.comparing.pareto_plots")
     writing = LazyModule("keras_cnns.comparing.page.writing")
 
-MARK = "*"
 HEADINGS = {"parameters": "params", "seconds": "training"}
 
 
@@ -119,17 +117,9 @@ def render(comparison: Comparison, columns: Sequence[str] = ()) -> Group:
     tables = [
         table
         for rows in groups
-        for table in (runs_table(rows, columns or default_columns(comparison, rows)), differences_table(rows))
+        for table in (runs_table(rows, columns or comparison.default_columns(rows)), differences_table(rows))
     ]
     return Group(*tables, *(Text(line) for line in footer(comparison)))
-
-
-def default_columns(comparison: Comparison, rows: list[Row]) -> list[str]:
-    """Return the scores that any row has, and the costs."""
-    scores = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
-    if comparison.sort not in (*scores, *COSTS, "epochs"):
-        scores.append(comparison.sort)
-    return [*scores, *COSTS]
 
 
 def runs_table(rows: list[Row], columns: Sequence[str]) -> Table:
@@ -154,8 +144,8 @@ def runs_table(rows: list[Row], columns: Sequence[str]) -> Table:
     table.add_column("epochs", no_wrap=True)
     for row in rows:
         cells = [MARK if row.pareto else "", row.title]
-        cells += [format_cell(row, column) for column in columns]
-        cells += ["" if row.p is None else f"{row.p:.2g}"] if tested else []
+        cells += [row.format(column) for column in columns]
+        cells += [row.format_p()] if tested else []
         epochs = row.value("epochs")
         state = "" if row.status == "finished" else row.status
         cells.append(" ".join(filter(None, [f"{epochs:.0f}" if epochs else "", state])))
@@ -172,7 +162,7 @@ def differences_table(rows: list[Row]) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column()
     for row in rows:
-        if settings := format_differences(row, with_model=with_model):
+        if settings := row.format_differences(with_model=with_model):
             grid.add_row(Text(f"  {row.run.name}"), Text(settings))
     if grid.rows:
         grid.add_row("", "")
@@ -187,17 +177,3 @@ def footer(comparison: Comparison) -> list[str]:
             names.setdefault(" ".join(row.run.reason.split()), []).append(row.run.name)
     reasons = [f"  {', '.join(failed)}: {reason}" for reason, failed in names.items()]
     return [*comparison.footnotes(MARK), *reasons]
-
-
-def format_differences(row: Row, *, with_model: bool) -> str:
-    """Format the settings in which a run differs from the others, as in growth_rate=12 depth=40."""
-    model = [row.run.model] if with_model else []
-    return " ".join([*model, *(f"{name}={format_setting(value)}" for name, value in row.differences.items())])
-
-
-def format_cell(row: Row, column: str) -> str:
-    """Format a value of the table; means over seeds have a margin of error, and how many of the runs have a value."""
-    value = row.cell(column)
-    if value is None or isinstance(value, str):
-        return "" if value is None else format_setting(value)
-    return "\n".join(filter(None, (format_metric(column, value, row.margin(column)), row.partial(column))))

@@ -14,8 +14,8 @@ from keras_cnns.cli.evaluate import parse_class_map
 from keras_cnns.cli.inputs import reading_options
 from keras_cnns.cli.printing import make_console, make_table, print_lines
 from keras_cnns.cli.status import show_status
+from keras_cnns.comparing.paired_differences import format_columns
 from keras_cnns.errors import SettingError
-from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.report.formatting import describe_test_set_evaluations
 
 if TYPE_CHECKING:
@@ -116,12 +116,7 @@ def print_pair(console: Console, pair: Pair, *, corrected: bool) -> None:
     """Print the differences of a pair."""
     groups = "" if pair.groups is None else f" in {pair.groups:,} groups"
     console.print(f"\n{escape(pair.names[1])} minus {escape(pair.names[0])}, {pair.images:,} images{groups}\n")
-    columns = ["metric", "first", "second", "difference", "95 % interval", "p", *(["p, corrected"] * corrected)]
-    table = make_table(columns, text_columns=1)
-    for name, found in pair.differences.items():
-        interval = "none" if found.interval is None else "{:+.4f} to {:+.4f}".format(*found.interval)
-        values = (f"{value:.4f}" for value in found.values)
-        p_values = [found.p, *([found.corrected_p] * corrected)]
-        shown = ("" if p is None else f"{p:.2g}" if p >= 0.0001 else "< 0.0001" for p in p_values)
-        table.add_row(escape(all_metrics()[name].title), *values, f"{found.difference:+.4f}", interval, *shown)
+    table = make_table(format_columns(corrected=corrected), text_columns=1)
+    for found in pair.differences.values():
+        table.add_row(*map(escape, found.format(corrected=corrected)))
     console.print(table)

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
             tracking_uri=arguments.tracking_uri,
             progress=progress,
         )
-        progress("saving heatmaps")
+        progress.message("saving heatmaps")
         *heatmaps, overview = explanations.save(arguments.output)
     if arguments.json:
         print(json.dumps(as_dict(explanations, heatmaps, overview), allow_nan=False))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+
+from keras_cnns.display.tables import make_table
 
 WIDTH = 100
+
+__all__ = ["WIDTH", "format_shape", "make_console", "make_table", "print_lines"]
 
 
 def make_console() -> Console:
@@ -23,28 +25,6 @@ def print_lines(console: Console, lines: Iterable[str]) -> None:
     """Print lines as they are: without markup, and without breaking long ones."""
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
-
-
-def make_table(columns: Sequence[str], *, text_columns: int, totals: Sequence[str] = ()) -> Table:
-    """Return an empty table.
-
-    Args:
-        columns: The header of each column.
-        text_columns: How many columns, from the left, contain text; the others contain numbers.
-        totals: The footer of each column, if there is one.
-    """
-    table = Table(
-        box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, show_footer=bool(totals), footer_style="bold"
-    )
-    for index, column in enumerate(columns):
-        table.add_column(
-            column,
-            footer=totals[index] if totals else "",
-            justify="left" if index < text_columns else "right",
-            overflow="fold",
-            no_wrap=index >= text_columns,
-        )
-    return table
 
 
 def format_shape(shape: Sequence[int]) -> str:

@@ -1,31 +1,24 @@
-"""A status line that commands show at a terminal while they work."""
+"""The progress that commands show: that of Python, and before it a message while the backend is loaded."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from rich.console import Console
-
-from keras_cnns.lazy import load_backend
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import show_progress
+from keras_cnns.lazy import import_needed
 
 
 @contextmanager
-def show_status(message: str = "loading TensorFlow", *, backend: bool = True) -> Iterator[Callable[[str], None]]:
-    """Show a status line while the block runs, and load the backend first; print nothing if there is no terminal.
+def show_status(text: str = "loading TensorFlow", *, backend: bool = True) -> Iterator[Progress]:
+    """Show progress while the block runs, and load the backend first.
 
     Args:
-        message: The first message.
+        text: What is shown at a terminal before the first message.
         backend: Whether the command needs the backend.
-
-    Yields:
-        A function that replaces the message.
     """
-    # TensorFlow warns that functions are retraced where several networks predict a few batches each.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    console = Console(stderr=True)
-    with console.status(message) if console.is_terminal else nullcontext() as status:
+    with show_progress(progress=True, text=text) as progress:
         if backend:
-            load_backend()
-        yield status.update if status else lambda _: None
+            import_needed("keras")
+        yield progress

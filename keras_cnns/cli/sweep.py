@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 import tuning
 from keras_cnns.cli.compare import render
 from keras_cnns.cli.inputs import load_images, read_toml, split_assignment
+from keras_cnns.cli.json_lines import JsonLines
 from keras_cnns.cli.next_steps import command, show_in_mlflow, tracking_option
 from keras_cnns.cli.printing import make_console, print_lines
-from keras_cnns.cli.sweep_view import CallbackList, JsonLines, LiveView
 from keras_cnns.comparing.formatting import format_count
 from keras_cnns.comparing.pareto_plots import pareto_figure
+from keras_cnns.display.showing import show_progress
 from keras_cnns.errors import SettingError
 from keras_cnns.networks.registry import all_families
 from keras_cnns.plotting import check_plot_path, save
 from tuning.candidates.ranges import RECIPE, UserInput
-from tuning.outcome.files import OUTCOME, summarize_importance
+from tuning.outcome.files import summarize_importance
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from keras_cnns.data import Dataset
     from tuning.finishing.finals import Finals
     from tuning.finishing.result import SweepResult
-    from tuning.running.reporting import SweepProgressCallback
 
 SAME_NAMES = (
     "model", "trials", "recipe", "weights", "search", "max_parameters", "max_macs", "cost", "seed", "repeats", "folds",
@@ -50,19 +48,19 @@ def run(arguments: argparse.Namespace) -> None:
         raise SettingError("--recipe and --from-run both set the recipe that candidates start from: give one of them.")
     if arguments.plot:
         check_plot_path(arguments.plot)
-    terminal = Console(stderr=True)
 
     def load() -> Dataset:
         dataset = load_images(arguments)
-        if terminal.is_terminal:
-            terminal.print(dataset.describe(), highlight=False)
+        if sys.stderr.isatty():
+            print(dataset.describe(), file=sys.stderr)
         return dataset
 
     options: dict[str, Any] = {name: getattr(arguments, name) for name in SAME_NAMES}
-    with Live(console=terminal, transient=True, refresh_per_second=2, redirect_stdout=False) as live:
-        callback = make_callback(terminal, live, as_json=arguments.json)
-        result = tuning.sweep(data=load, space=read_space(arguments), progress_callback=callback, **options)
-    outcome = result.folder / OUTCOME
+    shares_terminal = arguments.json and sys.stdout.isatty()
+    with show_progress(not shares_terminal, "starting Ray and TensorFlow") as shown:
+        progress = JsonLines(shown) if arguments.json else shown
+        result = tuning.sweep(data=load, space=read_space(arguments), progress=progress, **options)
+    outcome = result.outcome
     if arguments.plot:
         save(pareto_figure(result.comparison), arguments.plot)
     if arguments.json:
@@ -110,14 +108,6 @@ def read_space_file(path: str | Path) -> dict[str, object]:
                 raise SettingError(f"{path} sets {setting} twice.")
         entries |= {setting: UserInput(part, str(path)) for setting, part in table.items()}
     return entries
-
-
-def make_callback(terminal: Console, live: Live, *, as_json: bool) -> SweepProgressCallback:
-    """Return what shows the progress: a live view on a terminal, JSON lines, or both unless they share a terminal."""
-    callbacks: list[SweepProgressCallback] = [JsonLines()] if as_json else []
-    if terminal.is_terminal and not (as_json and sys.stdout.isatty()):
-        callbacks.append(LiveView(live))
-    return CallbackList(callbacks)
 
 
 def as_dict(result: SweepResult) -> dict[str, Any]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import keras_cnns
 from keras_cnns.cli.config_file import apply_config
 from keras_cnns.cli.inputs import load_images, read_assignments
 from keras_cnns.cli.next_steps import command, show_in_mlflow, tracking_option
+from keras_cnns.cli.status import show_status
 from keras_cnns.data.inspection.shortcuts import shortcut_notes
 from keras_cnns.errors import SettingError
-from keras_cnns.lazy import LazyModule, load_backend
+from keras_cnns.lazy import LazyModule
 from keras_cnns.networks.recipe import PROBE
 from keras_cnns.networks.registry import find_variant
 from keras_cnns.tracking import Store
@@ -50,12 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.folds is not None or arguments.fold_by is not None:
         train_folds.run(arguments, dataset, settings, recipe)
         return
-    terminal = Console(stderr=True)
-    metrics = TextColumn("{task.fields[metrics]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), metrics, TimeRemainingColumn())
-    with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
-        bar = ProgressBar(progress, recipe.recorded_epochs)
-        load_backend()
+    with show_status() as progress:
         trained = keras_cnns.train(
             arguments.model,
             dataset,
@@ -68,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
             experiment=arguments.experiment,
             tracking_uri=arguments.tracking_uri,
             folder=arguments.folder,
-            progress_callback=bar,
+            progress=progress,
         )
     if arguments.json:
         print(json.dumps(as_dict(trained)))
@@ -94,33 +86,6 @@ def check_cross_validation(arguments: argparse.Namespace) -> None:
             f"--test is not possible with {option}: evaluate the networks of all folds with `keras-cnns evaluate` and "
             f"the id of the cross-validation."
         )
-
-
-class ProgressBar:
-    """Progress callback that shows a bar over all epochs at a terminal."""
-
-    def __init__(self, progress: Progress, epochs: int) -> None:
-        self.progress = progress
-        self.epochs = epochs
-        self.done = 0
-        self.task = progress.add_task("loading TensorFlow", total=None, metrics="")
-
-    def step(self, done: int, total: int) -> None:
-        """Show the progress within an epoch."""
-        self.progress.update(
-            self.task,
-            completed=self.done + done / total,
-            total=self.epochs,
-            description=f"epoch {self.done + 1}/{self.epochs}",
-        )
-
-    def epoch(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Show the metrics of an epoch."""
-        self.done = number
-        shown = " ".join(
-            f"{name} {metrics[name]:.4f}" for name in ("loss", "val_accuracy", "val_auc") if name in metrics
-        )
-        self.progress.update(self.task, completed=number, metrics=shown)
 
 
 def as_dict(trained: TrainedRun) -> dict[str, Any]:

@@ -11,119 +11,23 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from keras_cnns.comparing.formatting import format_count
-from keras_cnns.comparing.significance import confidence_interval, holm_correction, paired_t_test
+from keras_cnns.comparing.formatting import format_count, metric_label
+from keras_cnns.comparing.rows import COLUMNS, COSTS, SCORE, SCORES, Row, lower_is_better, run_fields, run_status
+from keras_cnns.comparing.significance import holm_correction, paired_t_test
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 from keras_cnns.errors import SettingError, nearest
-from keras_cnns.tracking.runs import CROSS_VALIDATION_NAME, FOLD, Run
+from keras_cnns.tracking.runs import FOLD, Run
 
-SCORE = "val_accuracy"
-SCORES = (SCORE, "val_auc", "test_accuracy", "test_auc")
-COSTS = ("parameters", "macs", "seconds")
-COLUMNS = (*SCORES, *COSTS, "epochs")
-LOWER_IS_BETTER = {*COSTS, "trainable_parameters", "epochs", "best_epoch"}
 UNFINISHED = {"failed": "Failed", "running": "Not finished yet"}
+MARK = "*"
+MAX_ROWS = 10  # of a summary, for each set of images
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of a comparison: a single run, or several that differ only in the seed or are folds of a cross-validation.
-
-    Attributes:
-        runs: The runs, by ascending seed or fold.
-        data: The name of their images, with part of the fingerprint if other images have the same name.
-        differences: The settings, recipe fields and seed in which they differ from other runs.
-        pareto: Whether the row is on the Pareto front: no other row on the same images is both cheaper and better.
-        p: The p-value of the paired t-test against the best row on the same images, over the seeds that both have,
-            corrected for the number of tested rows; None for the best row and if fewer than two seeds are shared.
-    """
-
-    runs: tuple[Run, ...]
-    data: str
-    differences: dict[str, str]
-    pareto: bool = False
-    p: float | None = None
-
-    @property
-    def run(self) -> Run:
-        """The first run."""
-        return self.runs[0]
-
-    @property
-    def title(self) -> str:
-        """The name of the first run, with the number of runs if there are several."""
-        if len(self.runs) == 1:
-            return self.run.name
-        return f"{self.run.tags.get(CROSS_VALIDATION_NAME, self.run.name)} (×{len(self.runs)})"
-
-    @property
-    def status(self) -> str:
-        """The status: "finished", "stopped" (early, by the scheduler of a sweep), "running" or "failed"."""
-        return run_status(self.run)
-
-    def values(self, column: str) -> list[float]:
-        """Return the finite values of a metric, by ascending seed."""
-        return [value for run in self.runs if math.isfinite(value := run.metrics.get(column, math.nan))]
-
-    def values_by_seed(self, column: str) -> dict[int, float]:
-        """Return the finite values of a metric by seed."""
-        found = {run.seed: run.metrics.get(column, math.nan) for run in self.runs if run.seed is not None}
-        return {seed: value for seed, value in found.items() if math.isfinite(value)}
-
-    def value(self, column: str) -> float | None:
-        """Return the mean of the finite values of a metric; None if there are none."""
-        values = self.values(column)
-        return math.fsum(values) / len(values) if values else None
-
-    def interval(self, column: str) -> tuple[float, float] | None:
-        """Return the 95 % confidence interval of a mean score; None for a cost, and for fewer than two values."""
-        values = self.values(column)
-        return None if lower_is_better(column) or len(values) < 2 else confidence_interval(values)
-
-    def margin(self, column: str) -> float | None:
-        """Return the margin of error of a mean score: the distance to the farther end of its interval."""
-        value, interval = self.value(column), self.interval(column)
-        return None if value is None or interval is None else max(interval[1] - value, value - interval[0])
-
-    def partial(self, column: str) -> str:
-        """Return "1 of 3 runs" if only some of the runs have a value of a metric, else ""."""
-        count = len(self.values(column))
-        return f"{count} of {len(self.runs)} runs" if 0 < count < len(self.runs) else ""
-
-    def cell(self, column: str) -> float | str | None:
-        """Return the value in a column: the mean of a metric, a setting, a recipe field or a field of the run."""
-        number = self.value(column)
-        if number is not None:
-            return number
-        return {**self.run.recipe, **self.run.settings, **run_fields(self.run)}.get(column)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row as values that can be written as JSON."""
-        run, intervals = self.run, {name: self.interval(name) for name in COLUMNS}
-        return {
-            **run_fields(run),
-            "seed": run.seed,
-            "data_fingerprint": run.data_fingerprint,
-            "settings": run.settings,
-            "recipe": run.recipe,
-            **{column: integer_if_whole(self.value(column)) for column in COLUMNS},
-            "reason": run.reason,
-            "pareto": self.pareto,
-            "p": self.p,
-            "runs": len(self.runs),
-            "ids": [each.id for each in self.runs],
-            "seeds": [each.seed for each in self.runs],
-            "partial": {name: text for name in COLUMNS if (text := self.partial(name))},
-            "intervals": {name: list(interval) for name, interval in intervals.items() if interval is not None},
-            "parent": run.parent,
-            "started": run.started.isoformat(),
-        }
-
-
-class Comparison:
+class Comparison(Summarized):
     """A ranking of runs, the best first; runs on the same images are ranked together.
 
     Args:
@@ -169,6 +73,45 @@ class Comparison:
         """Return the names for which `Row.cell` has a value in any row."""
         runs = [run for row in self.rows for run in row.runs]
         return {name for run in runs for name in (*run_fields(run), *run.metrics, *run.settings, *run.recipe)}
+
+    def default_columns(self, rows: Sequence[Row]) -> list[str]:
+        """Return the scores that any row has, and the costs."""
+        scores = [name for name in SCORES if any(row.value(name) is not None for row in rows)]
+        if self.sort not in (*scores, *COSTS, "epochs"):
+            scores.append(self.sort)
+        return [*scores, *COSTS]
+
+    def summary(self) -> Summary:
+        """Return the first rows for each set of images."""
+        tables = [table for rows in group_by_data(self.rows) for table in self.summarize(rows)]
+        data = ", ".join(dict.fromkeys(row.data for row in self.rows))
+        runs = format_count(sum(len(row.runs) for row in self.rows))
+        return Summary(title=f"{runs} on {data}" if data else runs, tables=tables, notes=self.footnotes(MARK))
+
+    def summarize(self, rows: Sequence[Row]) -> Iterator[SummaryTable]:
+        """Yield a table of the first rows on the same images, and one of the settings in which they differ."""
+        columns, several = self.default_columns(rows), len({row.run.model for row in rows}) > 1
+        cells = [
+            [
+                MARK if row.pareto else "",
+                row.title,
+                *(row.format(column) for column in columns),
+                row.format_p(),
+                "" if row.status == "finished" else row.status,
+            ]
+            for row in rows[:MAX_ROWS]
+        ]
+        names = ("", "run", *map(metric_label, columns), "p", "status")
+        used = [index for index in range(len(names)) if index == 1 or any(row[index] for row in cells)]
+        yield SummaryTable(
+            columns=[names[index] for index in used],
+            rows=[[row[index] for index in used] for row in cells],
+            text_columns=sum(index < 2 for index in used),
+            more=len(rows) - len(cells),
+        )
+        found = [(row.title, row.format_differences(with_model=several)) for row in rows[:MAX_ROWS]]
+        if any(settings for _, settings in found):
+            yield SummaryTable(columns=("run", "settings"), rows=found, text_columns=2)
 
     def footnotes(self, mark: str) -> list[str]:
         """Return the explanations of a table: the mark of the Pareto front, means, p-values, and the notes."""
@@ -277,19 +220,6 @@ def check_cost(name: str) -> None:
         raise SettingError(f"cost={name!r} is not a cost: choose {', '.join(COSTS)}.{nearest(name, COSTS)}")
 
 
-def run_status(run: Run) -> str:
-    """Return the status of a run; "stopped" if the scheduler of a sweep stopped it early."""
-    early = run.status == "finished" and run.tags.get("stopped_early") == "true"
-    return "stopped" if early else run.status
-
-
-def run_fields(run: Run) -> dict[str, str | None]:
-    """Return what identifies a run, besides its settings and its recipe."""
-    fields = {name: getattr(run, name) for name in ("id", "name", "experiment", "model", "family")}
-    seed = None if run.seed is None else str(run.seed)
-    return {**fields, "data": run.data_name, "seed": seed, "status": run_status(run)}
-
-
 def group_seeds(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     """Group finished runs that differ only in the seed, by ascending seed, and finished folds of a cross-validation.
 
@@ -328,11 +258,6 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def lower_is_better(column: str) -> bool:
-    """Return whether lower values of a metric are better, as for costs and losses."""
-    return column in LOWER_IS_BETTER or column.endswith(("loss", "error"))
-
-
 def group_by_data(rows: Iterable[Row]) -> list[list[Row]]:
     """Group rows by their images, in the order in which the images first occur."""
     groups: dict[str, list[Row]] = {}
@@ -369,8 +294,3 @@ def varying_names(records: Sequence[dict[str, str]]) -> set[str]:
     """Return the names whose values are not the same in all records."""
     names = {name for record in records for name in record}
     return {name for name in names if len({record.get(name) for record in records}) > 1}
-
-
-def integer_if_whole(value: float | None) -> float | int | None:
-    """Return a whole number above 1 as an integer, so that counts are written without a fraction."""
-    return int(value) if value is not None and value.is_integer() and abs(value) > 1 else value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from keras_cnns.comparing.comparison import run_fields
+from keras_cnns.comparing.rows import run_fields
 from keras_cnns.errors import SettingError, nearest
 from keras_cnns.tracking.runs import Run
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,19 +15,23 @@ from keras_cnns.comparing.paired_differences import (
     MCNEMAR,
     PairedDifference,
     correct_for_comparisons,
+    format_columns,
     paired_differences,
 )
 from keras_cnns.comparing.readers import Reader, read_readers
 from keras_cnns.data import Dataset, Split
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.calibration import binary_probabilities
 from keras_cnns.evaluation.compatibility import check_split, select_groups, select_split
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.evaluation import evaluate
 from keras_cnns.evaluation.intervals import RESAMPLES
-from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation, LabelledPredictions
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
+from keras_cnns.evaluation.results import GROUPS, PATIENTS, Evaluation
 from keras_cnns.evaluation.run_images import load_for_run
-from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.tracking import Store
 
 
@@ -48,8 +52,8 @@ class Pair:
     differences: Mapping[str, PairedDifference]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ModelComparison:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ModelComparison(Summarized):
     """A comparison of networks and readers on the same images.
 
     Attributes:
@@ -79,6 +83,23 @@ class ModelComparison:
         yield f"Other intervals: paired bootstrap, {RESAMPLES:,} resamples of {unit}."
         if len(self.pairs) > 1:
             yield f"p-values are corrected for {len(self.pairs)} comparisons of each metric by Holm's method."
+
+    def summary(self) -> Summary:
+        """Return a table of the differences of each pair."""
+        first, corrected = self.evaluations[0], len(self.pairs) > 1
+        return Summary(
+            title=f"comparison on {len(first.labels):,} images of {first.data_name}, {first.split}",
+            tables=[
+                SummaryTable(
+                    title=f"{pair.names[1]} minus {pair.names[0]}, {pair.images:,} images",
+                    columns=format_columns(corrected=corrected),
+                    rows=[found.format(corrected=corrected) for found in pair.differences.values()],
+                )
+                for pair in self.pairs
+            ],
+            notes=[*self.explanations(), *self.notes],
+            addresses=[(f"report of {each.runs[0].label}", each.report) for each in self.evaluations],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-compatible values."""
@@ -122,6 +143,7 @@ class Candidate:
     image_names: tuple[str, ...]
 
 
+@shows_progress
 def compare_models(
     runs: Sequence[str],
     data: str | Dataset | None = None,
@@ -134,7 +156,7 @@ def compare_models(
     class_map: Mapping[str, str] | None = None,
     seed: int = 0,
     tracking_uri: str | None = None,
-    progress: Progress = no_progress,
+    progress: bool | Progress = True,
 ) -> ModelComparison:
     """Compare the networks of several runs, or readers with them, on the same images.
 
@@ -153,7 +175,7 @@ def compare_models(
         class_map: The class of the runs for classes of the data with another name, as in `evaluate`.
         seed: Seed of the bootstrap.
         tracking_uri: The store of the runs.
-        progress: Called with a description of each step.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         StoreError: There is no such run, or it has no saved network.
@@ -161,6 +183,7 @@ def compare_models(
         EvaluationError: There is nothing to compare, a run cannot be evaluated on the images, or the runs do not have
             the same images or classes.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     if len(runs) + (readers is not None) < 2:
         raise EvaluationError("one run cannot be compared; name another run, or a table of readers.")
     check_split(split)
@@ -182,7 +205,7 @@ def compare_models(
         )
         for candidate, order in zip(candidates, orders, strict=True)
     ]  # fmt: skip
-    progress("comparing")
+    progress.message("comparing")
     names = [candidate.name for candidate in candidates]
     predictions = [
         get_predictions(evaluation, order, evaluations[0], group_of_image, seed)
@@ -248,7 +271,7 @@ def load_candidates(
         if isinstance(data, Dataset):
             datasets[key] = data
         elif key not in datasets:
-            progress("reading the images")
+            progress.message("reading the images")
             datasets[key] = load_for_run(network, data, reading)
         images = select_split(datasets[key], split)
         names = tuple(images.image_name(split, index) for index in range(len(images)))

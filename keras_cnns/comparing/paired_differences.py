@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_cnns.comparing.significance import holm_correction
 from keras_cnns.evaluation.intervals import bootstrap_intervals
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.metrics import all_metrics
-from keras_cnns.evaluation.results import LabelledPredictions
 from keras_cnns.evaluation.statistics.paired_tests import compare_areas, mcnemar
 
 DELONG, MCNEMAR = "DeLong", "McNemar"
@@ -42,6 +42,19 @@ class PairedDifference:
     test: str = ""
     p: float | None = None
     corrected_p: float | None = None
+
+    def format(self, *, corrected: bool) -> tuple[str, ...]:
+        """Format the cells of a row with the columns of `format_columns`."""
+        interval = "none" if self.interval is None else "{:+.4f} to {:+.4f}".format(*self.interval)
+        p_values = (self.p, self.corrected_p) if corrected else (self.p,)
+        shown = ("" if p is None else f"{p:.2g}" if p >= 0.0001 else "< 0.0001" for p in p_values)
+        title = all_metrics()[self.metric].title
+        return title, *(f"{value:.4f}" for value in self.values), f"{self.difference:+.4f}", interval, *shown
+
+
+def format_columns(*, corrected: bool) -> tuple[str, ...]:
+    """Return the columns of a table of differences, with corrected p-values or without."""
+    return ("metric", "first", "second", "difference", "95 % interval", "p", *(("p, corrected",) if corrected else ()))
 
 
 def paired_differences(

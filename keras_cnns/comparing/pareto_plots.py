@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from keras_cnns.comparing.comparison import Comparison, Row, group_by_data
+from keras_cnns.comparing.comparison import Comparison, group_by_data
 from keras_cnns.comparing.formatting import format_count, format_tick, metric_label
+from keras_cnns.comparing.rows import Row
 from keras_cnns.plotting import COLOURS, INK, make_figure, message_figure, style_axes
 
 if TYPE_CHECKING:

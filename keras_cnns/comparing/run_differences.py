@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from keras_cnns.comparing.comparison import lower_is_better, run_fields
+from keras_cnns.comparing.rows import lower_is_better, run_fields
 from keras_cnns.tracking import Run
 
 SECTIONS = ("run", "setting", "recipe", "metric", "curve")

@@ -18,7 +18,7 @@ from keras_cnns.atomic import atomic_write
 from keras_cnns.data.dataset import IMAGE_COLUMN, Dataset, Split, describe_shape
 
 if TYPE_CHECKING:
-    from keras_cnns.evaluation.results import LabelledPredictions
+    from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 
 CASES = "predictions"
 PATH, PATIENT, SPLIT, TRUE_CLASS, PREDICTED_CLASS, PROBABILITY = (

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_cnns import data
 from keras_cnns.data.sources import find_kind
+from keras_cnns.display.summary import Summarized, Summary
 from keras_cnns.errors import DataError, EvaluationError, StoreError
 from keras_cnns.evaluation.answering import AnswerChoice, AnswerRule, calibrate
 from keras_cnns.evaluation.compatibility import separate_unknown
@@ -21,7 +22,7 @@ from keras_cnns.evaluation.ensemble import Ensemble, find_runs
 from keras_cnns.evaluation.input_images import Images, read_input
 from keras_cnns.evaluation.operating_point import Threshold
 from keras_cnns.evaluation.prediction import Predictions, make_predictions
-from keras_cnns.evaluation.run_network import RunNetwork, load_run_network, make_run_network
+from keras_cnns.evaluation.run_network import RunNetwork, format_shape, load_run_network, make_run_network
 from keras_cnns.evaluation.validation import read_validation
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.conversion import make_run
@@ -35,8 +36,8 @@ SUFFIX = ".keras"
 LICENCE = "weights.licence"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Classifier:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Classifier(Summarized):
     """A network with all that turns images into decisions.
 
     Attributes:
@@ -79,6 +80,20 @@ class Classifier:
         None if the most probable class is predicted.
         """
         return self.network.operating_point.scaled_threshold
+
+    def summary(self) -> Summary:
+        """Return what it predicts, and how."""
+        threshold, temperature = self.threshold, self.temperature
+        values = threshold if isinstance(threshold, tuple) else () if threshold is None else (threshold,)
+        facts = [
+            ("run", self.run_id or "not known"),
+            ("classes", ", ".join(self.class_names)),
+            ("images", f"{format_shape(self.network.image_shape)}, from 0 to 255"),
+            ("threshold", ", ".join(f"{value:.4f}" for value in values) or "the most probable class"),
+            ("temperature", "none" if temperature is None else f"{temperature:.4f}"),
+            ("levels", ", ".join(f"{level:g}" for level in self.rules) or "no prediction sets"),
+        ]
+        return Summary(title=f"classifier {self.network.run.model or self.network.run.name}", facts=facts)
 
     @cached_property
     def ensemble(self) -> Ensemble:

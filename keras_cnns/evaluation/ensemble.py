@@ -11,15 +11,14 @@ import numpy as np
 
 from keras_cnns.data import Dataset
 from keras_cnns.data.classes import class_key
+from keras_cnns.display.progress import NO_PROGRESS, Progress
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold
 from keras_cnns.evaluation.run_network import (
     NetworkOutputs,
-    Progress,
     RunNetwork,
     format_shape,
     load_run_network,
-    no_progress,
 )
 from keras_cnns.tracking import Run, Store
 from keras_cnns.tracking.runs import COMPLETE, FOLDS, best_trial, find_folds, find_sweep, monitored_metric, select_run
@@ -77,7 +76,12 @@ class Ensemble:
         """Return the runs whose dataset this is."""
         return [run for run in self.runs if run.data_fingerprint == dataset.fingerprint]
 
-    def predict(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> NetworkOutputs:
+    @property
+    def tta_augmentation(self) -> str:
+        """The augmentations of test-time augmentation."""
+        return ", ".join(sorted({member.tta_augmentation for member in self.members}))
+
+    def predict(self, images: np.ndarray, *, tta: int = 1, progress: Progress = NO_PROGRESS) -> NetworkOutputs:
         """Predict the classes of images by the mean of the probabilities of the networks.
 
         An image is out of distribution if it is for more than half of the networks that have a detector. There are
@@ -189,7 +193,7 @@ def describe_folds(folds: Sequence[Run]) -> str:
 
 
 def load_ensemble(
-    store: Store, runs: Sequence[Run], notes: Sequence[str] = (), *, progress: Progress = no_progress
+    store: Store, runs: Sequence[Run], notes: Sequence[str] = (), *, progress: Progress = NO_PROGRESS
 ) -> Ensemble:
     """Load the networks of runs.
 
@@ -197,7 +201,7 @@ def load_ensemble(
         store: The store.
         runs: The runs.
         notes: How they were chosen.
-        progress: Called with a description of each step.
+        progress: Receives a message for each step.
 
     Raises:
         StoreError: A run has no saved network.
@@ -205,7 +209,7 @@ def load_ensemble(
     """
     members: list[RunNetwork] = []
     for run in runs:
-        progress(f"loading the network of run {run.id[:8]}")
+        progress.message(f"loading the network of run {run.id[:8]}")
         members.append(load_run_network(store, run))
         check_same_task(members[0], members[-1])
     return Ensemble(members=tuple(members), notes=tuple(notes))

@@ -12,8 +12,9 @@ from PIL import Image
 from keras_cnns.data import Split
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.ensemble import Ensemble
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.plot_style import HEATMAP_COLORMAP, HEATMAP_OPACITY
-from keras_cnns.evaluation.results import LabelledPredictions, Mistake
+from keras_cnns.evaluation.results import Mistake
 
 MAX_MISTAKES = 12
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from keras_cnns.data import Dataset, Split
 from keras_cnns.data.pseudonyms import known_patients, load_pseudonyms
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
 from keras_cnns.evaluation.answer_results import Answers, compute_answers
 from keras_cnns.evaluation.answering import (
     AnswerChoice,
@@ -39,16 +41,16 @@ from keras_cnns.evaluation.compatibility import (
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.error_analysis import find_mistakes
 from keras_cnns.evaluation.fold_images import check_fold_images
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.out_of_distribution import UnusualImages
 from keras_cnns.evaluation.patient_level import compute_patient_level
 from keras_cnns.evaluation.prevalence import compute_at_prevalence
 from keras_cnns.evaluation.proportion import proportion
 from keras_cnns.evaluation.recalibration import recalibrate
 from keras_cnns.evaluation.record import RECORD_FILE, to_record
-from keras_cnns.evaluation.report.page import REPORT_FILE, write_report
-from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
+from keras_cnns.evaluation.report.page import write_report
+from keras_cnns.evaluation.results import REPORT_FILE, Evaluation
 from keras_cnns.evaluation.run_images import load_for_run
-from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.evaluation.subgroups import (
     compute_subgroups,
     find_incomparable,
@@ -65,6 +67,7 @@ from keras_cnns.tracking.location import project_folder
 METRICS_PER_REQUEST = 500
 
 
+@shows_progress
 def evaluate(
     run: str | Sequence[str],
     data: str | Dataset | None = None,
@@ -85,7 +88,7 @@ def evaluate(
     seed: int = 0,
     tracking_uri: str | None = None,
     report: str | Path | None = None,
-    progress: Progress = no_progress,
+    progress: bool | Progress = True,
 ) -> Evaluation:
     """Evaluate a run's network on a split, and store the result in the run.
 
@@ -124,7 +127,7 @@ def evaluate(
         seed: Seed of the bootstrap.
         tracking_uri: The store of the runs; by default that of MLflow's environment variable, or `./mlflow.db`.
         report: An additional file, ending in .html, to write the report to. Its plots are written next to it as .png.
-        progress: Called with a description of each step.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         StoreError: There is no such run, or it has no saved network.
@@ -133,6 +136,7 @@ def evaluate(
             cannot be computed.
         SettingError: The report cannot be written to its path.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     check_split(split)
     check_tta(tta)
     check_prevalence(prevalence)
@@ -176,8 +180,7 @@ def evaluate(
     known = None if known is None else replace(known, operating_point=operating_point)
     calibrated_on = known if choice is None else require_validation(known, ensemble, tta)
     answers = answer_images(choice, predictions, calibrated_on, class_names, outputs.unusual, subgroups)
-    progress("computing metrics and intervals")
-    augmentations = sorted({member.tta_augmentation for member in ensemble.members}) if tta > 1 else []
+    progress.message("computing metrics and intervals")
     patients = separate_unknown(images.patients)
     pseudonyms = load_pseudonyms(project_folder(store.uri), dataset)
     shown = pseudonyms.hide_split(images)
@@ -201,7 +204,7 @@ def evaluate(
         groups=None if group_of_image is None else len(np.unique(group_of_image)),
         group_of_image=group_of_image,
         tta=tta,
-        tta_augmentation=", ".join(augmentations),
+        tta_augmentation=ensemble.tta_augmentation if tta > 1 else "",
         test_set_evaluations=None,
         seed=seed,
         ensemble_key=ensemble.key,
@@ -239,7 +242,7 @@ def count_and_store(
     if evaluation.split != "validation":
         counts = [store.count_test_set_evaluation(run.id, images.fingerprint) for run in reversed(ensemble.runs)]
         evaluation = replace(evaluation, test_set_evaluations=counts[-1])
-    return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path))
+    return replace(evaluation, report_folder=store_evaluation(store, evaluation, report_path), store=store.uri)
 
 
 def label_validation(predictions: LabelledPredictions, validation: ValidationPredictions) -> LabelledPredictions:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from keras_cnns.data.dataset import list_examples
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
+from keras_cnns.display.summary import Summarized, Summary
 from keras_cnns.errors import DataError, EvaluationError, nearest
 from keras_cnns.evaluation.ensemble import find_indices, find_runs, load_ensemble
 from keras_cnns.evaluation.grad_cam import check_method, compute_heatmaps, make_grad_cam_model, resize_heatmaps
 from keras_cnns.evaluation.plot_style import HEATMAP_COLORMAP, HEATMAP_OPACITY, shorten
 from keras_cnns.evaluation.prediction import Predictions, find_images, make_predictions, read_images
-from keras_cnns.evaluation.run_network import Progress, format_shape, no_progress
+from keras_cnns.evaluation.run_network import format_shape
 from keras_cnns.evaluation.sanity_check import SanityCheck, check_heatmaps
 from keras_cnns.evaluation.validation import choose_operating_point, find_validation
 from keras_cnns.plotting import INK, check_output_folder, make_figure, save
@@ -27,13 +30,14 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 500
 MAX_IMAGES_IN_OVERVIEW = 60
+MAX_IMAGES_IN_SUMMARY = 12
 OVERVIEW_FILE = "overview.png"
 MAX_STEM_LENGTH = 80
 MAX_COLUMNS = 6
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Explanations:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Explanations(Summarized):
     """Heatmaps of the image regions that contribute to a class.
 
     Attributes:
@@ -72,22 +76,37 @@ class Explanations:
         """
         folder = check_output_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        paths, captions = [], []
+        paths = []
         results = zip(self.files, self.images, self.heatmaps, self.classes, self.probabilities, strict=True)
         for number, (file, image, heatmap, name, probability) in enumerate(results, start=1):
             title = f"{shorten(file.name, 60)}: {shorten(name, 30)}, probability {probability:.3f}"
             heatmap_title = f"{self.method}, {format_shape(self.grid)} grid"
             paths.append(folder / f"{number:03d}-{file.stem[:MAX_STEM_LENGTH]}.png")
             save(draw_explanation(image, heatmap, title=title, heatmap_title=heatmap_title), paths[-1])
-            captions.append(f"{shorten(file.name, 24)}\n{shorten(name)} {probability:.3f}")
-        first = slice(MAX_IMAGES_IN_OVERVIEW)
-        left_out = len(self.files) > MAX_IMAGES_IN_OVERVIEW
-        title = f"{self.method}{f', first {MAX_IMAGES_IN_OVERVIEW} of {len(self.files)} images' if left_out else ''}"
-        overview = draw_overview(self.images[first], self.heatmaps[first], captions[first], title=title)
-        save(overview, folder / OVERVIEW_FILE)
+        save(self.draw(MAX_IMAGES_IN_OVERVIEW), folder / OVERVIEW_FILE)
         return (*paths, folder / OVERVIEW_FILE)
 
+    def draw(self, images: int) -> Figure:
+        """Draw at most this number of images with their heatmaps."""
+        results = zip(self.files[:images], self.classes, self.probabilities, strict=False)
+        captions = [
+            f"{shorten(file.name, 24)}\n{shorten(name)} {probability:.3f}" for file, name, probability in results
+        ]
+        left_out = f", first {images} of {len(self.files)} images" if len(self.files) > images else ""
+        title = f"{self.method}{left_out}"
+        return draw_overview(self.images[:images], self.heatmaps[:images], captions, title=title)
 
+    def summary(self) -> Summary:
+        """Return the heatmaps of the first images."""
+        return Summary(
+            title=f"{self.method} of run {self.run_id} for {len(self.files):,} images",
+            facts=[("layer", f"{self.layer}, {format_shape(self.grid)} positions")],
+            figure=self.draw(MAX_IMAGES_IN_SUMMARY),
+            notes=self.notes,
+        )
+
+
+@shows_progress
 def explain(
     run: str | Sequence[str],
     images: Sequence[str | Path],
@@ -97,7 +116,7 @@ def explain(
     layer: str | None = None,
     sanity_check: bool = False,
     tracking_uri: str | None = None,
-    progress: Progress = no_progress,
+    progress: bool | Progress = True,
 ) -> Explanations:
     """Compute heatmaps of the image regions that contribute to a class, for the network of a run.
 
@@ -114,13 +133,14 @@ def explain(
         layer: The layer whose feature maps are weighted; see `make_grad_cam_model` for the default.
         sanity_check: Whether to compare the heatmaps with those of randomised weights (Adebayo et al. 2018).
         tracking_uri: The store of the runs; by default that of MLflow's environment variable, or `./mlflow.db`.
-        progress: Called with a description of each step.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         DataError: An image is missing or cannot be read.
         StoreError: There is no such run, or it has no saved network.
         EvaluationError: There is no such class, layer or method, or the network cannot be loaded.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     check_method(method)
     files, ignored = find_images(images)
     if len(files) > MAX_IMAGES:
@@ -145,11 +165,11 @@ def explain(
     of_members = []
     checks = []
     for member, model in zip(ensemble.members, models, strict=True):
-        progress(f"{method} at {model.layer}, run {member.run.id[:8]}")
+        progress.message(f"{method} at {model.layer}, run {member.run.id[:8]}")
         own_classes = np.array(find_indices(network.class_names, member.class_names))[classes]
         of_members.append(compute_heatmaps(model, pixels, own_classes, method=method))
         if sanity_check:
-            progress("sanity check with randomised weights")
+            progress.message("sanity check with randomised weights")
             checks.append(check_heatmaps(model, pixels, own_classes, method=method))
     check = max(checks, key=lambda found: found.similarity) if checks else None
     return Explanations(

@@ -22,8 +22,9 @@ from keras_cnns.evaluation.caveats import (
 from keras_cnns.evaluation.compatibility import select_groups, separate_unknown
 from keras_cnns.evaluation.cross_fitting import cross_fit
 from keras_cnns.evaluation.error_analysis import find_mistakes
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.patient_folds import compute_patient_level_of_folds
-from keras_cnns.evaluation.results import Evaluation, LabelledPredictions
+from keras_cnns.evaluation.results import Evaluation
 from keras_cnns.tracking import Run
 
 OUT_OF_FOLD = "out_of_fold"

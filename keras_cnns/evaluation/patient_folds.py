@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_cnns.data.folds import Folds
 from keras_cnns.evaluation.calibration import binary_probabilities
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import (
     DEFAULT_THRESHOLD,
     OperatingPoint,
@@ -16,7 +17,7 @@ from keras_cnns.evaluation.operating_point import (
     predict_classes,
 )
 from keras_cnns.evaluation.patient_level import COMBINATIONS, MEAN, combine_images
-from keras_cnns.evaluation.results import LabelledPredictions, PatientLevel
+from keras_cnns.evaluation.results import PatientLevel
 
 
 def compute_patient_level_of_folds(

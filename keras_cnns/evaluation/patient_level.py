@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import FIXED, OperatingPoint, choose_threshold
-from keras_cnns.evaluation.results import LabelledPredictions, PatientLevel
+from keras_cnns.evaluation.results import PatientLevel
 
 MEAN = "mean"
 

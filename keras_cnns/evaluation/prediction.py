@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from keras_cnns.data.decoding.parallel import decode_files
 from keras_cnns.data.sources.folder import list_images
 from keras_cnns.data.streaming import create_temporary_memmap, fits_in_memory
 from keras_cnns.data.value_range import RangeOptions, ValueRange
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation.answering import (
     AnswerChoice,
@@ -28,13 +32,15 @@ from keras_cnns.evaluation.answering import (
 from keras_cnns.evaluation.compatibility import check_tta, separate_unknown
 from keras_cnns.evaluation.ensemble import Ensemble, find_runs, load_ensemble
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
-from keras_cnns.evaluation.run_network import NetworkOutputs, Progress, RunNetwork, no_progress
+from keras_cnns.evaluation.run_network import NetworkOutputs, RunNetwork
 from keras_cnns.evaluation.validation import ValidationPredictions, choose_operating_point, find_validation
 from keras_cnns.tracking import Store
 
+MAX_IMAGES_SHOWN, MAX_CLASSES_SHOWN = 10, 8
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Predictions:
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Predictions(Summarized):
     """The predictions of a network, or of an ensemble, for images.
 
     Attributes:
@@ -85,6 +91,26 @@ class Predictions:
             return dict(zip(self.class_names, self.thresholds, strict=True))
         return {} if self.thresholds is None else {self.class_names[1]: self.thresholds}
 
+    def summary(self) -> Summary:
+        """Return the predictions for the first images."""
+        classes = self.class_names[:MAX_CLASSES_SHOWN]
+        rows = [
+            (str(file), ", ".join(predicted), *(f"{probability:.4f}" for probability in probabilities[: len(classes)]))
+            for file, predicted, probabilities in zip(
+                self.files[:MAX_IMAGES_SHOWN], self.predicted_names, self.probabilities, strict=False
+            )
+        ]
+        table = SummaryTable(
+            columns=("file", "predicted", *classes), rows=rows, text_columns=2, more=len(self.files) - len(rows)
+        )
+        left_out = len(self.class_names) - len(classes)
+        notes = [f"Not shown: the probabilities of {left_out:,} more classes."] if left_out else []
+        return Summary(
+            title=f"predictions for {len(self.files):,} images, run {', '.join(self.run_ids)}",
+            tables=[table],
+            notes=[*notes, *self.notes],
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadImages:
@@ -103,6 +129,7 @@ class ReadImages:
     notes: tuple[str, ...]
 
 
+@shows_progress
 def predict(
     run: str | Sequence[str],
     images: Sequence[str | Path],
@@ -111,7 +138,7 @@ def predict(
     coverage: float | None = None,
     tta: int = 1,
     tracking_uri: str | None = None,
-    progress: Progress = no_progress,
+    progress: bool | Progress = True,
 ) -> Predictions:
     """Predict the classes of images with a run's network.
 
@@ -130,7 +157,7 @@ def predict(
         tta: Test-time augmentation: number of versions of each image to average over, the image itself and augmented
             copies. The augmentation is that of training.
         tracking_uri: The store of the runs; by default that of MLflow's environment variable, or `./mlflow.db`.
-        progress: Called with a description of each step.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         DataError: An image does not exist, none can be read, or the range of their values is ambiguous.
@@ -138,6 +165,7 @@ def predict(
         EvaluationError: The network cannot be loaded, its probabilities are not finite, or there are no validation
             predictions for prediction sets and abstention.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     check_tta(tta)
     choice = choose_answers(confidence_level, coverage)
     files, notes = find_images(images)

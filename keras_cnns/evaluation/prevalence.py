@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.outcomes import WeightedOutcomes
-from keras_cnns.evaluation.results import LabelledPredictions, MetricResult
+from keras_cnns.evaluation.results import MetricResult
 
 
 def compute_at_prevalence(predictions: LabelledPredictions, prevalence: float) -> MetricResult:

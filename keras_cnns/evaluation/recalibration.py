@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from keras_cnns.data.partition import assign_folds
 from keras_cnns.evaluation.calibration import binary_probabilities, to_logits
 from keras_cnns.evaluation.intervals import number_groups
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import (
     DEFAULT_THRESHOLD,
     FIXED,
@@ -26,7 +27,7 @@ from keras_cnns.evaluation.operating_point import (
     choose_threshold,
     predict_classes,
 )
-from keras_cnns.evaluation.results import LabelledPredictions, MetricResult
+from keras_cnns.evaluation.results import MetricResult
 
 FOLDS = 5
 MIN_GROUPS_PER_CLASS = 20

@@ -1,32 +1,32 @@
-"""Results of an evaluation, and the labelled predictions that they are computed from."""
+"""Results of an evaluation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_cnns.data.copies import Copies
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 from keras_cnns.evaluation.answer_results import Answers
-from keras_cnns.evaluation.calibration import binary_probabilities
 from keras_cnns.evaluation.confusion import ConfusionMatrix, compute_confusion_matrix
-from keras_cnns.evaluation.intervals import Interval, bootstrap_intervals
-from keras_cnns.evaluation.metric import Metric
-from keras_cnns.evaluation.metrics import all_metrics, compute_metrics, make_weighted_metrics
+from keras_cnns.evaluation.intervals import Interval
+from keras_cnns.evaluation.metrics import all_metrics
 from keras_cnns.evaluation.operating_point import OperatingPoint, Threshold, predict_classes
 from keras_cnns.evaluation.out_of_distribution import UnusualImages
-from keras_cnns.evaluation.outcomes import Outcomes
-from keras_cnns.evaluation.proportion_intervals import proportion_intervals
 from keras_cnns.evaluation.selective import RiskCoverageCurve, decision_confidence, risk_coverage_curve
 from keras_cnns.tracking import EvaluationCounts, Run
+from keras_cnns.tracking.stores import run_url
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_NAME_LENGTH = 80
+MAX_CLASSES = 12  # that a summary lists
+REPORT_FILE = "report.html"
 PATIENTS, GROUPS = "patients", "groups"
 
 
@@ -46,6 +46,12 @@ class MetricResult:
     positives: int | None
     metrics: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+    def format(self, name: str) -> tuple[str, str]:
+        """Format a metric and its interval: "0.9712" and "0.9583 to 0.9800", or "none"."""
+        interval = self.intervals.get(name)
+        ends = "none" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
+        return f"{self.metrics[name]:.4f}", ends
 
     def to_metrics(self, prefix: str) -> dict[str, float]:
         """Return the metrics and the ends of their intervals under their names in MLflow."""
@@ -96,127 +102,6 @@ class Mistake:
     heatmap: bytes | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledPredictions:
-    """True labels and predicted probabilities of images.
-
-    Attributes:
-        labels: The class of each image, shape (images,); or 0 or 1 for each label, shape (images, labels).
-        probabilities: Shape (images, classes), or (images, labels).
-        operating_point: The threshold and the temperature.
-        groups: The group of each image, which the bootstrap resamples as a whole; None to resample images.
-        seed: Seed of the bootstrap.
-        positive_is_known: Whether class 1 of two classes is known to be the positive one; otherwise metrics that need
-            a positive class are left out.
-        decisions: The predicted class of each image, or 0 or 1 for each label, if thresholds differ between images.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    operating_point: OperatingPoint
-    groups: np.ndarray | None
-    seed: int = 0
-    positive_is_known: bool = True
-    decisions: np.ndarray | None = None
-
-    def take(self, indices: np.ndarray) -> LabelledPredictions:
-        """Return the images at these indices."""
-        return replace(
-            self,
-            labels=self.labels[indices],
-            probabilities=self.probabilities[indices],
-            operating_point=self.operating_point.take(indices),
-            groups=None if self.groups is None else self.groups[indices],
-            decisions=None if self.decisions is None else self.decisions[indices],
-        )
-
-    def swap_classes(self) -> LabelledPredictions:
-        """Return the predictions with two classes in reverse order."""
-        return replace(
-            self,
-            labels=1 - self.labels,
-            probabilities=self.probabilities[:, ::-1],
-            operating_point=self.operating_point.swap_classes(),
-            decisions=None if self.decisions is None else 1 - self.decisions,
-        )
-
-    def select_label(self, label: int) -> LabelledPredictions:
-        """Return the binary predictions of one of several labels."""
-        return replace(
-            self,
-            labels=self.labels[:, label],
-            probabilities=binary_probabilities(self.probabilities[:, label]),
-            operating_point=self.operating_point.select_label(label),
-            decisions=None if self.decisions is None else self.decisions[:, label],
-        )
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether an image can have several labels."""
-        return self.labels.ndim == 2
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether each image belongs to one of two classes."""
-        return not self.multi_label and self.probabilities.shape[1] == 2
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """The predicted class of each image, or 0 or 1 for each label."""
-        if self.decisions is not None:
-            return self.decisions
-        return predict_classes(self.probabilities, self.operating_point.threshold)
-
-    def count(self) -> MetricResult:
-        """Count the images, without computing metrics."""
-        has_positive = self.is_binary and self.positive_is_known
-        return MetricResult(images=len(self.labels), positives=int((self.labels == 1).sum()) if has_positive else None)
-
-    def compute(self, chosen: Iterable[Metric] | None = None) -> MetricResult:
-        """Count the images and compute metrics and intervals.
-
-        Args:
-            chosen: The metrics, with the names of some of `all_metrics`, which are the default.
-
-        Raises:
-            EvaluationError: The function of a metric cannot be used, see `Metric.compute`.
-        """
-        leave_out = self.is_binary and not self.positive_is_known
-        known = all_metrics().values() if chosen is None else chosen
-        usable = [metric for metric in known if not (leave_out and metric.needs_positive)]
-        metrics = compute_metrics(self.labels, self.probabilities, **self.options(usable))
-        return replace(self.count(), metrics=metrics, intervals=self.compute_intervals(usable))
-
-    def compute_labels(self, names: Sequence[str]) -> dict[str, MetricResult]:
-        """Return the metrics of each of several labels by name; empty in single-label classification."""
-        labels = enumerate(names) if self.multi_label else ()
-        return {name: self.select_label(label).compute() for label, name in labels}
-
-    def compute_intervals(self, metrics: Sequence[Metric]) -> dict[str, Interval]:
-        """Return the interval of each metric that has one, by name: that of a proportion, or by the bootstrap."""
-        found = {}
-        if not self.multi_label:
-            outcomes = Outcomes(self.labels, self.probabilities, self.predicted)
-            found = proportion_intervals(outcomes, metrics, self.groups)
-        weighted = self.weighted_metrics([metric for metric in metrics if metric.name not in found])
-        found |= bootstrap_intervals(weighted, len(self.labels), groups=self.groups, seed=self.seed)
-        return {
-            metric.name: replace(interval, low=metric.clip(interval.low), high=metric.clip(interval.high))
-            for metric in metrics
-            if (interval := found.get(metric.name)) is not None
-        }
-
-    def weighted_metrics(self, metrics: Sequence[Metric]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-        """Return metrics as a function of image weights, see `make_weighted_metrics`."""
-        return make_weighted_metrics(self.labels, self.probabilities, **self.options(metrics))
-
-    def options(self, metrics: Sequence[Metric]) -> dict[str, Any]:
-        """Return the arguments of `make_weighted_metrics` and `compute_metrics` besides labels and probabilities."""
-        point = self.operating_point
-        return {"threshold": point.threshold, "temperature": point.applied_temperature, "decisions": self.decisions,
-                "metrics": metrics}  # fmt: skip
-
-
 def to_metric_name(text: str) -> str:
     """Return a text without the characters that MLflow does not allow in metric names."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_")[:MAX_NAME_LENGTH] or "_"
@@ -236,8 +121,8 @@ def name_metrics(results: Mapping[str, MetricResult], prefix: str) -> dict[str, 
     return metrics
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Evaluation(Summarized):
     """The performance of a run's network, or of an ensemble of several, on a split.
 
     Attributes:
@@ -283,7 +168,8 @@ class Evaluation:
         decisions: The predicted class of each image, if the threshold is not the same for all.
         ensemble_key: Identifies the ensemble; "" for a single network.
         stored_in: The id of the cross-validation that stores the result of its networks; "" if the first run does.
-        report_folder: Where the first run stores the report and its plots.
+        report_folder: Where the first run stores the report and its plots: a folder or, on a server, its URI.
+        store: The URI of the store of the runs.
     """
 
     runs: tuple[Run, ...]
@@ -326,11 +212,22 @@ class Evaluation:
     ensemble_key: str = ""
     stored_in: str = ""
     report_folder: str = ""
+    store: str = ""
 
     @property
     def run_id(self) -> str:
         """The id of the run that stores the result."""
         return self.stored_in or self.runs[0].id
+
+    @property
+    def url(self) -> str:
+        """The address of that run's page on an MLflow server; "" if the store is a file."""
+        return run_url(self.store, self.run_id)
+
+    @property
+    def report(self) -> str:
+        """The path of the report or, on a server, its URI."""
+        return f"{self.report_folder}/{REPORT_FILE}" if self.report_folder else ""
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -389,6 +286,29 @@ class Evaluation:
     def prefix(self) -> str:
         """The beginning of the names of its metrics in MLflow."""
         return f"{'ensemble_' if self.ensemble_key else ''}{'external_' if self.external else ''}{self.split}_"
+
+    def summary(self) -> Summary:
+        """Return the metrics of all images with their intervals, and the most important facts."""
+        networks = ", ".join(dict.fromkeys(run.model for run in self.runs))
+        counts = ", ".join(f"{count:,} of {name}" for name, count in self.images_by_class.items())
+        classes = len(self.class_names)
+        facts = [
+            ("run", ", ".join(run.id for run in self.runs)),
+            ("images", f"{len(self.labels):,}: {counts if classes <= MAX_CLASSES else f'{classes:,} classes'}"),
+            *([] if self.positive is None else [("positive", self.positive)]),
+        ]
+        if self.answers is not None and (answered := self.answers.overall.answered) is not None:
+            facts.append(
+                ("answered", f"{answered.value:.1%} of the images ({answered.low:.1%} to {answered.high:.1%})")
+            )
+        rows = [(all_metrics()[name].title, *self.overall.format(name)) for name in self.metrics]
+        return Summary(
+            title=f"{networks} evaluated on {self.data_name}, {self.split}",
+            facts=facts,
+            tables=[SummaryTable(columns=("metric", "value", "95 % interval"), rows=rows)],
+            notes=self.notes[: self.warning_count],
+            addresses=[("report", self.report), ("MLflow", self.url)],
+        )
 
     def to_metrics(self) -> dict[str, float]:
         """Return all metrics and the ends of their intervals under their names in MLflow."""

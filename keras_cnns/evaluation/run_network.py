@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from keras_cnns.data.augmentation import augment_views
 from keras_cnns.data.conversion import Conversion
 from keras_cnns.data.decoding.window import find_window
 from keras_cnns.data.pipeline import evaluation_batches
+from keras_cnns.display.progress import NO_PROGRESS, Progress
 from keras_cnns.errors import EvaluationError, ModelNameError, WeightsError
 from keras_cnns.evaluation.calibration import apply_temperature
 from keras_cnns.evaluation.operating_point import DEFAULT_THRESHOLD, OperatingPoint, Threshold
@@ -31,13 +32,8 @@ from keras_cnns.networks.weights.files import readable
 from keras_cnns.networks.weights.hdf5 import read_configuration
 from keras_cnns.tracking import Run, Store
 
-Progress: TypeAlias = Callable[[str], None]  # called with a description of each step
 MAX_BYTES_PER_CHUNK = 2**28
 MAX_IMAGES_PER_CHUNK = 2048
-
-
-def no_progress(_: str) -> None:
-    """Ignore progress messages."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,13 +129,13 @@ class RunNetwork:
             threshold = tuple(metrics.get(f"threshold_{label}", DEFAULT_THRESHOLD) for label in labels)
         return OperatingPoint(threshold=threshold, temperature=metrics.get("temperature"), source=source, tta=tta)
 
-    def predict(self, images: np.ndarray, *, tta: int = 1, progress: Progress = no_progress) -> NetworkOutputs:
+    def predict(self, images: np.ndarray, *, tta: int = 1, progress: Progress = NO_PROGRESS) -> NetworkOutputs:
         """Predict the classes of images, in chunks that bound the use of memory.
 
         Args:
             images: Shape (images, height, width, channels), uint8.
             tta: Number of versions of each image to average over: the image itself and `tta - 1` augmented copies.
-            progress: Called with a description of each chunk.
+            progress: Receives a message for each chunk.
 
         Raises:
             EvaluationError: Some probabilities are not finite.
@@ -148,7 +144,7 @@ class RunNetwork:
         chunks, unusual = [np.empty((0, len(self.class_names)))], [np.empty(0, bool)]
         for begin in range(0, len(images), chunk):
             end = min(begin + chunk, len(images))
-            progress(f"run {self.run.id[:8]}: images {begin + 1:,} to {end:,} of {len(images):,}")
+            progress.message(f"run {self.run.id[:8]}: images {begin + 1:,} to {end:,} of {len(images):,}")
             pixels = np.asarray(images[begin:end])
             if self.detector is None:
                 total = predict_probabilities(self.model, pixels)

@@ -8,7 +8,8 @@ import numpy as np
 
 from keras_cnns.data.dataset import MISSING, Split, column_texts
 from keras_cnns.errors import EvaluationError, nearest
-from keras_cnns.evaluation.results import LabelledPredictions, MetricResult
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
+from keras_cnns.evaluation.results import MetricResult
 
 MIN_IMAGES = 20
 MIN_GROUPS = 10

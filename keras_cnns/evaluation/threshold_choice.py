@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from keras_cnns.errors import EvaluationError
 from keras_cnns.evaluation.ensemble import Ensemble
+from keras_cnns.evaluation.labelled_predictions import LabelledPredictions
 from keras_cnns.evaluation.operating_point import (
     AT_SENSITIVITY,
     AT_SPECIFICITY,
@@ -18,7 +19,6 @@ from keras_cnns.evaluation.operating_point import (
     choose_threshold,
     scale_threshold,
 )
-from keras_cnns.evaluation.results import LabelledPredictions
 
 
 def make_rule(

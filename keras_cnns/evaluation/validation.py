@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from keras_cnns.data.dataset import IMAGE_COLUMN, Dataset, Split
+from keras_cnns.display.progress import NO_PROGRESS, Progress
 from keras_cnns.evaluation.cases import PATH, PATIENT, PROBABILITY, TRUE_CLASS, case_table
 from keras_cnns.evaluation.ensemble import Ensemble, find_indices
 from keras_cnns.evaluation.operating_point import OperatingPoint, fit_operating_point, predict_classes
-from keras_cnns.evaluation.run_network import Progress, RunNetwork, no_progress
+from keras_cnns.evaluation.run_network import RunNetwork
 from keras_cnns.tracking import Store
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def describe_validation(
 
 
 def find_validation(
-    store: Store, ensemble: Ensemble, dataset: Dataset | None = None, *, tta: int = 1, progress: Progress = no_progress
+    store: Store, ensemble: Ensemble, dataset: Dataset | None = None, *, tta: int = 1, progress: Progress = NO_PROGRESS
 ) -> ValidationPredictions | None:
     """Return the predictions of an ensemble for the validation images of its runs, or None if they are not known.
 

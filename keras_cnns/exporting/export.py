@@ -15,17 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data.dataset import Dataset, Split, concatenate
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 from keras_cnns.errors import ExportError, KerasCnnsError, WeightsError, first_line
 from keras_cnns.evaluation.classifier import SUFFIX, Classifier, load_classifier
 from keras_cnns.evaluation.run_images import load_for_run
-from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.exporting.certificate import Certificate, Reference, batches_of, make_reference, spread
 from keras_cnns.exporting.formats import ExportFormat, all_formats, find_format
 from keras_cnns.exporting.latency import Latency, measure_latency
@@ -57,8 +59,8 @@ class Export:
     latency: Latency | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exports:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Exports(Summarized):
     """What `export` returns.
 
     Attributes:
@@ -71,7 +73,19 @@ class Exports:
     latency_of_run: Latency | None
     notes: tuple[str, ...] = ()
 
+    def summary(self) -> Summary:
+        """Return a row for each file."""
+        found = [(made.path, made.certificate) for made in self.exports]
+        rows = [
+            (f"{each.format}, {each.form}", f"{each.largest_difference:.1e}", f"{each.changed_decisions}", str(path))
+            for path, each in found
+        ]
+        columns = ("format", "largest difference", "changed decisions", "file")
+        checked = f"checked on {found[0][1].images:,} {found[0][1].checked_on}" if found else "nothing was exported"
+        return Summary(title=checked, tables=[SummaryTable(columns=columns, rows=rows)], notes=self.notes)
 
+
+@shows_progress
 def export(
     run: str,
     formats: str | Sequence[str] = "keras",
@@ -83,7 +97,7 @@ def export(
     tolerance: float | None = None,
     benchmark: bool = False,
     tracking_uri: str | None = None,
-    progress: Progress = no_progress,
+    progress: bool | Progress = True,
 ) -> Exports:
     """Export the network of a run, and certify what each file computes in the runtime that will execute it.
 
@@ -103,7 +117,7 @@ def export(
             loss of accuracy; by default 0.02.
         benchmark: Measure latency and throughput, also those of the run's network.
         tracking_uri: The store of the run.
-        progress: Called with a description of each step.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         ExportError: A format does not exist, lacks packages, cannot express the network, or the tolerance is exceeded;
@@ -111,14 +125,15 @@ def export(
         DataError: The images cannot be read.
         StoreError: There is no such run, or it has no saved network.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     if quantize not in {None, INT8}:
         raise ExportError(f"quantize={quantize!r} is not possible; use 'int8'.")
     wanted = choose_formats(formats, quantize)
     classifier = load_classifier(run, tracking_uri=tracking_uri)
-    progress("reading images")
+    progress.message("reading images")
     dataset = load_for_run(classifier.network, check, {})
     split, source = choose_images(dataset, classifier.class_names, own=check is None)
-    progress("predicting with the run's network")
+    progress.message("predicting with the run's network")
     exporter = Exporter(
         reference=make_reference(classifier, split, source),
         training=read_training(classifier, dataset if check is None else None) if quantize else None,
@@ -131,7 +146,7 @@ def export(
     notes: list[str] = []
     failures: list[str] = []
     for each in wanted:
-        progress(f"exporting to {each.title}")
+        progress.message(f"exporting to {each.title}")
         try:
             exports.append(exporter.export(each))
         except WeightsError as error:

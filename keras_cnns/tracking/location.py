@@ -29,6 +29,8 @@ MLFLOW_TABLES = {"experiments", "alembic_version"}
 CREATION_TIMEOUT = 120.0  # seconds
 SERVER_TIMEOUT = 5.0  # seconds
 
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
 
 def open_location(uri: str | None, *, create: bool) -> tuple[str, Path | None]:
     """Check that a store can be used, and return its absolute URI and, unless it is a server, its database file.

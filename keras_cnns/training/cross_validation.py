@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,13 +25,15 @@ from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset
 from keras_cnns.data.folds import FOLD_TABLE, Folds, fold_table, make_folds, pool_images, read_folds
 from keras_cnns.data.pseudonyms import load_pseudonyms
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 from keras_cnns.errors import SettingError
 from keras_cnns.evaluation.cross_fitting import fit_folds
 from keras_cnns.evaluation.evaluation import store_evaluation
 from keras_cnns.evaluation.operating_point import fit_operating_point
 from keras_cnns.evaluation.out_of_fold import OUT_OF_FOLD, evaluate_out_of_fold
 from keras_cnns.evaluation.results import Evaluation
-from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.evaluation.validation import VALIDATION_CASES, describe_validation
 from keras_cnns.networks.counting import Counts
 from keras_cnns.networks.recipe import Recipe
@@ -72,8 +74,8 @@ class FoldRun:
     run_id: str
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CrossValidation:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CrossValidation(Summarized):
     """A finished cross-validation.
 
     Attributes:
@@ -95,7 +97,33 @@ class CrossValidation:
     operating_point: Mapping[str, float]
     weights: StartingWeights | None = None
 
+    @property
+    def url(self) -> str:
+        """The address of the run's page on an MLflow server; "" if the store is a file."""
+        return self.evaluation.url
 
+    def summary(self) -> Summary:
+        """Return the metrics of the out-of-fold predictions, and the accuracy of each fold."""
+        found = self.evaluation.summary()
+        costs = f"{self.costs.total_parameters:,} parameters, {self.costs.macs:,} MACs"
+        (by_fold,) = self.evaluation.by.values()
+        names = [name for name in ("accuracy", "auc") if all(name in result.metrics for result in by_fold.values())]
+        rows = [
+            (name, f"{result.images:,}", *(" (".join(result.format(metric)) + ")" for metric in names))
+            for name, result in by_fold.items()
+        ]
+        folds = SummaryTable(columns=("fold", "images", *names), rows=rows)
+        return replace(
+            found,
+            title=f"cross-validation of {self.evaluation.runs[0].model} on {self.evaluation.data_name}, "
+            f"{len(self.folds)} folds",
+            facts=[*found.facts, ("networks", costs)],
+            tables=[*found.tables, folds],
+            addresses=[("folder", str(self.folder)), *found.addresses],
+        )
+
+
+@shows_progress
 def cross_validate(
     model: str,
     data: str | Dataset = "digits",
@@ -110,7 +138,7 @@ def cross_validate(
     experiment: str = "train",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
-    progress: Progress = no_progress,
+    progress: bool | Progress = True,
 ) -> CrossValidation:
     """Cross-validate a network: train one network for each fold, and evaluate it on the fold.
 
@@ -134,11 +162,12 @@ def cross_validate(
         experiment: As for `train`.
         tracking_uri: As for `train`.
         folder: As for `train`.
-        progress: Called with a description of each step.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         KerasCnnsError: An argument is not valid, or the data or the store cannot be used, each in a subclass.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     dataset = resolve_dataset(data)
     return start_cross_validation(
         make_job(model, settings, recipe, seed, dataset, weights, tracking_uri),
@@ -180,7 +209,7 @@ def start_cross_validation(
         store: The store.
         folder: The folder for the checkpoints of all cross-validations.
         train_folds: Trains the unfinished folds.
-        progress: Receives descriptions of the progress.
+        progress: Receives a message for each step.
         parent: The ID of the MLflow run that the cross-validation is a part of, such as a sweep's.
     """
     identity = make_identity(job, dataset, store, folds, fold_by)
@@ -188,7 +217,7 @@ def start_cross_validation(
         wanted = f"cross-validation of {job.model} with these settings, recipe, seed, folds and data"
         directory, lock, record = find_unfinished(folder, RECORD, identity, description=wanted)
     else:
-        progress("dividing the images into folds")
+        progress.message("dividing the images into folds")
         pooled = pool_images(dataset)
         made = make_folds(pooled, folds=folds, column=fold_by)
         check_folds(job, pooled, made, dataset.fingerprint)
@@ -301,7 +330,7 @@ def start_run(
 def summarize(running: RunningCrossValidation) -> CrossValidation:
     """Return the result of a cross-validation whose folds are finished."""
     store, folds, pool = running.store, running.folds, running.pooled.training
-    running.progress("computing metrics and intervals of the out-of-fold predictions")
+    running.progress.message("computing metrics and intervals of the out-of-fold predictions")
     probabilities = read_predictions(running)
     trained = tuple(
         FoldRun(name=name, run_id=(running.fold_folder(index) / FINISHED).read_text("utf-8"))
@@ -337,7 +366,7 @@ def finish(running: RunningCrossValidation) -> CrossValidation:
         store.log(fold.run_id, metrics=metrics, tags={COMPLETE: "true"})
     store.finish(running.run_id, metrics=operating_point)
     write_text(running.folder / FINISHED, running.run_id)
-    return replace(result, evaluation=replace(evaluation, report_folder=report_folder))
+    return replace(result, evaluation=replace(evaluation, report_folder=report_folder, store=store.uri))
 
 
 def describe_parent(running: RunningCrossValidation) -> Run:

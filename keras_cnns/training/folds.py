@@ -12,8 +12,9 @@ import numpy as np
 from keras_cnns.atomic import atomic_write, write_text
 from keras_cnns.data import Dataset
 from keras_cnns.data.folds import Folds
+from keras_cnns.display.progress import Progress
 from keras_cnns.errors import StoreError, TrainingError
-from keras_cnns.evaluation.run_network import Progress, predict_probabilities, predict_with_features
+from keras_cnns.evaluation.run_network import predict_probabilities, predict_with_features
 from keras_cnns.networks.features import with_feature_summary
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import (
@@ -50,7 +51,7 @@ class RunningCrossValidation:
         store: The store.
         experiment: The MLflow experiment.
         run_id: The ID of its MLflow run.
-        progress: Receives descriptions of the progress.
+        progress: Receives a message for each epoch and step.
     """
 
     job: Job
@@ -194,7 +195,7 @@ class FoldProgress:
         monitor = running.job.recipe.monitor
         score = f", {monitor} {metrics[monitor]:.4f}" if monitor in metrics else ""
         fold = running.folds.describe(self.index)
-        running.progress(f"{fold}: epoch {number} of {running.job.recipe.recorded_epochs}{score}")
+        running.progress.message(f"{fold}: epoch {number} of {running.job.recipe.recorded_epochs}{score}")
 
 
 def has_network(store: Store, run_id: str) -> bool:

@@ -7,12 +7,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset, load
+from keras_cnns.display.curves import draw_learning_curves
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 from keras_cnns.errors import DataError, SettingError
 from keras_cnns.evaluation.metrics import compute_scores
 from keras_cnns.evaluation.operating_point import fit_operating_point
@@ -31,7 +36,7 @@ from keras_cnns.pretrained.runs import find_any_weights
 from keras_cnns.pretrained.starting_weights import StartingWeights, check_weights
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.retry import RETRY_SECONDS
-from keras_cnns.training.callbacks import ProgressCallback
+from keras_cnns.tracking.stores import run_url
 from keras_cnns.training.devices import cluster, describe_hardware, strategy
 from keras_cnns.training.fit import Fitted, fit
 from keras_cnns.training.job import Job, count_costs
@@ -39,15 +44,19 @@ from keras_cnns.training.logged_data import hide_patients, log_network, log_spli
 from keras_cnns.training.presets import get_recipe
 from keras_cnns.training.reference import log_detector, log_training_images
 from keras_cnns.training.run_directory import FINISHED, create_directory, find_unfinished, wait_for_first_worker
+from keras_cnns.units import format_seconds
 
 JOB = "job.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainedRun:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainedRun(Summarized):
     """A finished training run.
 
     Attributes:
+        model: The name of the network.
+        data: The name of the dataset.
+        store: The URI of the MLflow store.
         run_id: The ID of the MLflow run.
         folder: The folder of its checkpoints.
         costs: The cost of the network.
@@ -58,6 +67,9 @@ class TrainedRun:
         weights: The weights that training began with; None: random ones.
     """
 
+    model: str
+    data: str
+    store: str
     run_id: str
     folder: Path
     costs: Counts
@@ -71,7 +83,42 @@ class TrainedRun:
         """The network of the best epoch, for pixel values from 0 to 255."""
         return keras.saving.load_model(self.fitted.best_model, compile=False)
 
+    @property
+    def url(self) -> str:
+        """The address of the run's page on an MLflow server; "" if the store is a file."""
+        return run_url(self.store, self.run_id)
 
+    def summary(self) -> Summary:
+        """Return the metrics of the best epoch, the costs and the learning curves."""
+        best, history = self.fitted.metrics, self.fitted.history
+        rows = [
+            (name.removeprefix(prefix), split, f"{value:.4f}")
+            for split, prefix, metrics in (("validation", "best_val_", best), ("test", "test_", self.test))
+            for name, value in metrics.items()
+            if name.startswith(prefix)
+        ]
+        point = [f"{name} {value:.4f}" for name, value in self.operating_point.items()]
+        costs = f"{self.costs.total_parameters:,} parameters, {self.costs.macs:,} MACs"
+        return Summary(
+            title=f"{self.model} trained on {self.data}",
+            facts=[
+                ("run", self.run_id),
+                ("network", costs),
+                ("weights", f"of epoch {best['best_epoch']:.0f} of {len(history)}"),
+                ("training", format_seconds(best["seconds"])),
+                *([("decision", ", ".join(point))] if point else []),
+            ],
+            tables=[SummaryTable(columns=("metric", "split", "value"), rows=rows, text_columns=2)] if rows else (),
+            figure=draw_learning_curves(history),
+            addresses=[
+                ("folder", str(self.folder)),
+                ("file", str(self.fitted.best_model)),
+                ("MLflow", self.url),
+            ],
+        )
+
+
+@shows_progress
 def train(
     model: str,
     data: str | Dataset = "digits",
@@ -85,7 +132,7 @@ def train(
     experiment: str = "train",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
-    progress_callback: ProgressCallback | None = None,
+    progress: bool | Progress = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainedRun:
     """Train a network on images and track the run in MLflow.
@@ -106,13 +153,14 @@ def train(
         experiment: MLflow experiment of the run.
         tracking_uri: The store of the run; by default MLflow's environment variable, else `./mlflow.db`.
         folder: The folder for the checkpoints of all trainings.
-        progress_callback: Receives each step and epoch.
+        progress: Whether to show progress, or what receives it.
         callbacks: Callbacks of Keras, such as `keras.callbacks.TensorBoard` or those of W&B. Their logs of an epoch
             contain the validation metrics. They are not restored when a training is resumed.
 
     Raises:
         KerasCnnsError: The model, settings, recipe, data or store are not valid, each in a subclass.
     """
+    progress = cast("Progress", progress)  # as `shows_progress` passes it
     strategy()
     dataset = resolve_dataset(data)
     job = make_job(model, settings, recipe, seed, dataset, weights, tracking_uri)
@@ -120,13 +168,21 @@ def train(
         raise DataError(f"{dataset.name} has no test split to evaluate on; add one, or do not ask for it (test).")
     costs = count_costs(job, dataset)
     store = Store(tracking_uri, retry_timeout=RETRY_SECONDS)
-    own_callbacks = [] if progress_callback is None else [progress_callback]
     identity = {**job.describe(), "data": dataset.fingerprint, "store": store.uri}
+    progress.begin_training(job.recipe.recorded_epochs)
     if cluster().worker > 0:
         directory, record = wait_for_first_worker(Path(folder), JOB, identity)
-        fitted = fit(job, dataset, directory, progress_callbacks=own_callbacks, callbacks=callbacks)
+        fitted = fit(job, dataset, directory, progress_callbacks=[progress], callbacks=callbacks)
         return TrainedRun(
-            run_id=record["run_id"], folder=directory, costs=costs, fitted=fitted, operating_point={}, test={}
+            model=model,
+            data=dataset.name,
+            store=store.uri,
+            run_id=record["run_id"],
+            folder=directory,
+            costs=costs,
+            fitted=fitted,
+            operating_point={},
+            test={},
         )
     if resume:
         wanted = f"training of {model} with these settings, recipe, seed and data"
@@ -140,8 +196,9 @@ def train(
         write_text(directory / JOB, json.dumps({**identity, "run_id": run_id}, indent=2))
         log_splits(dataset, directory, store, run_id)
         with store.mark_failure(run_id):
-            progress_callbacks = [TrackingCallback(store, run_id), *own_callbacks]
-            fitted = fit(job, dataset, directory, progress_callbacks=progress_callbacks, callbacks=callbacks)
+            receivers = (TrackingCallback(store, run_id), progress)
+            fitted = fit(job, dataset, directory, progress_callbacks=receivers, callbacks=callbacks)
+            progress.message("predicting the validation images and saving the network")
             network = keras.saving.load_model(fitted.best_model, compile=False)
             operating_point = log_validation(network, dataset, store, run_id)
             results = evaluate_test(network, dataset, operating_point.get("threshold"), store, run_id) if test else {}
@@ -149,8 +206,8 @@ def train(
             store.finish(run_id, metrics={**fitted.metrics, **operating_point, **results}, tags=describe_hardware())
         write_text(directory / FINISHED, run_id)
     return TrainedRun(
-        run_id=run_id, folder=directory, costs=costs, fitted=fitted, operating_point=operating_point, test=results,
-        weights=job.weights,
+        model=model, data=dataset.name, store=store.uri, run_id=run_id, folder=directory, costs=costs, fitted=fitted,
+        operating_point=operating_point, test=results, weights=job.weights,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 from keras_cnns.data import Dataset, load
 from keras_cnns.data.dataset import list_examples
 from keras_cnns.data.flow import describe_split
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.showing import shows_progress
 from keras_cnns.errors import ModelNameError, ReportError, SettingError, WeightsError
 from keras_cnns.evaluation import Evaluation, evaluate
 from keras_cnns.networks.baselines.code import Code
@@ -22,7 +24,6 @@ from keras_cnns.networks.settings import Settings
 from keras_cnns.pretrained.runs import find_any_weights
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import installed_packages
-from keras_cnns.training.callbacks import ProgressCallback
 from keras_cnns.training.devices import describe_hardware
 from keras_cnns.training.run import train
 from keras_cnns.writing.lock import read_lock
@@ -84,6 +85,7 @@ class Reproduction:
         return self.difference <= TOLERANCE
 
 
+@shows_progress
 def reproduce(
     file: str | Path,
     data: str | None = None,
@@ -91,8 +93,7 @@ def reproduce(
     experiment: str = "reproduce",
     tracking_uri: str | None = None,
     folder: str | Path = "runs",
-    progress_callback: ProgressCallback | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: bool | Progress = True,
 ) -> Reproduction:
     """Repeat the training and the evaluation of a lock file, and compare the results.
 
@@ -104,8 +105,7 @@ def reproduce(
         experiment: MLflow experiment of the new run.
         tracking_uri: The store of the new run; by default that of MLflow's environment variable, or `./mlflow.db`.
         folder: The folder for the checkpoints of all trainings.
-        progress_callback: Receives each step and epoch of the training.
-        progress: Called with a description of each step of the evaluation.
+        progress: Whether to show progress, or what receives it.
 
     Raises:
         ReportError: The lock file cannot be read or repeated, or the images are not those of the recorded run.
@@ -135,7 +135,7 @@ def reproduce(
         experiment=experiment,
         tracking_uri=tracking_uri,
         folder=folder,
-        progress_callback=progress_callback,
+        progress=progress,
     )
     notes = list(describe_differences(lock["environment"]))
     recorded = dict(name_results(lock["results"]))

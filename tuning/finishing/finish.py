@@ -6,15 +6,15 @@ Only imported when the search has ended, because it loads a backend, which the d
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_cnns.atomic import write_text
+from keras_cnns.display.progress import Progress
 from keras_cnns.errors import StoreError
 from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.tracking import Run, Store
@@ -39,14 +39,14 @@ FINALISTS_FILE = "finalists.json"
 
 
 def finish_sweep(
-    sweep: SweepRun, states: States, status: Callable[[str], None]
+    sweep: SweepRun, states: States, progress: Progress
 ) -> tuple[list[Run], Run | None, Finals | None, RefitResult | None]:
     """Record the result of a sweep and close its run.
 
     Args:
         sweep: The sweep.
         states: All trials, ended.
-        status: Receives progress messages.
+        progress: Receives messages.
 
     Returns:
         The runs of the search, the best run, the comparison of the finalists and the refit.
@@ -57,7 +57,7 @@ def finish_sweep(
     searched = [run for number, run in sorted(runs.items()) if states[number].role == SEARCH]
     names = {number: run.name for number, run in runs.items()}
     if config.folds is not None:
-        finals = cross_validate_finalists(sweep, states, names, status)
+        finals = cross_validate_finalists(sweep, states, names, progress)
     else:
         finals = compare_finalists(config, states, names)
     number = choose_trial(finals, runs, states, config.monitor)
@@ -69,7 +69,7 @@ def finish_sweep(
     if config.cluster.ray_address is None and best.parent == sweep.run_id:  # else the machine is not known
         store.log(best.id, tags=describe_hardware())
     if finals is not None and finals.folds is None:
-        finals = measure_leads(finals, sweep, runs, states, status)
+        finals = measure_leads(finals, sweep, runs, states, progress)
     if finals is not None:
         write_text(sweep.folder / FINALISTS_FILE, json.dumps(finals.as_dict(), indent=2))
         store.log_files(sweep.run_id, sweep.folder / FINALISTS_FILE)
@@ -77,7 +77,7 @@ def finish_sweep(
     refitted = None
     if config.register is not None:
         winner = finals.winner if finals else as_finalist(number, best, config.monitor)
-        refitted = refit(winner, best, sweep.candidate(states[number]), operating_point, sweep, status)
+        refitted = refit(winner, best, sweep.candidate(states[number]), operating_point, sweep, progress)
     metrics = {name: best.metrics[name] for name in (config.monitor, *COSTS) if name in best.metrics}
     tags = {"trials": str(config.trials), "best_trial": best.id, **({"refit": refitted.run_id} if refitted else {})}
     if finals is not None and finals.folds is not None:
@@ -174,16 +174,15 @@ def tag_best(store: Store, best: Run, runs: Iterable[Run], sweep: str) -> None:
 
 
 def measure_leads(
-    finals: Finals, sweep: SweepRun, runs: Mapping[int, Run], states: States, status: Callable[[str], None]
+    finals: Finals, sweep: SweepRun, runs: Mapping[int, Run], states: States, progress: Progress
 ) -> Finals:
     """Return the finals with the winner's lead on the validation images."""
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no warnings about retracing for each network
     numbers = {(state.repeat_of, state.seed): number for number, state in states.items() if state.role == REPEAT}
     validation = sweep.config.dataset.splits["validation"]
     predictions: dict[int, list[np.ndarray]] = {}
     for finalist in finals.finalists:
         for seed in finalist.scores:
-            status(f"{finalist.name}, seed {seed}: predicting the validation images")
+            progress.message(f"{finalist.name}, seed {seed}: predicting the validation images")
             number = numbers[finalist.number, seed]
             network = load_network(sweep, runs[number], states[number])
             predictions.setdefault(finalist.number, []).append(predict_probabilities(network, validation.images))

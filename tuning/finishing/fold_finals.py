@@ -12,12 +12,13 @@ cross-validation, and the scores remain somewhat optimistic.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from keras_cnns.data.folds import pool_images
+from keras_cnns.display.progress import Progress
 from keras_cnns.evaluation.metrics import compute_scores
 from keras_cnns.networks.recipe import Recipe
 from keras_cnns.training.checkpoints import read_progress, selected_metrics
@@ -37,7 +38,7 @@ OPTIMISTIC = (
 
 
 def cross_validate_finalists(
-    sweep: SweepRun, states: States, names: Mapping[int, str], status: Callable[[str], None]
+    sweep: SweepRun, states: States, names: Mapping[int, str], progress: Progress
 ) -> Finals | None:
     """Cross-validate the finalists of a search, and compare their out-of-fold predictions; None without finalists.
 
@@ -47,14 +48,14 @@ def cross_validate_finalists(
         sweep: The sweep, whose configuration has the number of folds.
         states: All trials.
         names: Names of the runs of the search, by trial.
-        status: Receives progress messages.
+        progress: Receives messages.
     """
     config, recipe = sweep.config, sweep.config.space.recipe
     pool = pool_images(config.dataset).training
     finalists, predictions = [], {}
     with connect(config.cluster):  # once for all finalists
         for number in select_finalists(states, recipe, config.cost):
-            result = cross_validate_finalist(sweep, states[number], names[number], status)
+            result = cross_validate_finalist(sweep, states[number], names[number], progress)
             probabilities = result.evaluation.probabilities
             score = compute_scores(pool.labels, probabilities).get(recipe.monitor.removeprefix("val_"))
             if score is not None:
@@ -77,9 +78,7 @@ def cross_validate_finalists(
     return replace(finals, verdict=f"{finals.verdict} {OPTIMISTIC}")
 
 
-def cross_validate_finalist(
-    sweep: SweepRun, state: TrialState, name: str, status: Callable[[str], None]
-) -> CrossValidation:
+def cross_validate_finalist(sweep: SweepRun, state: TrialState, name: str, progress: Progress) -> CrossValidation:
     """Cross-validate a finalist, or return its result if it is finished."""
     config, candidate = sweep.config, sweep.candidate(state)
     return continue_cross_validation(
@@ -91,13 +90,20 @@ def cross_validate_finalist(
         store=sweep.store,
         folder=sweep.folder / "cross_validation" / f"{state.number:04d}",
         train_folds=functools.partial(train_folds, cluster=config.cluster),
-        progress=functools.partial(report, status, name),
+        progress=PrefixedMessages(name, progress),
     )
 
 
-def report(status: Callable[[str], None], name: str, message: str) -> None:
-    """Report a message about a finalist."""
-    status(f"{name}, {message}")
+class PrefixedMessages(Progress):
+    """Passes on messages about a finalist, with its name."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self.name = name
+        self.progress = progress
+
+    def message(self, text: str) -> None:
+        """Pass on the message."""
+        self.progress.message(f"{self.name}, {text}")
 
 
 def mean_best_epoch(result: CrossValidation, recipe: Recipe) -> float:

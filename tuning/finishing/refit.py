@@ -6,7 +6,7 @@ its last epoch is saved, and decision threshold and temperature come from the ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_cnns.atomic import write_text
 from keras_cnns.data import Dataset
+from keras_cnns.display.progress import Progress
 from keras_cnns.errors import TrainingError
 from keras_cnns.evaluation.run_network import predict_probabilities
 from keras_cnns.tracking import Run, RunDescription
@@ -33,8 +34,6 @@ from tuning.running.sweep_run import SweepRun
 
 REFIT = "refit"
 
-Status = Callable[[str], None]
-
 
 def refit(
     winner: Finalist,
@@ -42,7 +41,7 @@ def refit(
     candidate: Candidate,
     operating_point: Mapping[str, float],
     sweep: SweepRun,
-    status: Status,
+    progress: Progress,
 ) -> RefitResult:
     """Train the winner on all images but the test split, in this process, and register it.
 
@@ -54,7 +53,7 @@ def refit(
         candidate: The network and the recipe.
         operating_point: Decision threshold and temperature of the validated run.
         sweep: The sweep.
-        status: Receives progress messages.
+        progress: Receives the epochs.
 
     Raises:
         TrainingError: The loss is not finite.
@@ -69,7 +68,8 @@ def refit(
     log_splits(dataset, folder, store, run_id)
     with store.mark_failure(run_id):
         if not (folder / FINISHED).exists():
-            progress = RefitProgress(winner.name, epochs, status)
+            progress.message(f"training {winner.name} on training and validation images")
+            progress.begin_training(epochs)
             fitted = fit(job, dataset, folder, progress_callbacks=(TrackingCallback(store, run_id), progress))
             network = keras.saving.load_model(fitted.best_model, compile=False)
             check_finite(network, dataset, job.recipe.learning_rate)
@@ -121,22 +121,3 @@ def check_finite(network: Any, dataset: Dataset, learning_rate: float) -> None:
             f"after the last step of the refit, the network's outputs are not finite; try a learning_rate below "
             f"{learning_rate:g}."
         )
-
-
-class RefitProgress:
-    """A progress callback that turns the progress of a refit into messages."""
-
-    def __init__(self, name: str, epochs: int, status: Status) -> None:
-        self.name = name
-        self.epochs = epochs
-        self.status = status
-        self.finished = 0
-
-    def step(self, done: int, total: int) -> None:
-        """Report a step of the current epoch."""
-        share = (self.finished + done / total) / self.epochs
-        self.status(f"{self.name}, on training and validation images: {share:.0%} of {self.epochs} epochs")
-
-    def epoch(self, number: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002
-        """Count a finished epoch."""
-        self.finished = number

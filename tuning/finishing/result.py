@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_cnns.comparing.comparison import Comparison
+from keras_cnns.comparing.formatting import format_count, format_metric, format_setting
+from keras_cnns.display.summary import Summarized, Summary
 from keras_cnns.tracking import Run
 from keras_cnns.tracking.registry import RegisteredVersion
+from keras_cnns.tracking.stores import run_url
 from tuning.finishing.finals import Finals
+from tuning.running.sweep_directory import OUTCOME
 from tuning.running.sweep_run import SweepConfig
 
 
@@ -27,8 +31,8 @@ class RefitResult:
     registered: RegisteredVersion
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SweepResult(Summarized):
     """A finished sweep.
 
     Attributes:
@@ -64,6 +68,44 @@ class SweepResult:
         """The Pareto front of the runs: no other run is both cheaper and better; cheapest first."""
         front = [row.run for row in self.comparison.rows if row.pareto]
         return sorted(front, key=lambda run: run.metrics[self.comparison.cost])
+
+    @property
+    def outcome(self) -> Path:
+        """The folder with the plots of the trials and a table."""
+        return self.folder / OUTCOME
+
+    @property
+    def url(self) -> str:
+        """The address of the sweep's page on an MLflow server; "" if the store is a file."""
+        return run_url(self.store, self.run_id)
+
+    def summary(self) -> Summary:
+        """Return the best trial with its settings, and a table of the best trials."""
+        trials, found = format_count(len(self.runs), "trial"), self.comparison.summary()
+        facts = [("sweep", self.run_id)]
+        if (best := self.best) is not None:
+            monitor, names = self.config.monitor, self.config.space.searched()
+            settings = {**best.recipe, **best.settings}
+            chosen = [
+                f"{name} {format_setting(settings[name])}"
+                for name in settings
+                if {name, f"{best.family}.{name}"} & names.keys()
+            ]
+            facts += [
+                ("best run", f"{best.name}, {best.id}"),
+                ("score", f"{monitor} {format_metric(monitor, best.metrics[monitor])}"),
+                ("settings", ", ".join(chosen)),
+            ]
+        if self.refit is not None:
+            version = self.refit.registered
+            facts.append(("refit", f"run {self.refit.run_id}, registered as {version.name} version {version.version}"))
+        return Summary(
+            title=f"sweep of {self.config.space.name} on {self.config.dataset.name}, {trials}",
+            facts=facts,
+            tables=found.tables,
+            notes=[*found.notes, *([] if self.finals is None else [self.finals.verdict]), *self.notes],
+            addresses=[("folder", str(self.folder)), ("plots", str(self.outcome)), ("MLflow", self.url)],
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from tuning.candidates.space import Space
 from tuning.outcome.learning_curves import learning_curves_figure
 from tuning.outcome.trials import group_trials, score_trials
 from tuning.running.journal import FAILED, SEARCH, STOPPED, TrialState
+from tuning.running.sweep_directory import OUTCOME
 
-OUTCOME = "outcome"
 IMPORTANCE = "importance.json"
 MAX_SHARES = 3  # in the summary
 

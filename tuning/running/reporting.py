@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Any, Literal, Self
 
 from keras_cnns.atomic import write_text
+from keras_cnns.display.progress import Progress
+from keras_cnns.display.sweep_state import SweepState, TrialRow
 from keras_cnns.errors import StoreError
-from keras_cnns.networks.recipe import Recipe
 from keras_cnns.training.checkpoints import selected_metrics
 from tuning.running.journal import FAILED, STOPPED, WAITING, TrialState, apply_event
 from tuning.running.sweep_run import SweepRun
@@ -111,76 +113,74 @@ class MlflowLogger(threading.Thread):
             store.finish(run_id, metrics=metrics, status=status, reason=state.reason, tags=tags)
 
 
-class SweepProgressCallback(Protocol):
-    """Receives the progress of a sweep, possibly from another thread, but never from two at once."""
-
-    def begin(self, recipe: Recipe, trials: Mapping[int, TrialState], total: int) -> None:
-        """Start, before any other call.
-
-        Args:
-            recipe: The recipe of the trials, whose epochs and monitored metric are the same for all.
-            trials: The trials of an earlier process if the sweep is resumed or extended.
-            total: The number of trials, including repeats, when the sweep is done.
-        """
-
-    def update(self, trials: Mapping[int, TrialState], slots: int) -> None:
-        """Show the trials after a change; `slots` of them can run at a time."""
-
-    def store_error(self, message: str) -> None:
-        """Show an error of the MLflow store that is being retried; "" once the store works again."""
-
-    def status(self, message: str) -> None:
-        """Show what the sweep does after its trials."""
+def make_row(state: TrialState, monitor: str) -> TrialRow:
+    """Return the state of a trial for display."""
+    scores = [metrics[monitor] for metrics in state.curve if math.isfinite(metrics[monitor])]
+    return TrialRow(
+        number=state.number,
+        model=str(state.candidate.get("model", "")),
+        status="reused" if state.reused_run else state.status,
+        reason=state.reason,
+        ended=state.ended,
+        epoch=len(state.curve),
+        score=max(scores, default=None),
+        parameters=state.costs.get("parameters"),
+        seconds=state.fit_seconds,
+    )
 
 
 class ProgressReporter(threading.Thread):
-    """A thread that reports changes of the journal to a callback until its context ends.
+    """A thread that reports changes of the journal until its context ends.
 
     Args:
         logger: The logger of the journal, whose store errors are reported too.
-        callback: The callback, if there is one.
+        progress: Receives the state of the sweep.
 
     Attributes:
         slots: How many trials can run at a time.
     """
 
-    def __init__(self, logger: MlflowLogger, callback: SweepProgressCallback | None) -> None:
+    def __init__(self, logger: MlflowLogger, progress: Progress) -> None:
         super().__init__(name="progress-reporter", daemon=True)
         self.logger = logger
-        self.callback = callback
+        self.progress = progress
         self.slots = 1
         self.done = threading.Event()
+        recipe, total = logger.sweep.config.space.recipe, logger.sweep.config.total_trials
+        self.state = SweepState(
+            recipe.monitor, recipe.recorded_epochs, total, self.make_rows(logger.sweep.journal.trials())
+        )
 
     def __enter__(self) -> Self:
         """Start reporting."""
-        if self.callback is not None:
-            sweep = self.logger.sweep
-            self.callback.begin(sweep.config.space.recipe, sweep.journal.trials(), sweep.config.total_trials)
-            self.start()
+        self.progress.begin_sweep(self.state)
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Report the last changes."""
         self.done.set()
-        if self.callback is not None:
-            self.join()
+        self.join()
+
+    def make_rows(self, trials: Mapping[int, TrialState]) -> list[TrialRow]:
+        """Return the states of the trials by number."""
+        monitor = self.logger.sweep.config.space.recipe.monitor
+        return [make_row(state, monitor) for _, state in sorted(trials.items())]
 
     def run(self) -> None:
         """Report changes, wait, and repeat."""
-        callback, journal = cast("SweepProgressCallback", self.callback), self.logger.sweep.journal
-        states: dict[int, TrialState] = {}
-        offset, error = 0, ""
+        journal, trials, offset = self.logger.sweep.journal, dict[int, TrialState](), 0
         while True:
             last_round = self.done.is_set()
-            before = offset
+            before = offset, self.state.store_error
             for event, end in journal.read(offset):
                 offset = end
-                apply_event(states, event)
-            if offset > before:
-                callback.update(states, self.slots)
-            if self.logger.store_error != error:
-                error = self.logger.store_error
-                callback.store_error(error)
+                apply_event(trials, event)
+            if offset > before[0]:
+                self.state.update(self.make_rows(trials), self.slots)
+            self.state.store_error = self.logger.store_error
+            if (offset, self.state.store_error) != before:
+                self.progress.update_sweep()
             if last_round:
                 return
             self.done.wait(POLL_SECONDS)

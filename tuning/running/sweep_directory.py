@@ -19,6 +19,7 @@ from keras_cnns.training.run_directory import (
 from tuning.candidates.space import Space
 from tuning.running.sweep_run import SweepConfig
 
+OUTCOME = "outcome"
 SWEEP = "sweep.json"
 DEFAULT_TRIALS = 16
 CHANGED_BY_EXTENSION = ("repeats", "folds", "register")

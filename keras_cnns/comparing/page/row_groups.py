@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from keras_cnns.comparing.comparison import Comparison, Row, group_by_data
+from keras_cnns.comparing.comparison import Comparison, group_by_data
+from keras_cnns.comparing.rows import Row
 from keras_cnns.comparing.scored_trials import ScoredTrial, TrialGroup
 from keras_cnns.networks.settings import Choice, Domain, FloatRange, IntRange
 

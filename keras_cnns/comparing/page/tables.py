@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_cnns.comparing.comparison import COSTS, SCORES, Comparison, Row, group_by_data, lower_is_better
-from keras_cnns.comparing.formatting import format_count, format_metric, format_setting, metric_label
+from keras_cnns.comparing.comparison import Comparison, group_by_data
+from keras_cnns.comparing.formatting import format_count, format_setting, metric_label
+from keras_cnns.comparing.rows import COSTS, SCORES, Row, lower_is_better
 from keras_cnns.tracking import Run
 
 MAX_SETTINGS = 24
@@ -73,7 +74,7 @@ def metric_columns(comparison: Comparison, rows: Sequence[Row]) -> list[Column]:
         if any(row.value(name) is not None for row in rows)
     ]
     if any(row.p is not None for row in rows):
-        cells = [["" if row.p is None else f"{row.p:.2g}", row.p] for row in rows]
+        cells = [[row.format_p(), row.p] for row in rows]
         columns.append(Column(name="p", cells=cells, is_number=True, lower_is_better=True))
     return columns
 
@@ -83,7 +84,7 @@ def metric_cell(row: Row, name: str) -> Cell:
     value = row.value(name)
     if value is None:
         return ["", None]
-    return [" ".join(filter(None, (format_metric(name, value, row.margin(name)), row.partial(name)))), value]
+    return [" ".join(row.format(name).split("\n")), value]
 
 
 def setting_columns(rows: Sequence[Row]) -> list[Column]:

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from keras_cnns.atomic import atomic_write
-from keras_cnns.comparing.comparison import COSTS, Comparison
+from keras_cnns.comparing.comparison import Comparison
 from keras_cnns.comparing.curve_plots import curves_figure
 from keras_cnns.comparing.formatting import metric_label
 from keras_cnns.comparing.importance import estimate_importance
@@ -22,6 +22,7 @@ from keras_cnns.comparing.page.confusion_matrices import find_matrices, matrices
 from keras_cnns.comparing.page.row_groups import group_rows
 from keras_cnns.comparing.page.tables import make_tables
 from keras_cnns.comparing.pareto_plots import COST_LABELS, pareto_figure
+from keras_cnns.comparing.rows import COSTS
 from keras_cnns.comparing.setting_plots import parallel_coordinates_figure
 from keras_cnns.errors import SettingError
 from keras_cnns.plotting import check_output_path, prefix_ids, to_svg

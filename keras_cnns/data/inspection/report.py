@@ -13,10 +13,12 @@ from keras_cnns.data.dataset import BrokenFile, Dataset, describe_shape, list_ex
 from keras_cnns.data.inspection.shortcuts import TOGETHER, Shortcut
 from keras_cnns.data.leaks import Leak
 from keras_cnns.data.splits import MIN_PER_CLASS
+from keras_cnns.display.summary import Summarized, Summary, SummaryTable
 
 MIN_IMBALANCE = 2.0
 MAX_SIZES = 10
 MAX_CONFLICTS = 100
+MAX_CLASSES_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +131,8 @@ class LeftOut:
         return f"{self.file}: {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inspection:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Inspection(Summarized):
     """The contents and the problems of a dataset.
 
     Attributes:
@@ -186,6 +188,21 @@ class Inspection:
     def findings(self) -> tuple[Finding, ...]:
         """The problems with advice, the most serious first."""
         return tuple(list_findings(self))
+
+    def summary(self) -> Summary:
+        """Return the classes of each split, and the problems with advice."""
+        rows = [
+            (name, *(f"{split.classes[index]:,}" for split in self.splits.values()))
+            for index, name in enumerate(self.class_names[:MAX_CLASSES_SHOWN])
+        ]
+        table = SummaryTable(columns=("class", *self.splits), rows=rows, more=len(self.class_names) - len(rows))
+        images = ", ".join(f"{split.images:,} {name}" for name, split in self.splits.items())
+        return Summary(
+            title=f"{self.name}: {describe_shape(self.image_shape)}, {self.task}",
+            facts=[("images", images), ("fingerprint", self.fingerprint)],
+            tables=[table],
+            notes=[f"{finding.problem}: {finding.advice}." for finding in self.findings] or ["No problems were found."],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON-compatible values."""

@@ -27,7 +27,7 @@ def metric_rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
     positive = "the label" if evaluation.multi_label else "the class"
     if evaluation.is_binary:
         positive = f"class {evaluation.class_names[1]}"
-    for name, value in evaluation.metrics.items():
+    for name in evaluation.metrics:
         metric = all_metrics()[name]
         meaning = metric.description.replace("{positive}", positive)
         if not metric.higher_is_better:
@@ -36,12 +36,12 @@ def metric_rows(evaluation: Evaluation) -> Iterator[dict[str, str]]:
             meaning += f"; the best value is {metric.best:g}"
         if evaluation.multi_label or (not evaluation.is_binary and metric.one_versus_rest):
             meaning += f"; mean over {several}"
-        interval = evaluation.intervals.get(name)
+        shown, interval = evaluation.overall.format(name)
         of_positive = metric.needs_positive and evaluation.positive is not None
         yield {
             "name": f"{metric.title} ({evaluation.positive})" if of_positive else metric.title,
-            "value": f"{value:.4f}",
-            "interval": f"{interval.low:.4f} to {interval.high:.4f}" if interval else "none",
+            "value": shown,
+            "interval": interval,
             "meaning": meaning,
         }
 

@@ -31,8 +31,6 @@ from keras_cnns.version import __version__
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-REPORT_FILE = "report.html"
-
 
 def write_report(evaluation: Evaluation, *paths: Path) -> None:
     """Write the HTML report to each path, and its plots next to it as .png.

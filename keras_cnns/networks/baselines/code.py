@@ -18,7 +18,7 @@ from typing import Any
 
 from keras_cnns.cache import cache_folder
 from keras_cnns.errors import DataError, ModelNameError, first_line
-from keras_cnns.lazy import keras, load_backend
+from keras_cnns.lazy import import_needed, keras
 
 CODE = "code"
 """What identifies a training of a network of the user's: the SHA-256 of its file."""
@@ -88,7 +88,7 @@ def execute(code: Code) -> ModuleType:
         raise ModelNameError(
             f"{code.path}: the file has changed; restore the version with SHA-256 {code.sha256[:DIGITS]}..."
         )
-    load_backend()
+    import_needed("keras")
     module = ModuleType(f"{PRIVATE_MODULE}{code.sha256[:DIGITS]}")
     module.__file__ = str(code.path)
     sys.modules[module.__name__] = module  # dataclasses find their module there
@@ -146,7 +146,7 @@ def import_installed(name: str) -> ModuleType:
     Raises:
         ModelNameError: There is no such module, or its import fails.
     """
-    load_backend()
+    import_needed("keras")
     try:
         with without_working_folder():
             return importlib.import_module(name)

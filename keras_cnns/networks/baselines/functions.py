@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_cnns.errors import KerasCnnsError, ModelNameError, SettingError, nearest, nearest_or_all
-from keras_cnns.lazy import keras, load_backend
+from keras_cnns.lazy import keras
 from keras_cnns.networks.baselines.arguments import ACTIVATION
 from keras_cnns.networks.baselines.code import (
     Code,
@@ -196,7 +196,6 @@ def find_keras_function(name: str) -> Callable[..., Any]:
     if name not in list_keras_networks():
         hint = nearest(name, list_keras_networks()) or " `keras-cnns models 'keras:*'` lists them."
         raise ModelNameError(f"unknown network {name!r}.{hint}")
-    load_backend()
     found: Callable[..., Any] = getattr(keras.applications, split_name(name)[1])
     return found
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from keras_cnns.networks.registry import count, list_models
     from keras_cnns.pretrained.applications import decode_predictions, preprocess_input
     from keras_cnns.pretrained.building import build
+    from keras_cnns.serving.server import serve
     from keras_cnns.training.cross_validation import CrossValidation, cross_validate
     from keras_cnns.training.run import train
     from keras_cnns.writing.report import Report, report
@@ -71,6 +72,7 @@ _MODULES = {
     "profile": "networks.profiling",
     "report": "writing.report",
     "reproduce": "writing.reproducing",
+    "serve": "serving.server",
     "strip_auxiliary": "networks.auxiliary",
     "train": "training.run",
     "weights": "networks.weights",
@@ -115,6 +117,7 @@ __all__ = [
     "profile",
     "report",
     "reproduce",
+    "serve",
     "strip_auxiliary",
     "train",
     "weights",

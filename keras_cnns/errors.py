@@ -65,6 +65,10 @@ class ExportError(KerasCnnsError):
     """A network cannot be exported to a format, or what was exported computes something else."""
 
 
+class ServingError(KerasCnnsError):
+    """A server cannot be started."""
+
+
 class ReportError(KerasCnnsError):
     """A write-up cannot be written, or a lock file cannot be read or repeated."""
 

@@ -44,6 +44,7 @@ def make_parser() -> Parser:
     add_predict(commands)
     add_explain(commands)
     add_export(commands)
+    add_serve(commands)
     add_report(commands)
     add_reproduce(commands)
     add_config(commands)
@@ -306,6 +307,25 @@ def add_export(commands: Commands) -> None:
     )
     parser.add_argument("--folder", default="exports", help="folder of the files (default: exports)")
     add_json(parser)
+
+
+def add_serve(commands: Commands) -> None:
+    """Add `keras-cnns serve`."""
+    parser = add_command(
+        commands,
+        "serve",
+        "serve the predictions of a network on a page and as JSON, to this machine only",
+        "The page shows decision, probabilities, prediction set and heatmap of an image that is dropped on it, and the "
+        "model card. For research use only; not a medical device.",
+    )
+    parser.add_argument(
+        "reference", metavar="RUN", help=f"{RUN}; or models:/NAME@champion, or the .keras file of an export"
+    )
+    parser.add_argument("--port", **NUMBER, default=8080, help="port of 127.0.0.1; 0 for a free one (default: 8080)")
+    add_tracking_uri(parser)
+    parser.add_argument(
+        "--show-training-cases", action="store_true", help="also show the training images most similar to an image"
+    )
 
 
 def add_report(commands: Commands) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras_cnns
 from keras_cnns.cli.status import show_status
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     if arguments.json:
-        print(json.dumps(as_dicts(predictions), allow_nan=False))
+        print(json.dumps(predictions.to_dicts(), allow_nan=False))
     else:
         write_csv(predictions)
     for note in predictions.notes:
@@ -50,7 +50,7 @@ def write_csv(predictions: Predictions) -> None:
     """Print a row for each image, with the threshold of each class that has one."""
     thresholds = predictions.threshold_by_class
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    more = more_columns(predictions)
+    more = predictions.chosen_columns
     names = (*predictions.class_names, *(f"threshold {name}" for name in thresholds), *more)
     writer.writerow(("file", "predicted", *names))
     limits = [f"{threshold:.9g}" for threshold in thresholds.values()]
@@ -61,33 +61,3 @@ def write_csv(predictions: Predictions) -> None:
             file, ";".join(predicted), *(f"{probability:.9g}" for probability in row), *limits,
             *(";".join(value) if isinstance(value, list) else str(value).lower() for value in values),
         ))  # fmt: skip
-
-
-def more_columns(predictions: Predictions) -> dict[str, list[Any]]:
-    """Return what was chosen or is known besides: prediction sets, and which images are unusual or not answered."""
-    columns: dict[str, list[Any]] = {}
-    if predictions.sets is not None:
-        columns["prediction set"] = predictions.set_names
-    if predictions.answered is not None:
-        columns["abstained"] = (~predictions.answered).tolist()
-    if predictions.unusual is not None:
-        columns["out of distribution"] = predictions.unusual.tolist()
-    return columns
-
-
-def as_dicts(predictions: Predictions) -> list[dict[str, Any]]:
-    """Return the predictions for `--json`; for multi-label tasks, `predicted` is a list."""
-    multi_label = predictions.classes.ndim == 2
-    more = more_columns(predictions)
-    others = list(zip(*more.values(), strict=True)) or [()] * len(predictions.files)
-    rows = zip(predictions.files, predictions.predicted_names, predictions.probabilities, others, strict=True)
-    return [
-        {
-            "file": str(file),
-            "predicted": list(names) if multi_label else names[0],
-            "probabilities": dict(zip(predictions.class_names, row.tolist(), strict=True)),
-            "thresholds": predictions.threshold_by_class,
-            **{name.replace(" ", "_"): value for name, value in zip(more, values, strict=True)},
-        }
-        for file, names, row, values in rows
-    ]

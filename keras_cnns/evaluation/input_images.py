@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from keras_cnns.data.conversion import Conversion, check_array
 from keras_cnns.data.dataset import BrokenFile
-from keras_cnns.data.decoding.image import DICOM_MAGIC, DICOM_MAGIC_OFFSET, read_size
+from keras_cnns.data.decoding.image import DICOM_MAGIC, DICOM_MAGIC_OFFSET, count_frames, read_size
 from keras_cnns.errors import DataError
 from keras_cnns.evaluation.prediction import ReadImages, find_images, read_images
 from keras_cnns.evaluation.run_network import RunNetwork
@@ -108,18 +109,17 @@ def read_encoded(contents: Sequence[bytes], network: RunNetwork) -> ReadImages:
         files = {Path(folder, f"{index}{suffix_of(content)}"): index for index, content in enumerate(contents)}
         for file, index in files.items():
             file.write_bytes(contents[index])
-        large = [file for file in files if count_pixels(file) > MAX_PIXELS]
+        large = [file for file in files if count_pixels(file, network) > MAX_PIXELS]
         if len(large) == len(files):
             raise DataError(f"no image can be read: all have more than {MAX_PIXELS:,} pixels; send smaller ones.")
-        read = read_images([file for file in files if file not in large], network)
 
-    def name_of(file: Path) -> Path:
-        plain, separator, frame = str(file).partition("#")
-        return Path(f"{names[files[Path(plain)]]}{separator}{frame}")
+        def name_of(file: Path) -> Path:
+            plain, separator, frame = str(file).partition("#")
+            return Path(f"{names[files[Path(plain)]]}{separator}{frame}")
 
-    broken = [BrokenFile(str(name_of(Path(each.file))), each.reason) for each in read.broken]
-    broken += [BrokenFile(str(name_of(file)), f"has more than {MAX_PIXELS:,} pixels") for file in large]
-    return replace(read, files=tuple(map(name_of, read.files)), broken=tuple(broken))
+        read = read_images([file for file in files if file not in large], network, name_of)
+    too_large = (BrokenFile(str(name_of(file)), f"has more than {MAX_PIXELS:,} pixels") for file in large)
+    return replace(read, broken=(*read.broken, *too_large))
 
 
 def suffix_of(content: bytes) -> str:
@@ -129,10 +129,18 @@ def suffix_of(content: bytes) -> str:
     return ".jpg" if content.startswith(JPEG_MAGIC) else ".png"
 
 
-def count_pixels(file: Path) -> int:
-    """Return the number of pixels that a file declares; 0 if it cannot be read, which reading then reports."""
+def count_pixels(file: Path, network: RunNetwork) -> int:
+    """Return the number of pixels that a file declares; 0 if it cannot be read, which reading then reports.
+
+    If all frames are read, each counts at least as many pixels as the input of the network has.
+    """
     try:
-        width, height = read_size(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            width, height = read_size(file)
+            if network.conversion.frames != "all":
+                return width * height
+            rows, columns, _ = network.image_shape
+            return max(width * height, rows * columns) * count_frames(file)
     except Exception:  # noqa: BLE001 - broken files raise all kinds of errors
         return 0
-    return width * height

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -110,6 +110,34 @@ class Predictions(Summarized):
             tables=[table],
             notes=[*notes, *self.notes],
         )
+
+    @property
+    def chosen_columns(self) -> dict[str, list[Any]]:
+        """What was chosen or is known besides: prediction sets, and which images are unusual or not answered."""
+        columns: dict[str, list[Any]] = {}
+        if self.sets is not None:
+            columns["prediction set"] = self.set_names
+        if self.answered is not None:
+            columns["abstained"] = (~self.answered).tolist()
+        if self.unusual is not None:
+            columns["out of distribution"] = self.unusual.tolist()
+        return columns
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return the prediction of each image as JSON-compatible values; of several labels, `predicted` is a list."""
+        more = self.chosen_columns
+        others = list(zip(*more.values(), strict=True)) or [()] * len(self.files)
+        rows = zip(self.files, self.predicted_names, self.probabilities, others, strict=True)
+        return [
+            {
+                "file": str(file),
+                "predicted": list(names) if self.classes.ndim == 2 else names[0],
+                "probabilities": dict(zip(self.class_names, row.tolist(), strict=True)),
+                "thresholds": self.threshold_by_class,
+                **{name.replace(" ", "_"): value for name, value in zip(more, values, strict=True)},
+            }
+            for file, names, row, values in rows
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -266,8 +294,15 @@ def find_images(paths: Sequence[str | Path]) -> tuple[tuple[Path, ...], list[str
     return tuple(files), notes
 
 
-def read_images(files: Sequence[Path], network: RunNetwork) -> ReadImages:
+def read_images(
+    files: Sequence[Path], network: RunNetwork, name_of: Callable[[Path], Path] = lambda file: file
+) -> ReadImages:
     """Read images as for the training of a network, in its size and channels.
+
+    Args:
+        files: The files.
+        network: The network.
+        name_of: Returns the name of a file in the result and in errors.
 
     Raises:
         DataError: No image can be read.
@@ -283,12 +318,13 @@ def read_images(files: Sequence[Path], network: RunNetwork) -> ReadImages:
         Path(), [str(file) for file in files], conversion, allocate_images, options=RangeOptions(known=known),
         skip_ambiguous=True,
     )  # fmt: skip
+    broken = tuple(BrokenFile(str(name_of(Path(each.file))), each.reason) for each in found.broken)
     if not found.kept:
-        raise DataError(f"no image can be read: {list_examples(found.broken, '; ')}; fix or remove the files.")
+        raise DataError(f"no image can be read: {list_examples(broken, '; ')}; fix or remove the files.")
     return ReadImages(
-        files=tuple(files[index] for index in found.kept),
+        files=tuple(name_of(files[index]) for index in found.kept),
         pixels=found.images,
-        broken=tuple(found.broken),
+        broken=broken,
         notes=tuple(found.notes),
     )
 

@@ -34,6 +34,7 @@ from keras_cnns.tracking import Run, Store
 
 MAX_BYTES_PER_CHUNK = 2**28
 MAX_IMAGES_PER_CHUNK = 2048
+MAX_IMAGES_WITHOUT_PIPELINE = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,14 +248,28 @@ def is_multi_label(model: Any) -> bool:
 
 def predict_probabilities(model: Any, images: np.ndarray) -> np.ndarray:
     """Predict probabilities in float64; unless the network is multi-label, rows are normalised to sum to 1."""
-    predicted = model.predict(evaluation_batches(images), verbose=0)
+    predicted = compute_outputs(model, images)
     return normalize(predicted, multi_label=is_multi_label(model))
 
 
 def predict_with_features(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the features and the predictions of images, given a network from `with_feature_summary`."""
-    outputs = model.predict(evaluation_batches(images), verbose=0)
+    outputs = compute_outputs(model, images)
     return np.asarray(outputs["features"]), np.asarray(outputs["predictions"])
+
+
+def compute_outputs(model: Any, images: np.ndarray) -> Any:
+    """Return the outputs of a network, an array or a dictionary of arrays with a row for each image.
+
+    Few images are one batch without an input pipeline, which takes longer to make than they take to predict. Their
+    number is filled up to a power of two with zeros: each batch size is compiled and costs memory of its own.
+    """
+    count = len(images)
+    if not 0 < count <= MAX_IMAGES_WITHOUT_PIPELINE:
+        return model.predict(evaluation_batches(images), verbose=0)
+    batch = np.zeros((1 << (count - 1).bit_length(), *images.shape[1:]), np.float32)
+    batch[:count] = images
+    return keras.tree.map_structure(lambda output: output[:count], model.predict_on_batch(batch))
 
 
 def normalize(predicted: np.ndarray, *, multi_label: bool) -> np.ndarray:

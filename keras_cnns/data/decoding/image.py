@@ -24,6 +24,8 @@ else:
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".jp2", ".j2k", ".j2c", ".jpc",
                             ".jpx", ".jpf", ".pbm", ".pgm", ".ppm", ".pnm", ".mpo", ".dib", ".tga"}  # fmt: skip
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP", "JPEG2000", "PPM", "TGA")
+"""The formats of these files in Pillow; it also opens others, and executes another program for some."""
 UNREAD = {".heic": "HEIC", ".heif": "HEIF", ".avif": "AVIF", ".jxl": "JPEG XL", ".nii": "NIfTI", ".gz": "NIfTI",
           ".mha": "MetaImage", ".mhd": "MetaImage", ".nrrd": "NRRD", ".svs": "a whole-slide image",
           ".ndpi": "a whole-slide image", ".mrxs": "a whole-slide image", ".psd": "Photoshop", ".svg": "SVG",
@@ -91,7 +93,7 @@ def decode(
         return dicom.decode_dicom(path, lambda count: choose_frame(count, frames, number), window)
     try:
         data = path.read_bytes() if path.suffix.lower() in JPEG_SUFFIXES else b""
-        with Image.open(BytesIO(data) if data else path) as image:
+        with Image.open(BytesIO(data) if data else path, formats=FORMATS) as image:
             if (pixels := decode_jpeg(data, image, into)) is not None:
                 return DecodedImage(pixels)
             image.seek(choose_frame(count_image_frames(image), frames, number))
@@ -150,7 +152,7 @@ def count_frames(path: Path) -> int:
     try:
         if is_dicom(path):
             return dicom.count_dicom_frames(path)
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return count_image_frames(image)
     except Exception:  # noqa: BLE001 - decoding reports what is broken
         return 1
@@ -166,7 +168,7 @@ def read_size(path: Path) -> tuple[int, int]:
     path, _ = split_frame(path)
     if is_dicom(path):
         return dicom.read_dicom_size(path)
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         return image.size
 
 

@@ -50,7 +50,7 @@ def write_csv(predictions: Predictions) -> None:
     """Print a row for each image, with the threshold of each class that has one."""
     thresholds = predictions.threshold_by_class
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    more = predictions.chosen_columns
+    more = predictions.more_columns
     names = (*predictions.class_names, *(f"threshold {name}" for name in thresholds), *more)
     writer.writerow(("file", "predicted", *names))
     limits = [f"{threshold:.9g}" for threshold in thresholds.values()]

@@ -112,7 +112,7 @@ class Predictions(Summarized):
         )
 
     @property
-    def chosen_columns(self) -> dict[str, list[Any]]:
+    def more_columns(self) -> dict[str, list[Any]]:
         """What was chosen or is known besides: prediction sets, and which images are unusual or not answered."""
         columns: dict[str, list[Any]] = {}
         if self.sets is not None:
@@ -125,7 +125,7 @@ class Predictions(Summarized):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the prediction of each image as JSON-compatible values; of several labels, `predicted` is a list."""
-        more = self.chosen_columns
+        more = self.more_columns
         others = list(zip(*more.values(), strict=True)) or [()] * len(self.files)
         rows = zip(self.files, self.predicted_names, self.probabilities, others, strict=True)
         return [

@@ -108,7 +108,7 @@ def load_served_network(
             there.
     """
     progress(f"loading {run}")
-    classifier = load_classifier(run, tracking_uri=tracking_uri)
+    classifier = load_classifier(str(run), tracking_uri=tracking_uri)
     cases = None
     if show_training_cases:
         progress("reading the training images")
@@ -146,7 +146,9 @@ def describe_limits(classifier: Classifier) -> Iterator[str]:
             f"Some images are reported as out of distribution though they are like those of training: "
             f"{alarms.value:.1%} of validation images were ({alarms.low:.1%} to {alarms.high:.1%})."
         )
-    if not classifier.rules:
+    if network.multi_label:
+        yield "There are no prediction sets, because an image can have several labels."
+    elif not classifier.rules:
         yield "There are no prediction sets, because they need validation images that the network was not trained on."
     if classifier.temperature is None:
         yield "Probabilities are not calibrated, because there is no temperature from validation images."

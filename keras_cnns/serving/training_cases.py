@@ -1,4 +1,4 @@
-"""The training images that are most similar to an image, as the network sees it."""
+"""The training images whose features are most similar to those of an image."""
 
 from __future__ import annotations
 

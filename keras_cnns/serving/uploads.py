@@ -35,7 +35,7 @@ class Limits:
 
     bytes: int = 64 * 2**20
     seconds: float = 30.0
-    requests: int = 32
+    requests: int = 16
     images: int = 64
 
 

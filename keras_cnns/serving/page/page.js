@@ -97,7 +97,7 @@ const showAnswer = (answer) => {
   const parts = [create("p", "soft", `Answer for ${answer.file}`), heading];
   if (reason) parts.push(create("p", "warning", reason));
   parts.push(...showProbabilities(answer));
-  if (answer.prediction_set) parts.push(create("p", "", describeSet(answer)));
+  if (answer.prediction_set && !answer.out_of_distribution) parts.push(create("p", "", describeSet(answer)));
   parts.push(...showReasons(answer));
   return create("section", "", ...parts);
 };

@@ -87,6 +87,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_concurrent_clients_get_the_answers_of_predict(served: Served) -> None:
+    function = served.server._service.served.classifier.network.with_features.predict_function
+    traces = function.experimental_get_tracing_count()
     with ThreadPoolExecutor(8) as clients:
         answers = [*clients.map(lambda file: served.send(file.read_bytes()), served.files)]
     for (status, answer, _), expected in zip(answers, served.expected, strict=True):
@@ -94,6 +96,7 @@ def test_concurrent_clients_get_the_answers_of_predict(served: Served) -> None:
         assert answer["run_id"] == served.id
         assert answer["notice"] == NOTICE
         served.check(answer, expected)
+    assert function.experimental_get_tracing_count() == traces, "each trace would keep memory"
 
 
 def test_a_file_a_form_and_json_get_the_same_answer(served: Served) -> None:

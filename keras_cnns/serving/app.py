@@ -15,7 +15,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from email.message import Message
 from functools import partial
 from importlib.resources import files
@@ -102,36 +101,37 @@ class NetworkService:
             raise RequestError(503, message, {"retry-after": "1"})
         self._requests += 1
         try:
-            parser, header = find_parser(request.headers.get("content-type", ""))
-            level, explain = read_parameters(request.query_params)
-            rule = None if level is None else self.served.classifier.find_rule(level)
-            body = await read_body(request, self.limits)
-            loop = asyncio.get_running_loop()
-            upload, read = await loop.run_in_executor(self._decoders, self._read, parser, body, header)
-            del body
-            outputs = await asyncio.wrap_future(self.thread.predict(read.pixels))
-            classifier = self.served.classifier
-            point = classifier.network.operating_point
-            predictions = make_predictions(classifier.ensemble, read, outputs, point, rule)
-            answers = predictions.to_dicts()
-            if explain:
-                computed = self.thread.compute(partial(self.served.explain, read, predictions))
-                explanations = await asyncio.wrap_future(computed)
-                for answer, explanation in zip(answers, explanations, strict=True):
-                    answer |= {"explanation": explanation}
-            if upload.name:
-                for answer in answers:
-                    answer["file"] = clean_name(upload.name) + "".join(answer["file"].partition("#")[1:])
-            return to_response({
-                "run_id": classifier.run_id, "notice": NOTICE, "predictions": answers, "notes": read.notes,
-            })  # fmt: skip
+            return await self._answer(request)
         finally:
             self._requests -= 1
 
-    def _read(
-        self, parser: Callable[[bytes, Message], Upload], body: bytes, header: Message
-    ) -> tuple[Upload, ReadImages]:
-        """Return the file of a request, and its images."""
+    async def _answer(self, request: Request) -> Response:
+        parser, header = find_parser(request.headers.get("content-type", ""))
+        level, explain = read_parameters(request.query_params)
+        classifier = self.served.classifier
+        rule = None if level is None else classifier.find_rule(level)
+        body = await read_body(request, self.limits)
+        loop = asyncio.get_running_loop()
+        name, read = await loop.run_in_executor(self._decoders, self._read, parser, body, header)
+        del body  # it is large, and is not kept while the request waits
+        outputs = await asyncio.wrap_future(self.thread.predict(read.pixels))
+        point = classifier.network.operating_point
+        predictions = make_predictions(classifier.ensemble, read, outputs, point, rule)
+        answers = predictions.to_dicts()
+        if explain:
+            computed = self.thread.compute(partial(self.served.explain, read, predictions))
+            explanations = await asyncio.wrap_future(computed)
+            for answer, explanation in zip(answers, explanations, strict=True):
+                answer["explanation"] = explanation
+        if name:
+            for answer in answers:
+                answer["file"] = name + "".join(answer["file"].partition("#")[1:])
+        return to_response({
+            "run_id": classifier.run_id, "notice": NOTICE, "predictions": answers, "notes": read.notes,
+        })  # fmt: skip
+
+    def _read(self, parser: Callable[[bytes, Message], Upload], body: bytes, header: Message) -> tuple[str, ReadImages]:
+        """Return the name of the file of a request, and its images."""
         upload = parser(body, header)
         if not upload.content:
             raise RequestError(400, "the file is empty; send an image file.")
@@ -139,7 +139,7 @@ class NetworkService:
         if len(read.pixels) > self.limits.images:
             message = f"the file has {len(read.pixels):,} frames; send at most {self.limits.images}."
             raise RequestError(422, message)
-        return replace(upload, content=b""), read
+        return clean_name(upload.name), read
 
 
 class LocalRequestsOnly:
@@ -246,6 +246,7 @@ def render_page(served: ServedNetwork, limits: Limits) -> str:
         data_name=served.classifier.network.run.data_name,
         run_id=served.classifier.run_id,
         confidence_level=served.confidence_level,
+        multi_label=served.classifier.network.multi_label,
         class_names=served.classifier.class_names,
         max_bytes=limits.bytes,
         limits=served.limits,

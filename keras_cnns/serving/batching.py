@@ -96,10 +96,11 @@ class NetworkThread:
         while True:
             if request is None:
                 return predictions, computations, True
-            if isinstance(request, Computation):
-                computations.append(request)
-            else:
-                predictions.append(request)
+            if request.future.set_running_or_notify_cancel():
+                if isinstance(request, Computation):
+                    computations.append(request)
+                else:
+                    predictions.append(request)
             if sum(len(each.pixels) for each in predictions) >= MAX_IMAGES_WITHOUT_PIPELINE:
                 return predictions, computations, False
             try:

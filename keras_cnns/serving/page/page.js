@@ -1,5 +1,5 @@
 "use strict";
-const SHOWN_CLASSES = 10;
+const SHOWN_CLASSES = 10, SHOWN_IN_HEADING = 3;
 const find = (id) => document.getElementById(id);
 const main = document.querySelector("main"), drop = find("drop"), file = find("file");
 let latest = 0;
@@ -33,9 +33,12 @@ const decide = (answer) => {
   const predicted = [answer.predicted].flat();
   const named = predicted.length ? join(predicted) : "None of the labels";
   if (answer.out_of_distribution)
-    return ["No answer: unlike the training images", `The image is out of distribution. Do not rely on the prediction, which is ${named}.`];
-  if (answer.abstained)
-    return [`No answer: ${answer.prediction_set.join(" or ")}`, `The prediction set does not leave one class. The most likely decision is ${named}.`];
+    return ["No answer: unlike the training images", `The image is out of distribution. Do not rely on the prediction, which would be ${named}.`];
+  if (answer.abstained) {
+    const set = answer.prediction_set;
+    const possible = set.length > SHOWN_IN_HEADING ? `${set.length} classes are possible` : set.join(" or ");
+    return [`No answer: ${possible}`, `The prediction set does not leave one class. The prediction would be ${named}.`];
+  }
   return [named, ""];
 };
 

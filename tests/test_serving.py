@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 from saved_networks import save_run, train_network
 
-from benchmarks.hostile_uploads import FORM, UPLOADS, HostileUpload, form, part
+from benchmarks.hostile_uploads import DICOM, FORM, UPLOADS, HostileUpload, form, part
 from keras_cnns import evaluate, load, predict
 from keras_cnns.cli import main
 from keras_cnns.errors import EvaluationError
@@ -112,6 +112,7 @@ def test_a_file_a_form_and_json_get_the_same_answer(served: Served) -> None:
         status, answer, _ = served.send(body, kind)
         assert status == 200
         served.check(answer, served.expected[0], shown)
+    assert served.send(DICOM, "application/dicom")[0] == 200
 
 
 def test_without_a_confidence_level_there_is_no_prediction_set(served: Served) -> None:

@@ -44,6 +44,7 @@ from keras_cnns.networks.recipe import Recipe as Recipe
 from keras_cnns.networks.registry import list_models as list_models
 from keras_cnns.pretrained.applications import decode_predictions as decode_predictions
 from keras_cnns.pretrained.applications import preprocess_input as preprocess_input
+from keras_cnns.serving.server import serve as serve
 from keras_cnns.training.cross_validation import CrossValidation as CrossValidation
 from keras_cnns.training.run import TrainedRun
 from keras_cnns.writing.report import Report as Report

@@ -33,7 +33,7 @@ BELOW = {
     "comparing": {"evaluation", "data", "tracking", "display", "networks", "shared"},
     "writing": {"comparing", "training", "pretrained", "evaluation", "data", "tracking", "display", *NETWORKS},
     "exporting": {"evaluation", "data", "tracking", "display", "networks", "shared"},
-    "serving": {"writing", "evaluation", "data", "tracking", "networks", "shared"},
+    "serving": {"writing", "evaluation", "data", "tracking", "display", "networks", "shared"},
     "tuning": {"comparing", "training", "pretrained", "evaluation", "data", "tracking", "display", *NETWORKS},
     "cli": {"tuning", "serving", "exporting", "writing", "comparing", "training", "pretrained", "evaluation", "data",
             "tracking", "display", *NETWORKS},

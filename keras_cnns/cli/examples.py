@@ -37,6 +37,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "keras-cnns export 3f2a91c0 --format onnx --format litert --fold-batch-norm",
         "keras-cnns export 3f2a91c0 --format all --quantize int8 --benchmark",
     ),
+    "serve": (
+        "keras-cnns serve 3f2a91c0",
+        "keras-cnns serve models:/sweep-densenet-photos@champion --port 8888 --show-training-cases",
+    ),
     "report": (
         "keras-cnns report 3f2a91c0 --format tex",
         "keras-cnns report 3f2a91c0 --output write-up/article.docx --format docx",

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_cnns.display.progress import NO_PROGRESS, Progress
 from keras_cnns.errors import EvaluationError, KerasCnnsError, ReportError
 from keras_cnns.evaluation.classifier import SUFFIX, Classifier, load_classifier
 from keras_cnns.evaluation.error_analysis import overlay, to_png
 from keras_cnns.evaluation.explanation import find_caveats, select_classes
 from keras_cnns.evaluation.grad_cam import GradCamModel, compute_heatmaps, make_grad_cam_model, resize_heatmaps
 from keras_cnns.evaluation.prediction import Predictions, ReadImages
-from keras_cnns.evaluation.run_network import Progress, no_progress, predict_with_features
+from keras_cnns.evaluation.run_network import predict_with_features
 from keras_cnns.serving.training_cases import TrainingCases, load_training_cases
 from keras_cnns.tracking import Store
 from keras_cnns.writing.cards import MODEL_CARD
@@ -97,7 +98,7 @@ def load_served_network(
     *,
     tracking_uri: str | None = None,
     show_training_cases: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress = NO_PROGRESS,
 ) -> ServedNetwork:
     """Load a network with everything that a server answers; for the arguments see `keras_cnns.serve`.
 
@@ -107,11 +108,11 @@ def load_served_network(
         EvaluationError: The network cannot be loaded safely, it is a cross-validation, or the training images are not
             there.
     """
-    progress(f"loading {run}")
+    progress.message(f"loading {run}")
     classifier = load_classifier(str(run), tracking_uri=tracking_uri)
     cases = None
     if show_training_cases:
-        progress("reading the training images")
+        progress.message("reading the training images")
         cases = load_training_cases(classifier.network)
     grad_cam, card, missing = None, None, []
     try:
@@ -121,7 +122,7 @@ def load_served_network(
     if str(run).endswith(SUFFIX):
         missing.append("There is no model card: a file has no evaluation; serve the run instead.")
     else:
-        progress("writing the model card")
+        progress.message("writing the model card")
         try:
             card = write_card(Store(tracking_uri, create=False), classifier.run_id)
         except ReportError as error:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import uvicorn
 
+from keras_cnns.display.progress import NO_PROGRESS, Progress
+from keras_cnns.display.showing import show_progress
 from keras_cnns.errors import ServingError
-from keras_cnns.evaluation.run_network import Progress, no_progress
 from keras_cnns.serving.app import NOTICE, NetworkService, make_app
 from keras_cnns.serving.served_network import load_served_network
 from keras_cnns.serving.uploads import Limits
@@ -94,7 +95,10 @@ def serve(
         EvaluationError: The network cannot be loaded safely, it is a cross-validation, or the training images are not
             there.
     """
-    server = start_server(run, port=port, tracking_uri=tracking_uri, show_training_cases=show_training_cases)
+    with show_progress(progress=True) as progress:
+        server = start_server(
+            run, port=port, tracking_uri=tracking_uri, show_training_cases=show_training_cases, progress=progress
+        )
     print(server, flush=True)
     server.wait()
 
@@ -106,7 +110,7 @@ def start_server(
     tracking_uri: str | None = None,
     show_training_cases: bool = False,
     limits: Limits | None = None,
-    progress: Progress = no_progress,
+    progress: Progress = NO_PROGRESS,
 ) -> Server:
     """Start a server and return it once it listens; for the other arguments and errors see `serve`.
 
@@ -116,14 +120,14 @@ def start_server(
         tracking_uri: The store.
         show_training_cases: Whether to show similar training images.
         limits: Limits of the requests.
-        progress: Called with a description of each step.
+        progress: Receives each step.
     """
     listener = bind(port)
     try:
         served = load_served_network(
             run, tracking_uri=tracking_uri, show_training_cases=show_training_cases, progress=progress
         )
-        progress("compiling the network")
+        progress.message("compiling the network")
         return Server(NetworkService(served, limits or Limits()), listener)
     except BaseException:
         listener.close()

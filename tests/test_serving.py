@@ -7,6 +7,7 @@ import base64
 import http.client
 import json
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -314,7 +315,10 @@ def test_a_port_that_cannot_be_used_is_one_line_with_a_free_one(
 
 
 def test_ctrl_c_stops_the_server(
-    served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    served: Served,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wait = Server.wait
 
@@ -322,6 +326,8 @@ def test_ctrl_c_stops_the_server(
         threading.Timer(0.2, _thread.interrupt_main).start()
         wait(server)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in background processes
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     monkeypatch.setattr(Server, "wait", interrupt)
     assert main(("serve", served.id, "--tracking-uri", served.uri, "--port", "0")) == 130
     output = capsys.readouterr().out

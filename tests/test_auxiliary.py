@@ -76,6 +76,7 @@ def test_the_heads_count_in_the_training_loss_and_not_in_the_validation_loss() -
     assert fitted["accuracy"] == fitted["val_accuracy"]
 
 
+@pytest.mark.exhaustive  # a loss without it is tested by step
 def test_weight_regularization_is_counted_once() -> None:
     model = network(**NO_DROPOUT)
     model.get_layer("stem_conv1").kernel.regularizer = keras.regularizers.L2(0.5)
@@ -140,6 +141,7 @@ def test_heads_train_in_mixed_precision() -> None:
     assert model.predict(IMAGES, verbose=0).dtype == np.float32
 
 
+@pytest.mark.exhaustive  # exports are tested for all formats
 def test_an_exported_model_has_the_main_output_only(tmp_path: Path) -> None:
     model = network()
     model.export(tmp_path / "exported", verbose=False)

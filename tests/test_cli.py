@@ -148,8 +148,9 @@ def test_train_prints_the_result_and_nothing_else(capsys: pytest.CaptureFixture[
     arguments = ("train", "lenet5", "--data", "good.npz", "--epochs", "2", "--batch-size", "8")
     done = run_command(*arguments)
     assert done.returncode == 0
-    shown = ["epoch 1/2", "epoch 2/2", "predicting the validation images and saving the network"]
-    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == shown, "nothing of TensorFlow or MLflow"
+    printed = [line.partition(":")[0] for line in done.stderr.splitlines()]
+    assert [line for line in printed if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    assert len(printed) <= 3, "nothing of TensorFlow or MLflow, and a message only on a slow machine"
     assert "No test split" in done.stdout
     assert " -m keras_cnns compare train\n" in done.stdout.partition("next:\n")[2]
     assert main((*arguments, "--seed", "1", "--json")) == 0

@@ -183,7 +183,7 @@ def test_every_key_is_an_option_of_train() -> None:
         ('model = "lenet5"', ["does not name the images", "source", "--data"]),
         ('[data]\nsource = "photos"', ["does not name a network", "model"]),
         (FILE.replace("lenet5", "lenet6"), ["lenet6", "lenet5"]),
-        (FILE.replace("lenet5", "nets.py:small"), ["nets.py"]),
+        (FILE.replace("lenet5", "absent.py:small"), ["absent.py"]),
         ("model = ", ["is not TOML"]),
     ],
 )

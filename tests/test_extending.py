@@ -64,6 +64,7 @@ def run(copy: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.exhaustive  # an installed package takes the same way
 @GROUP
 def test_the_tests_cover_what_is_added_and_pass(copy: Path) -> None:
     selected = " or ".join((*NAMES, *(f"test_{name}.py" for name in OF_ALL_ENTRIES)))

@@ -15,6 +15,10 @@ from keras_cnns.testing.small_networks import build_small, distinct_variants, ma
 class TestFamilies(FamilyTests):
     families = tuple(all_families().values())
 
+    @pytest.mark.exhaustive  # with this backend, each network is loaded after it was saved
+    def test_saved_networks_give_the_same_outputs_in_a_new_process(self, backend: str, tmp_path: Path) -> None:
+        super().test_saved_networks_give_the_same_outputs_in_a_new_process(backend, tmp_path)
+
 
 @pytest.mark.exhaustive
 def test_every_variant_is_loaded_by_plain_keras_after_a_step_of_training(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ray.tune.experiment import Trial
 
 from keras_cnns import Recipe
 from keras_cnns.data import load
+from keras_cnns.display.progress import NO_PROGRESS
 from keras_cnns.errors import StoreError
 from keras_cnns.tracking import RunDescription, Store
 from keras_cnns.tracking.retry import RetryTimeout, retry
@@ -176,7 +177,8 @@ def run_stubs(folder: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> list
     config = replace(config, space=replace(config.space, recipe=Recipe(epochs=1)))
     store = Store(f"sqlite:///{folder / 'mlflow.db'}")
     run_id = start_sweep(config, store, "sweep", folder)
-    execution.run_trials(SweepRun(config=config, folder=folder, store=store, experiment="sweep", run_id=run_id), None)
+    run = SweepRun(config=config, folder=folder, store=store, experiment="sweep", run_id=run_id)
+    execution.run_trials(run, NO_PROGRESS)
     states = list(Journal(folder / "journal.jsonl").trials().values())
     assert len(states) == 5
     assert sorted(run.tags["trial"] for run in store.runs(experiment="sweep")) == sorted(map(str, range(5)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -207,7 +208,7 @@ def test_a_sweep_continues_after_the_reader_of_its_json_lines_has_gone(
 
 def test_logs_have_a_line_for_each_message_epoch_and_ended_trial() -> None:
     output = io.StringIO()
-    lines, state = LineProgress(output), begin([trial(0, FINISHED, [0.9])], 4)
+    lines, state = LineProgress(output, quiet_seconds=0), begin([trial(0, FINISHED, [0.9])], 4)
     lines.message("loading\nthe network")
     lines.begin_training(2)
     lines.step(1, 2)
@@ -235,7 +236,7 @@ def test_a_call_continues_after_the_reader_of_its_lines_has_gone() -> None:
         def write(self, _: str) -> int:
             raise BrokenPipeError
 
-    LineProgress(Closed()).message("loading the network")
+    LineProgress(Closed(), quiet_seconds=0).message("loading the network")
 
 
 def test_a_terminal_shows_a_bar_over_the_epochs() -> None:
@@ -262,7 +263,8 @@ def test_a_terminal_shows_a_bar_over_the_epochs() -> None:
 @shows_progress
 def work(progress: bool | Progress = True) -> Progress:
     progress = cast("Progress", progress)
-    progress.message("working")
+    progress.begin_training(1)
+    progress.epoch(1, {"loss": 0.5, "seconds": 1.0})
     return progress
 
 
@@ -270,10 +272,23 @@ def test_progress_is_shown_as_lines_on_standard_error_unless_it_is_turned_off(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     work()
-    assert capsys.readouterr() == ("", "working\n")
+    assert capsys.readouterr() == ("", "epoch 1/1: loss 0.5000, after 1 s\n")
     work(progress=False)
     assert capsys.readouterr() == ("", "")
     own = Progress()
     assert work(progress=own) is own
     with pytest.raises(SettingError, match="progress=3 is not possible: use True, False or a"):
         work(progress=cast("bool", 3))
+
+
+def test_a_message_is_printed_only_if_nothing_else_has_been_for_a_while() -> None:
+    output = io.StringIO()
+    with LineProgress(output, quiet_seconds=0.1) as lines:
+        lines.message("replaced at once")
+        lines.message("takes long")
+        deadline = time.monotonic() + 60
+        while not output.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        lines.message("ends at once")
+    time.sleep(0.2)
+    assert output.getvalue() == "takes long\n"

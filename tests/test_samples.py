@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROMPTS = {"sh": "", "console": r"\w*\$ "}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-RUN_IDS = ("e135f2c2", "5803bffb", "RUN_ID")
+RUN_IDS = ("3f2a91c0", "e135f2c2", "5803bffb", "RUN_ID")
 FASTER = {  # changes only how long a sample takes
     r"sweep densenet": "sweep densenet --set blocks=1,1",
     r"--set growth_rate=8": "--set growth_rate=8 --set blocks=1,1",
@@ -65,7 +65,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     for kind, prompt in PROMPTS.items():
         for block in blocks(page, kind):
             for command in re.findall(rf"^\s*{prompt}keras-cnns (.*)$", block, re.MULTILINE):
-                yield shlex.split(re.sub(r" > \S+$", "", command), comments=True)
+                yield shlex.split(re.sub(r" > \S+( +#.*)?$", "", command), comments=True)
 
 
 @pytest.mark.parametrize(

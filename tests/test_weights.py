@@ -104,7 +104,7 @@ def assert_unchanged(model: keras.Model, state: Any, *parts: str, **options: Any
         ("ResNet50V2", "resnet50-v2-keras", {}),
         pytest.param("ResNet101V2", "resnet101-v2-keras", {}, marks=pytest.mark.exhaustive),
         pytest.param("ResNet152V2", "resnet152-v2-keras", {}, marks=pytest.mark.exhaustive),
-        ("DenseNet121", "densenet121", EPSILON),
+        pytest.param("DenseNet121", "densenet121", EPSILON, marks=pytest.mark.exhaustive),
         pytest.param("DenseNet169", "densenet169", EPSILON, marks=pytest.mark.exhaustive),
         pytest.param("DenseNet201", "densenet201", EPSILON, marks=pytest.mark.exhaustive),
     ],
@@ -128,6 +128,7 @@ def test_a_network_of_keras_applications_can_be_used_for_other_classes() -> None
     np.testing.assert_array_equal(model.get_layer("stem_conv").get_weights()[0], stem[0])
 
 
+@pytest.mark.exhaustive  # another shape is rejected for state dicts
 def test_another_network_of_keras_applications_is_rejected() -> None:
     source = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=5)
     model = small("resnet50-keras", units=(2, 2, 2, 2))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Self, TextIO
 
 from keras_cnns.display.sweep_state import SweepState, describe_trial
 from keras_cnns.units import format_seconds
 
+QUIET_SECONDS = 2.0
 SHOWN_METRICS = ("loss", "val_accuracy", "val_auc")
 
 
@@ -43,27 +46,56 @@ NO_PROGRESS = Progress()
 
 
 class LineProgress(Progress):
-    """Prints a line for each message, epoch and ended trial, for logs and pipes.
+    """Prints a line for each epoch and ended trial, and for messages, for logs and pipes.
+
+    A message is printed once nothing has been printed for two seconds, unless another one has taken its place by then.
+    So nothing precedes the answer, or the error, of what takes less.
 
     Args:
         output: Where to print, by default standard error. If its reader goes away, the call continues.
+        quiet_seconds: The seconds without a line after which a message is printed.
     """
 
-    def __init__(self, output: TextIO | None = None) -> None:
+    def __init__(self, output: TextIO | None = None, *, quiet_seconds: float = QUIET_SECONDS) -> None:
         self.output = output or sys.stderr
+        self.quiet_seconds = quiet_seconds
+        self.quiet_since: float | None = None
+        self.timer: threading.Timer | None = None
         self.epochs = 0
         self.state = SweepState("", 0, 0)
         self.printed: set[int] = set()
         self.store_error = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.forget()
+
     def print(self, text: str) -> None:
         """Print a line immediately."""
+        self.forget()
+        self.quiet_since = time.monotonic()
         with contextlib.suppress(OSError):
             print(" ".join(text.split()), file=self.output, flush=True)
 
     def message(self, text: str) -> None:
-        """Print the message."""
-        self.print(text)
+        """Print the message, when nothing has been printed for long enough."""
+        self.forget()
+        now = time.monotonic()
+        self.quiet_since = now if self.quiet_since is None else self.quiet_since
+        wait = self.quiet_seconds - (now - self.quiet_since)
+        if wait <= 0:
+            self.print(text)
+        else:
+            self.timer = threading.Timer(wait, self.print, [text])
+            self.timer.daemon = True
+            self.timer.start()
+
+    def forget(self) -> None:
+        """Do not print the message that waits."""
+        if self.timer is not None:
+            self.timer.cancel()
 
     def begin_training(self, epochs: int) -> None:
         """Remember the number of epochs."""

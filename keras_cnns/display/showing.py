@@ -43,7 +43,8 @@ def show_progress(progress: bool | Progress, text: str = "starting") -> Iterator
         with TerminalProgress(console, text) as shown_at_terminal:
             yield shown_at_terminal
     else:
-        yield LineProgress()
+        with LineProgress() as lines:
+            yield lines
 
 
 def shows_progress(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -131,6 +131,7 @@ def test_heads_survive_cloning() -> None:
     assert [weight.path for weight in clone.weights] == [weight.path for weight in network().weights]
 
 
+@pytest.mark.exhaustive  # all families train in mixed precision
 def test_heads_train_in_mixed_precision() -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -236,6 +236,7 @@ def train_frozen(folder: Path) -> Fitted:
     )  # fmt: skip
 
 
+@pytest.mark.exhaustive  # two devices train as one in test_training
 @pytest.mark.slow
 def test_two_devices_fine_tune_as_one(tmp_path: Path) -> None:
     of_one = saved(train_frozen(tmp_path / "one").best_model)

@@ -56,6 +56,7 @@ def test_the_family_of_an_installed_package_passes_the_tests_of_families(
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.exhaustive  # the registries find entry points in other tests
 @pytest.mark.xdist_group("plugin")
 def test_the_commands_find_the_family_source_and_metric_of_an_installed_package(
     installed: dict[str, str], tmp_path: Path

@@ -139,7 +139,13 @@ PAGES_WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page.n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES_WITH_PYTHON, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=[pytest.mark.exhaustive] if page.stem == "from-other-libraries" else [])
+        for page in PAGES_WITH_PYTHON
+    ],
+)
 def test_the_python_code_of_a_page_runs(
     page: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -372,6 +372,7 @@ assert model.source_run_id == trained.run_id
 """
 
 
+@pytest.mark.exhaustive  # test_lazy imports modules under hooks like those of MLflow
 @pytest.mark.slow
 def test_autologging_adds_nothing_to_a_training_which_is_nested_in_the_active_run(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", AUTOLOG], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -17,6 +17,7 @@ from keras_cnns.networks.backend import auxiliary
 from keras_cnns.networks.graph import graph_nodes, raised_recursion_limit, run_graph, weights_of
 
 PROBABILITIES = "probabilities"
+TINY = float(np.finfo(np.float32).tiny)
 TRAINING_ONLY = (
     "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout", "GaussianDropout",
     "GaussianNoise", "ActivityRegularization",
@@ -25,9 +26,14 @@ TRAINING_ONLY = (
 
 
 def inference_network(
-    model: Any, *, fold_batch_norm: bool = False, temperature: float | None = None, split_groups: bool = False
+    model: Any,
+    *,
+    fold_batch_norm: bool = False,
+    temperature: float | None = None,
+    split_groups: bool = False,
+    dtype: str = "float32",
 ) -> Any:
-    """Return a network in float32 that gives the same outputs and has no layer that is only used during training.
+    """Return a network that gives the same outputs and has no layer that is only used during training.
 
     Args:
         model: A functional or sequential network that ends in a softmax or a sigmoid.
@@ -35,6 +41,7 @@ def inference_network(
             reads the output of that layer.
         temperature: Divide the logits by it.
         split_groups: Write each grouped convolution as one convolution for each group.
+        dtype: The dtype policy of the layers, such as "mixed_bfloat16"; probabilities are float32.
 
     Returns:
         A `keras.Model` with weights of its own.
@@ -57,8 +64,9 @@ def inference_network(
             return copies[id(operation)](*args, **kwargs)
         values = fold(operation, folded[id(operation)]) if id(operation) in folded else operation.get_weights()
         if split_groups and getattr(operation, "groups", 1) > 1:
-            return call_groups(operation, args[0], values)
-        copy = copies[id(operation)] = copy_layer(operation, **({"use_bias": True} if id(operation) in folded else {}))
+            return call_groups(operation, args[0], values, dtype)
+        bias = {"use_bias": True} if id(operation) in folded else {}
+        copy = copies[id(operation)] = copy_layer(operation, dtype, **bias)
         outputs = copy(*args, **kwargs)
         copy.set_weights(values)
         return outputs
@@ -91,14 +99,14 @@ def is_linear(layer: Any) -> bool:
     return layer.activation in (None, keras.activations.linear)
 
 
-def copy_layer(layer: Any, **changes: Any) -> Any:
-    """Return a new layer in float32 with the same configuration, except for some changes."""
-    copy = type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
+def copy_layer(layer: Any, dtype: str, **changes: Any) -> Any:
+    """Return a new layer with the same configuration, except for the dtype policy and some changes."""
+    copy = type(layer).from_config({**layer.get_config(), "dtype": dtype, **changes})
     copy.trainable = False
     return copy
 
 
-def call_groups(layer: Any, inputs: Any, values: list[np.ndarray]) -> Any:
+def call_groups(layer: Any, inputs: Any, values: list[np.ndarray], dtype: str) -> Any:
     """Return the output of a grouped convolution with these weights from one convolution for each group."""
     parts = keras.ops.split(inputs, layer.groups, axis=-1)
     outputs = []
@@ -106,10 +114,10 @@ def call_groups(layer: Any, inputs: Any, values: list[np.ndarray]) -> Any:
         zip(parts, *(np.split(value, layer.groups, axis=-1) for value in values), strict=True), start=1
     ):
         name, filters = f"{layer.name}_group{number}", layer.filters // layer.groups
-        copy = copy_layer(layer, name=name, filters=filters, groups=1, use_bias=len(weights) > 1)
+        copy = copy_layer(layer, dtype, name=name, filters=filters, groups=1, use_bias=len(weights) > 1)
         outputs.append(copy(part))
         copy.set_weights(weights)
-    return keras.layers.Concatenate(axis=-1, name=layer.name)(outputs)
+    return keras.layers.Concatenate(axis=-1, name=layer.name, dtype=dtype)(outputs)
 
 
 def fold(layer: Any, normalization: Any) -> list[np.ndarray]:
@@ -128,10 +136,16 @@ def call_last(layer: Any, inputs: Any, temperature: float | None) -> Any:
     activation = getattr(layer, "activation", None)
     logits = inputs
     if weights_of(layer):
-        copy = copy_layer(layer, activation=None)
+        copy = copy_layer(layer, "float32", activation=None)
         logits = copy(inputs)
         copy.set_weights(layer.get_weights())
     elif isinstance(layer, keras.layers.Softmax):
+        activation = keras.activations.softmax
+    elif activation is None:
+        probabilities = layer(inputs)
+        if temperature is None:
+            return keras.layers.Activation("linear", name=PROBABILITIES, dtype="float32")(probabilities)
+        logits = keras.ops.log(keras.ops.maximum(probabilities, TINY))
         activation = keras.activations.softmax
     if temperature is not None:
         if activation is keras.activations.softmax:  # logits far from 0 would lose digits when they are scaled

@@ -149,6 +149,8 @@ def test_what_cannot_be_loaded_is_named(grey_run: SavedRun, tmp_path: Path) -> N
         (tmp_path / "broken.keras", DataError, "cannot be read as a network"),
         (tmp_path / "missing.keras", DataError, "cannot be read as a network"),
         (tmp_path / "incomplete.keras", DataError, "is not complete"),
+        ("missing/photos", DataError, "missing/photos: does not exist; use"),
+        ("cases.csv", DataError, "cases.csv: does not exist; use"),
         ("nothing", DataError, "nothing is not a source of images .* and no run 'nothing'"),
         ("models:/none@champion", StoreError, "is not in"),
     ):

@@ -17,7 +17,7 @@ from saved_networks import SavedRun, save_run
 import keras_cnns
 from keras_cnns import export, load
 from keras_cnns.cli import main
-from keras_cnns.errors import ExportError, WeightsError
+from keras_cnns.errors import EvaluationError, ExportError, WeightsError
 from keras_cnns.exporting import formats, latency
 from keras_cnns.exporting.export import certificate_path
 from keras_cnns.exporting.formats import all_formats
@@ -278,3 +278,16 @@ def test_every_family_is_exported_to_every_format(name: str, tmp_path: Path) -> 
         assert all(found.largest_difference <= 1e-5 for found in made.values()), made
         assert not any(found.changed_decisions for found in made.values()), made
     assert ("state-dict" in made) != any("not exported to state-dict" in note for note in exported.notes)
+
+
+def test_missing_or_changed_images_of_the_training_are_named(tmp_path: Path) -> None:
+    saved = SavedRun(tmp_path)
+    options: dict[str, Any] = {"folder": tmp_path / "exports", "tracking_uri": saved.uri}
+    arrays = dict(np.load(tmp_path / "grey.npz"))
+    arrays["val_images"] = arrays["val_images"][:, ::-1]
+    np.savez(tmp_path / "grey.npz", **arrays)
+    (made,) = export(saved.id, "onnx", **options).exports
+    assert made.certificate.checked_on == "validation images of grey.npz, which have changed since the training"
+    (tmp_path / "grey.npz").unlink()
+    with pytest.raises(EvaluationError, match=r"does not exist; name others with --check"):
+        export(saved.id, "onnx", **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +34,8 @@ CONFIDENCE_LEVELS = (0.8, 0.9, 0.95, 0.99)
 """The levels of prediction sets that are stored with a network."""
 READING = ("resize", "window", "frames")
 SUFFIX = ".keras"
+PATH = re.compile(r"[/\\?:]|\.(csv|tsv|txt|parquet|npz)$", re.IGNORECASE)
+"""What a source of images can have in its text and a run cannot."""
 LICENCE = "weights.licence"
 
 
@@ -254,7 +257,8 @@ def load(reference: str | Path = "digits", *, tracking_uri: str | None = None, *
     """
     text = str(reference)
     is_network = text.endswith(SUFFIX) or text.startswith(MODELS)
-    if not is_network and (reading or find_kind(text) is not None or Path(text).exists()):
+    looks_like_images = bool(reading or PATH.search(text) or find_kind(text) or Path(text).exists())
+    if looks_like_images and not is_network:
         return data.load(reference, **reading)
     try:
         return load_classifier(text, tracking_uri=tracking_uri)

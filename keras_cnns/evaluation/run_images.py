@@ -15,13 +15,16 @@ FOR_OTHER_IMAGES = ("resize", "window", "frames")
 """The options of `load` that also apply to images from another source than those of training."""
 
 
-def load_for_run(network: RunNetwork, source: str | None, changes: Mapping[str, Any]) -> Dataset:
+def load_for_run(
+    network: RunNetwork, source: str | None, changes: Mapping[str, Any], *, hint: str = "name them with --data (data)"
+) -> Dataset:
     """Load a dataset in the size and the channels of a network, and otherwise as for its training.
 
     Args:
         network: The network.
         source: The source; None for that of the training.
         changes: The arguments of `load` that the user chose.
+        hint: What the user can do if the images of the training are not there.
 
     Raises:
         EvaluationError: The source of the training is not recorded or no longer there.
@@ -30,11 +33,9 @@ def load_for_run(network: RunNetwork, source: str | None, changes: Mapping[str, 
     if source is None or is_same_source(source, network.source):
         source = source or network.source
         if not source:
-            raise EvaluationError(f"run {network.run.id} does not record its images; name them with --data (data).")
+            raise EvaluationError(f"run {network.run.id} does not record its images; {hint}.")
         if path := missing_path(source):
-            raise EvaluationError(
-                f"{path}, with the images of run {network.run.id}, does not exist; name them with --data (data)."
-            )
+            raise EvaluationError(f"{path}, with the images of run {network.run.id}, does not exist; {hint}.")
         options = dict(network.reading)
     else:
         options = {name: network.reading[name] for name in FOR_OTHER_IMAGES if name in network.reading}

@@ -131,8 +131,8 @@ def export(
     wanted = choose_formats(formats, quantize)
     classifier = load_classifier(run, tracking_uri=tracking_uri)
     progress.message("reading images")
-    dataset = load_for_run(classifier.network, check, {})
-    split, source = choose_images(dataset, classifier.class_names, own=check is None)
+    dataset = load_for_run(classifier.network, check, {}, hint="name others with --check (check)")
+    split, source = choose_images(dataset, classifier, own=check is None)
     progress.message("predicting with the run's network")
     exporter = Exporter(
         reference=make_reference(classifier, split, source),
@@ -183,14 +183,17 @@ def choose_formats(formats: str | Sequence[str], quantize: str | None) -> list[E
     return found
 
 
-def choose_images(dataset: Dataset, class_names: Sequence[str], *, own: bool) -> tuple[Split, str]:
+def choose_images(dataset: Dataset, classifier: Classifier, *, own: bool) -> tuple[Split, str]:
     """Return the images of the check with the classes of the network, and what they are.
 
     Raises:
         ExportError: The classes are others.
     """
+    class_names = classifier.class_names
     if own and "validation" in dataset.splits:
-        return dataset.splits["validation"], f"validation images of {dataset.name}"
+        changed = dataset.fingerprint != classifier.network.run.data_fingerprint
+        remark = ", which have changed since the training" if changed else ""
+        return dataset.splits["validation"], f"validation images of {dataset.name}{remark}"
     unknown = [name for name in dataset.class_names if name not in class_names]
     if unknown:
         raise ExportError(
@@ -208,7 +211,8 @@ def choose_images(dataset: Dataset, class_names: Sequence[str], *, own: bool) ->
 
 def read_training(classifier: Classifier, dataset: Dataset | None) -> np.ndarray:
     """Return some training images of a run, evenly spaced, on which 8-bit ranges are calibrated."""
-    images = (dataset or load_for_run(classifier.network, None, {})).training.images
+    hint = "int8 is calibrated on them, so put them back, or export float32"
+    images = (dataset or load_for_run(classifier.network, None, {}, hint=hint)).training.images
     return np.asarray(images[spread(len(images), CALIBRATION_IMAGES)])
 
 

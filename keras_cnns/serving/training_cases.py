@@ -50,7 +50,7 @@ def load_training_cases(network: RunNetwork) -> TrainingCases:
         EvaluationError: They are not recorded, no longer there, or have changed since the training.
         DataError: They cannot be read.
     """
-    dataset = load_for_run(network, None, {})
+    dataset = load_for_run(network, None, {}, hint="put them back, or leave out --show-training-cases")
     run = network.run
     if run.data_fingerprint and dataset.fingerprint != run.data_fingerprint:
         raise EvaluationError(

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from keras_cnns.errors import MissingPackageError
 
 LAYERS = "keras_cnns.networks.layers"
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+"""The descriptors of the outputs of a process."""
 
 
 def import_needed(name: str) -> ModuleType:
@@ -74,22 +76,23 @@ def prepare_keras() -> None:
 
 
 @contextmanager
-def without_native_messages() -> Iterator[None]:
-    """Discard what is written to the standard error of the process, where native libraries print when imported."""
-    if sys.stderr is not None:
-        sys.stderr.flush()
+def without_native_messages(descriptor: int = STANDARD_ERROR) -> Iterator[None]:
+    """Discard what is written to an output of the process, by default standard error, where native libraries print."""
+    stream = sys.stderr if descriptor == STANDARD_ERROR else sys.stdout
+    if stream is not None:
+        stream.flush()
     try:
-        stderr = os.dup(2)
-    except OSError:  # the process has no standard error
+        kept = os.dup(descriptor)
+    except OSError:  # the process does not have it
         yield
         return
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+    os.dup2(null, descriptor)
     try:
         yield
     finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+        os.dup2(kept, descriptor)
+        os.close(kept)
         os.close(null)
 
 

@@ -23,6 +23,7 @@ from keras_cnns.evaluation.ensemble import Ensemble, find_runs
 from keras_cnns.evaluation.input_images import Images, read_input
 from keras_cnns.evaluation.operating_point import Threshold
 from keras_cnns.evaluation.prediction import Predictions, make_predictions
+from keras_cnns.evaluation.run_images import FOR_OTHER_IMAGES
 from keras_cnns.evaluation.run_network import RunNetwork, format_shape, load_run_network, make_run_network
 from keras_cnns.evaluation.validation import read_validation
 from keras_cnns.tracking import Run, Store
@@ -32,7 +33,6 @@ from keras_cnns.tracking.registry import MODELS, Registry
 
 CONFIDENCE_LEVELS = (0.8, 0.9, 0.95, 0.99)
 """The levels of prediction sets that are stored with a network."""
-READING = ("resize", "window", "frames")
 SUFFIX = ".keras"
 PATH = re.compile(r"[/\\?:]|\.(csv|tsv|txt|parquet|npz)$", re.IGNORECASE)
 """What a source of images can have in its text and a run cannot."""
@@ -189,7 +189,7 @@ def describe_network(
         "positive": positive,
         "multi_label": multi_label,
         "image_shape": list(image_shape),
-        "reading": {name: reading[name] for name in READING if name in reading},
+        "reading": {name: reading[name] for name in FOR_OTHER_IMAGES if name in reading},
         "ranges": {kind: list(limits) for kind, limits in ranges.items()},
         "operating_point": {
             name: value for name, value in operating_point.items() if name.startswith(("threshold", "temperature"))

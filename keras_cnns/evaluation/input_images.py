@@ -67,7 +67,7 @@ def convert_arrays(arrays: Sequence[np.ndarray], conversion: Conversion) -> Read
     """
     if not arrays:
         raise DataError("pass at least one image.")
-    highest, lowest = (float(found([found(array) for array in arrays])) for found in (max_value, min_value))
+    lowest, highest = min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
     if lowest < 0 or highest > 255:
         raise DataError(f"values are from {lowest:g} to {highest:g}; scale them to 0 to 255, as 8-bit images have.")
     if highest <= 1 and all(array.dtype.kind == "f" for array in arrays):
@@ -81,16 +81,6 @@ def convert_arrays(arrays: Sequence[np.ndarray], conversion: Conversion) -> Read
         broken=(),
         notes=tuple(conversion.shape_note(reshaped, len(arrays))),
     )
-
-
-def max_value(values: np.ndarray | Sequence[float]) -> float:
-    """Return the highest value."""
-    return float(np.max(values))
-
-
-def min_value(values: np.ndarray | Sequence[float]) -> float:
-    """Return the lowest value."""
-    return float(np.min(values))
 
 
 def number_images(count: int) -> tuple[Path, ...]:

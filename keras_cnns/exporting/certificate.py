@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Certificate:
         largest_difference: The largest absolute difference of a probability, after temperature scaling.
         changed_decisions: The number of images with another predicted class, or other predicted labels.
         tolerance: The largest difference or, for int8, the largest loss of accuracy that was accepted.
-        accuracy: The accuracy of the file on these images, with a 95 % confidence interval; None without labels.
+        accuracy: The accuracy of the file on these images, with a 95 % confidence interval.
         accuracy_of_run: That of the run's network.
         calibrated_on: For int8, the number of training images on which the ranges were calibrated; else 0.
     """
@@ -130,12 +130,3 @@ def batches_of(images: np.ndarray) -> Iterator[np.ndarray]:
     """Yield batches of images as float32."""
     for begin in range(0, len(images), BATCH):
         yield np.ascontiguousarray(images[begin : begin + BATCH], np.float32)
-
-
-def describe_change(certificate: Mapping[str, Any] | Certificate) -> str:
-    """Return one line about what a certificate says."""
-    values = certificate.as_dict() if isinstance(certificate, Certificate) else certificate
-    return (
-        f"largest difference {values['largest_difference']:.1e}, {values['changed_decisions']} of {values['images']:,} "
-        f"decisions changed"
-    )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -31,6 +29,7 @@ from keras_cnns.evaluation.run_images import load_for_run
 from keras_cnns.exporting.certificate import Certificate, Reference, batches_of, make_reference, spread
 from keras_cnns.exporting.formats import ExportFormat, all_formats, find_format
 from keras_cnns.exporting.latency import Latency, measure_latency
+from keras_cnns.lazy import STANDARD_OUTPUT, without_native_messages
 from keras_cnns.networks.inference import inference_network
 from keras_cnns.tracking import Store
 from keras_cnns.tracking.runs import ID_LENGTH
@@ -358,21 +357,11 @@ def replace_path(source: Path, target: Path) -> None:
 @contextmanager
 def quiet_output() -> Iterator[None]:
     """Discard what converters print, which is not about the user's network; errors are raised."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    null = os.open(os.devnull, os.O_WRONLY)
-    kept = [(number, os.dup(number)) for number in (1, 2)]
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        for number, _ in kept:
-            os.dup2(null, number)
-        with warnings.catch_warnings():
+        with without_native_messages(STANDARD_OUTPUT), without_native_messages(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
-        for number, copy in kept:
-            os.dup2(copy, number)
-            os.close(copy)
-        os.close(null)

@@ -14,9 +14,7 @@ from keras_cnns.errors import DataError
 from keras_cnns.evaluation.cases import PREDICTED_CLASS, PROBABILITY
 from keras_cnns.evaluation.classifier import Classifier, read_classifier
 from keras_cnns.evaluation.input_images import Images
-
-INPUT = "image"
-PREDICTED_LABELS, PREDICTION_SET = "predicted_labels", "prediction_set"
+from keras_cnns.tracking.mlflow_model import INPUT, PREDICTED_LABELS, PREDICTION_SET
 
 
 class ImageClassifier:

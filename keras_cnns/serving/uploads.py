@@ -14,7 +14,8 @@ from typing import Any
 from starlette.requests import Request
 
 from keras_cnns.errors import DataError
-from keras_cnns.serving.pyfunc import INPUT, decode_text
+from keras_cnns.serving.pyfunc import decode_text
+from keras_cnns.tracking.mlflow_model import INPUT
 
 MAX_NAME_LENGTH = 200
 MAX_PARTS = 8

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 from mlflow.utils.autologging_utils import disable_autologging
 
-SQLITE = "sqlite:///"
+from keras_cnns.tracking.location import SQLITE
 
 
 @contextmanager
